@@ -1,0 +1,157 @@
+"""Timeframes and their exact arithmetic in UTC: floor, ceiling, close, alignment.
+
+Only time arithmetic belongs here; what a timeframe's candles are derived from is the
+planner's business (`tapehouse.query.plan`).
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from tapehouse.errors import NaiveDatetime, ReversedRange, UnknownTimeframe
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# 1970-01-01 was a Thursday; exchanges and TimescaleDB open weeks on Monday.
+_MONDAY: Final = EPOCH + timedelta(days=4)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_NAME: Final = re.compile(r"([1-9][0-9]*)([smhdwM])")
+# A month's nominal length: what the store keeps as the key of the monthly timeframe.
+_MONTH_SECONDS: Final = 30 * 86_400
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Timeframe:
+    """A candle's length, `1s` to `1M`; ordered by length.
+
+    `seconds` is exact but for `1M`, where it is the nominal 30 days used as a key.
+    """
+
+    seconds: int
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_monthly(self) -> bool:
+        """Whether candles are calendar months, which differ in length."""
+        return self.name == "1M"
+
+    @property
+    def ms(self) -> int:
+        """The (nominal) length in milliseconds."""
+        return self.seconds * 1000
+
+    @property
+    def length(self) -> timedelta:
+        """The (nominal) length."""
+        return timedelta(seconds=self.seconds)
+
+    def floor(self, time: datetime) -> datetime:
+        """The open time of the candle that holds `time`."""
+        time = aware_utc(time)
+        if self.is_monthly:
+            return time.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        return time - (time - self._origin) % self.length
+
+    def ceil(self, time: datetime) -> datetime:
+        """The first open time that is not before `time`."""
+        opened = self.floor(time)
+        return opened if opened == time else self.close(opened)
+
+    def close(self, opened: datetime) -> datetime:
+        """The close time (exclusive) of the candle that opens at `opened`."""
+        if not self.is_monthly:
+            return aware_utc(opened) + self.length
+        return (self.floor(opened) + timedelta(days=32)).replace(day=1)
+
+    def count(self, start: datetime, end: datetime) -> int:
+        """How many candles open in [start, end)."""
+        first, stop = self.ceil(start), self.ceil(end)
+        if self.is_monthly:
+            return max(0, (stop.year - first.year) * 12 + stop.month - first.month)
+        return max(0, (stop - first) // self.length)
+
+    def aligned(self, times_us: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which of the times (microseconds since 1970 UTC) are open times."""
+        if self.is_monthly:
+            times = times_us.astype("datetime64[us]")
+            return times == times.astype("datetime64[M]").astype("datetime64[us]")
+        return (times_us - to_us(self._origin)) % (self.seconds * 1_000_000) == 0
+
+    @property
+    def _origin(self) -> datetime:
+        return _MONDAY if self.name.endswith("w") else EPOCH
+
+
+@cache
+def timeframe(name: str) -> Timeframe:
+    """The timeframe of that name, as ccxt writes it: `1s`, `5m`, `4h`, `1d`, `1w`, `1M`.
+
+    Raises UnknownTimeframe where candles of that length would not tile UTC days, weeks
+    or months, so that their open times would be a matter of taste.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise UnknownTimeframe(f"No timeframe {name!r}: write 1m, 5m, 1h, 4h, 1d, 1w or 1M.")
+    number, unit = int(match[1]), match[2]
+    if unit in "wM":
+        if number == 1:
+            return Timeframe(7 * 86_400 if unit == "w" else _MONTH_SECONDS, name)
+    elif 86_400 % (seconds := number * _UNIT_SECONDS[unit]) == 0:
+        return Timeframe(seconds, name)
+    raise UnknownTimeframe(f"Timeframe {name!r} does not tile a UTC day: use one that does, 1w or 1M.")
+
+
+@cache
+def timeframe_of_seconds(seconds: int) -> Timeframe:
+    """The timeframe that the store keeps under that key, by its usual name."""
+    if seconds == _MONTH_SECONDS:
+        return timeframe("1M")
+    if seconds == 7 * 86_400:
+        return timeframe("1w")
+    unit = next(unit for unit, size in reversed(_UNIT_SECONDS.items()) if seconds % size == 0)
+    return timeframe(f"{seconds // _UNIT_SECONDS[unit]}{unit}")
+
+
+def aware_utc(time: datetime) -> datetime:
+    """The same instant in UTC; raises NaiveDatetime for a datetime without a time zone."""
+    if time.tzinfo is None:
+        raise NaiveDatetime(
+            f"{time.isoformat()} has no time zone: write it with one, for example {time.isoformat()}+00:00."
+        )
+    return time.astimezone(UTC)
+
+
+def aware_range(start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    """Both bounds in UTC; raises NaiveDatetime, or ReversedRange unless start < end."""
+    start, end = aware_utc(start), aware_utc(end)
+    if start >= end:
+        raise ReversedRange(f"The range starts at {start.isoformat()} and ends at {end.isoformat()}: swap them.")
+    return start, end
+
+
+def to_us(time: datetime) -> int:
+    """Microseconds since 1970 UTC, exactly."""
+    return (aware_utc(time) - EPOCH) // _MICROSECOND
+
+
+def from_us(us: int) -> datetime:
+    """The UTC time that many microseconds after 1970, exactly."""
+    return EPOCH + timedelta(microseconds=us)
+
+
+def to_ms(time: datetime) -> int:
+    """Whole milliseconds since 1970 UTC, rounded down."""
+    return to_us(time) // 1000
+
+
+def from_ms(ms: int) -> datetime:
+    """The UTC time that many milliseconds after 1970, exactly."""
+    return from_us(ms * 1000)
