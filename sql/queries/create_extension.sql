@@ -1,0 +1,2 @@
+-- Bring TimescaleDB into this database.
+create extension if not exists timescaledb

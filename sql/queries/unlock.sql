@@ -1,0 +1,2 @@
+-- Give the advisory lock back.
+select pg_advisory_unlock(%(key)s)

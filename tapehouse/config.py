@@ -1,0 +1,40 @@
+"""Settings: where the database, the exchanges and the local data folder are.
+
+Everything comes from the environment or from the caller; nothing is read from files, and
+nothing is connected to here.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import platformdirs
+
+DATABASE_URL: Final = "TAPEHOUSE_DATABASE_URL"
+EXCHANGE_URL: Final = "TAPEHOUSE_EXCHANGE_URL"
+DATA_DIR: Final = "TAPEHOUSE_DATA_DIR"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where things are.
+
+    `database_url` is a PostgreSQL URL, or None for the embedded database in `data_dir`;
+    `exchange_url`, where given, is what every exchange's requests are routed through
+    (a gateway or the sandbox).
+    """
+
+    database_url: str | None
+    exchange_url: str | None
+    data_dir: Path
+
+
+def settings_from_environment() -> Settings:
+    """Read the settings from TAPEHOUSE_DATABASE_URL, TAPEHOUSE_EXCHANGE_URL and TAPEHOUSE_DATA_DIR."""
+    data_dir = os.environ.get(DATA_DIR)
+    return Settings(
+        database_url=os.environ.get(DATABASE_URL) or None,
+        exchange_url=os.environ.get(EXCHANGE_URL) or None,
+        data_dir=Path(data_dir) if data_dir else platformdirs.user_data_path("tapehouse"),
+    )

@@ -1,0 +1,99 @@
+/**
+ * The engine's bytes, cut into messages again: what a client gets of them, and what the front end keeps.
+ */
+
+const HEADER_BYTES = 5;
+const ofType = (letter) => letter.charCodeAt(0);
+const TYPES = {
+  notification: ofType("A"),
+  commandComplete: ofType("C"),
+  dataRow: ofType("D"),
+  error: ofType("E"),
+  ready: ofType("Z"),
+};
+
+/** Passes an answer on while it streams; only messages that concern the front end are looked at. */
+export class AnswerFilter {
+  /** Status of the last ReadyForQuery: I, T or E; null until there is one. */
+  status = null;
+  /** Tag of the last command that completed. */
+  lastTag = null;
+  failed = false;
+  #hooks;
+  #carry = null;
+  #skip = 0;
+
+  /** `onNotification(bytes)` and `onError(bytes)` say what goes in the message's place: bytes, or null for nothing. */
+  constructor({ onNotification, onError }) {
+    this.#hooks = { onNotification, onError };
+  }
+
+  /** What of these bytes goes to the client, in order. */
+  feed(bytes) {
+    const input = this.#carry ? Buffer.concat([this.#carry, bytes]) : bytes;
+    this.#carry = null;
+    const output = [];
+    let from = 0;
+    let at = Math.min(this.#skip, input.length);
+    this.#skip -= at;
+    while (at < input.length) {
+      const length = input.length - at < HEADER_BYTES ? Infinity : 1 + input.readInt32BE(at + 1);
+      const end = at + length;
+      const matters = length === Infinity || this.#matters(input[at]);
+      if (end > input.length) {
+        if (!matters) {
+          this.#skip = end - input.length;
+          break;
+        }
+        this.#carry = Buffer.from(input.subarray(at));
+        output.push(input.subarray(from, at));
+        return output;
+      }
+      if (matters) {
+        const message = input.subarray(at, end);
+        const instead = this.#look(message);
+        if (instead !== message) {
+          output.push(input.subarray(from, at));
+          if (instead) output.push(instead);
+          from = end;
+        }
+      }
+      at = end;
+    }
+    output.push(input.subarray(from));
+    return output;
+  }
+
+  #matters(type) {
+    return type === TYPES.notification || type === TYPES.commandComplete || type === TYPES.error || type === TYPES.ready;
+  }
+
+  #look(message) {
+    switch (message[0]) {
+      case TYPES.notification:
+        return this.#hooks.onNotification(message);
+      case TYPES.error:
+        this.failed = true;
+        return this.#hooks.onError(message);
+      case TYPES.commandComplete:
+        this.lastTag = message.latin1Slice(HEADER_BYTES, message.length - 1);
+        return message;
+      default:
+        this.status = String.fromCharCode(message[HEADER_BYTES]);
+        return message;
+    }
+  }
+}
+
+/** The messages of a complete answer. */
+export function* messagesOf(bytes) {
+  for (let at = 0; at < bytes.length; ) {
+    const end = at + 1 + bytes.readInt32BE(at + 1);
+    yield bytes.subarray(at, end);
+    at = end;
+  }
+}
+
+export const isRow = (message) => message[0] === TYPES.dataRow;
+export const isError = (message) => message[0] === TYPES.error;
+export const isNotification = (message) => message[0] === TYPES.notification;

@@ -1,0 +1,59 @@
+/**
+ * The engine's process: the engine on this thread, its front end on another one.
+ * Started by the supervisor as `node main.mjs '{"engineDir", "dataDir", "port"}'`; events for it are lines of JSON on stdout.
+ */
+import path from "node:path";
+import { Worker } from "node:worker_threads";
+import { Engine } from "./engine.mjs";
+
+const MAX_UNSENT_BYTES = 8 * 1024 * 1024;
+const CRASHED = 70;
+
+const config = JSON.parse(process.argv[2]);
+// [0]: bytes of answers handed to the front end and not yet taken by a client's socket.
+const unsent = new Int32Array(new SharedArrayBuffer(4));
+
+// PGlite replaces the process's exit code handling when it loads: a crash must still end the process at once.
+const crash = (error) => {
+  console.error(`The engine crashed: ${error?.stack ?? error}`);
+  process.exit(CRASHED);
+};
+process.on("uncaughtException", crash);
+process.on("unhandledRejection", crash);
+
+let runId = 0;
+const post = (message, bytes) => {
+  Atomics.add(unsent, 0, bytes.length);
+  frontend.postMessage(message, [bytes.buffer]);
+};
+const emit = (bytes) => {
+  post({ runId, bytes, done: false }, bytes);
+  // A client that reads slowly slows its statement down instead of filling the memory.
+  for (let held = Atomics.load(unsent, 0); held > MAX_UNSENT_BYTES; held = Atomics.load(unsent, 0)) {
+    Atomics.wait(unsent, 0, held, 100);
+  }
+};
+
+const engine = await Engine.open({
+  engineDir: config.engineDir,
+  pgdata: path.join(config.dataDir, "pgdata"),
+  user: "tapehouse",
+  database: "tapehouse",
+  emit,
+});
+globalThis.interruptRun = (id) => engine.interrupt(id);
+
+const frontend = new Worker(new URL("./frontend.mjs", import.meta.url), { workerData: { ...config, unsent } });
+frontend.on("error", crash);
+frontend.on("message", (message) => {
+  if (message.close) return closeDown();
+  runId = message.runId;
+  engine.run(runId, message.bytes);
+  const bytes = engine.rest();
+  post({ runId, bytes, done: true }, bytes);
+});
+
+function closeDown() {
+  engine.close();
+  process.exit(0);
+}

@@ -1,0 +1,74 @@
+"""A whole ingest of one series: find or sync its instrument, plan, fetch chunk after chunk."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from tapehouse.errors import UnknownSymbol
+from tapehouse.exchange import Exchange
+from tapehouse.ingest.candles import MAX_REJECT_SHARE, CandleIngest, ingest_candles
+from tapehouse.ingest.plan import CandlePlan, plan_candles
+from tapehouse.store.connection import Connection
+from tapehouse.store.instruments import Series, SyncResult, ensure_series, find_instrument, sync_listings
+from tapehouse.timeframe import Timeframe
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesRequest:
+    """Candles of one series that open in [start, end); `end` None means the exchange's now."""
+
+    symbol: str
+    timeframe: Timeframe
+    start: datetime
+    end: datetime | None = None
+
+
+async def sync_instruments(exchange: Exchange, connection: Connection) -> SyncResult:
+    """Store all that the exchange lists today."""
+    listings = await exchange.listings()
+    return await asyncio.to_thread(sync_listings, connection, exchange.name, listings)
+
+
+async def open_series(exchange: Exchange, connection: Connection, symbol: str, timeframe: Timeframe) -> Series:
+    """The series to ingest into; syncs the exchange's instruments first where the symbol is new.
+
+    Raises UnknownSymbol where the exchange lists no such symbol either.
+    """
+    try:
+        instrument = find_instrument(connection, exchange.name, symbol)
+    except UnknownSymbol:
+        await exchange.listing(symbol)
+        await sync_instruments(exchange, connection)
+        instrument = find_instrument(connection, exchange.name, symbol)
+    return ensure_series(connection, instrument, timeframe)
+
+
+async def ingest_series(
+    exchange: Exchange,
+    connection: Connection,
+    request: SeriesRequest,
+    *,
+    max_reject_share: float = MAX_REJECT_SHARE,
+    progress: Callable[[CandlePlan, CandleIngest], None] | None = None,
+) -> CandleIngest:
+    """Bring one series up to what is requested; what is covered is not asked for again.
+
+    Calls `progress` after each batch with the plan and the sum so far. Raises as
+    `plan_candles` and `ingest_candles` do; what was written before stays.
+    """
+    series = await open_series(exchange, connection, request.symbol, request.timeframe)
+    now = await exchange.now()
+    plan = plan_candles(connection, series, request.start, request.end or now, now=now)
+    total = CandleIngest()
+    for start, end in plan.chunks:
+        done = total
+
+        def report(chunk: CandleIngest, done: CandleIngest = done) -> None:
+            if progress:
+                progress(plan, done + chunk)
+
+        total += await ingest_candles(
+            exchange, connection, series, start, end, max_reject_share=max_reject_share, progress=report
+        )
+    return total

@@ -1,0 +1,36 @@
+"""Half-open time ranges in UTC and what can be done with lists of them."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+TimeRange = tuple[datetime, datetime]
+
+
+def merge_ranges(ranges: Iterable[TimeRange]) -> list[TimeRange]:
+    """The same time as the fewest ranges, oldest first; empty ranges vanish."""
+    merged: list[TimeRange] = []
+    for start, end in sorted(one for one in ranges if one[0] < one[1]):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def subtract_ranges(ranges: Iterable[TimeRange], holes: Iterable[TimeRange]) -> list[TimeRange]:
+    """What of `ranges` lies in none of `holes`, oldest first."""
+    left: list[TimeRange] = []
+    merged_holes = merge_ranges(holes)
+    first = 0
+    for start, end in merge_ranges(ranges):
+        while first < len(merged_holes) and merged_holes[first][1] <= start:
+            first += 1
+        for hole_start, hole_end in merged_holes[first:]:
+            if hole_start >= end:
+                break
+            if start < hole_start:
+                left.append((start, hole_start))
+            start = max(start, hole_end)
+        if start < end:
+            left.append((start, end))
+    return left

@@ -1,0 +1,53 @@
+"""The generated markets: which exchanges list what, since when, how liquid."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from tapehouse.sandbox.generator import Character, GeneratedHistory
+from tapehouse.sandbox.market import Market
+
+
+def _ms(text: str) -> int:
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
+
+
+_OLD: Final = _ms("2024-01-01")
+_NEW: Final = _ms("2025-07-01T09:30")
+_GONE: Final = _ms("2025-03-31T08:00")
+
+# QUILL is thin, EMBER new and RELIC delisted; none of the three exists.
+_CHARACTERS: Final = (
+    Character("binance", "BTC/USDT", 64_000, 2, 5, 8, 900, _OLD),
+    Character("binance", "ETH/USDT", 3_200, 2, 4, 6, 2_000, _OLD),
+    Character("binance", "SOL/USDT", 150, 2, 3, 4, 4_000, _OLD),
+    Character("binance", "ETH/BTC", 0.05, 5, 4, 3, 800, _OLD),
+    Character("binance", "QUILL/USDT", 0.0425, 5, 1, 0.12, 20_000, _OLD),
+    Character("binance", "EMBER/USDT", 1.25, 4, 2, 4, 15_000, _NEW),
+    Character("binance", "RELIC/USDT", 7.5, 3, 2, 2, 3_000, _OLD, _GONE),
+    Character("binanceusdm", "BTC/USDT:USDT", 64_000, 1, 3, 8, 40, _OLD),
+    Character("binanceusdm", "ETH/USDT:USDT", 3_200, 2, 3, 7, 900, _OLD),
+    Character("binanceusdm", "SOL/USDT:USDT", 150, 2, 2, 5, 1_500, _OLD),
+    Character("binanceusdm", "QUILL/USDT:USDT", 0.0425, 5, 0, 0.2, 9_000, _OLD),
+    Character("binanceusdm", "EMBER/USDT:USDT", 1.25, 4, 1, 4, 3_000, _NEW),
+    Character("kraken", "BTC/USD", 64_000, 1, 8, 6, 1_500_000, _OLD),
+    Character("kraken", "BTC/EUR", 59_000, 1, 8, 3, 1_000_000, _OLD),
+    Character("kraken", "ETH/USD", 3_200, 2, 8, 4, 40_000_000, _OLD),
+    Character("kraken", "SOL/USD", 150, 2, 8, 2, 500_000_000, _OLD),
+    Character("kraken", "QUILL/USD", 0.0425, 5, 5, 0.08, 200_000_000, _OLD),
+    Character("kraken", "RELIC/USD", 7.5, 3, 8, 1, 3_000_000_000, _OLD, _GONE),
+)
+
+
+def generated_markets(*, seed: int) -> list[Market]:
+    """The generated markets of all exchanges; the same seed gives the same trades everywhere."""
+    return [
+        Market(
+            character.exchange,
+            character.symbol,
+            character.price_decimals,
+            character.amount_decimals,
+            character.delisted_ms is None,
+            GeneratedHistory(seed, character),
+        )
+        for character in _CHARACTERS
+    ]

@@ -1,0 +1,67 @@
+"""The control endpoint `/_control`: what another process can see of the sandbox, and do to it.
+
+    GET    /_control/status      how many markets and requests, and the faults in force
+    GET    /_control/markets     every market
+    GET    /_control/requests    the latest requests
+    POST   /_control/faults      puts the fault of the JSON body in force
+    DELETE /_control/faults      lifts all faults
+
+Each answers with JSON; a request that makes no sense with status 400 and a sentence.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from http import HTTPStatus
+from typing import Final
+
+from tapehouse.errors import InputError
+from tapehouse.sandbox.answer import Answer, json_answer
+from tapehouse.sandbox.faults import Faults, fault_from_json
+from tapehouse.sandbox.market import Market
+from tapehouse.sandbox.record import Record
+
+CONTROL_HOST: Final = "_control"
+
+
+def control(
+    method: str, path: str, body: bytes, *, markets: Sequence[Market], record: Record, faults: Faults
+) -> Answer:
+    """The answer to a control request."""
+    match method, path:
+        case "GET", "status":
+            return json_answer(_status(markets, record, faults))
+        case "GET", "markets":
+            return json_answer([_market(market) for market in markets])
+        case "GET", "requests":
+            return json_answer([asdict(asked) | {"at": asked.at.isoformat()} for asked in record.all()])
+        case "POST", "faults":
+            return _add_fault(body, markets, record, faults)
+        case "DELETE", "faults":
+            faults.clear()
+            return json_answer(_status(markets, record, faults))
+        case _:
+            message = "Ask GET status, markets or requests, POST faults or DELETE faults."
+            return json_answer({"error": message}, status=HTTPStatus.BAD_REQUEST)
+
+
+def _add_fault(body: bytes, markets: Sequence[Market], record: Record, faults: Faults) -> Answer:
+    try:
+        faults.add(fault_from_json(json.loads(body)))
+    except (InputError, ValueError) as error:
+        return json_answer({"error": str(error)}, status=HTTPStatus.BAD_REQUEST)
+    return json_answer(_status(markets, record, faults))
+
+
+def _status(markets: Sequence[Market], record: Record, faults: Faults) -> dict[str, object]:
+    return {"markets": len(markets), "requests": len(record.all()), "faults": faults.as_json()}
+
+
+def _market(market: Market) -> dict[str, object]:
+    return {
+        "exchange": market.exchange,
+        "symbol": market.symbol,
+        "active": market.active,
+        "first_ms": market.history.first_ms,
+        "end_ms": market.history.end_ms,
+    }

@@ -1,0 +1,40 @@
+"""The dialects: one exchange each, its paths, its JSON and its habits.
+
+A dialect answers requests from markets; HTTP, faults and latency are the server's business.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from tapehouse.sandbox.answer import Answer, Ask, Page
+from tapehouse.sandbox.dialects.binance import COIN_FUTURES, SPOT, USD_FUTURES, Binance
+from tapehouse.sandbox.dialects.kraken import Kraken
+from tapehouse.sandbox.market import Market
+
+
+class Dialect(Protocol):
+    """How one exchange answers at one host."""
+
+    exchange: str
+    host: str
+
+    def refuse(self, ask: Ask, now_s: float) -> Answer | None:
+        """What it says to a request too many; counts the request."""
+        ...
+
+    def answer(self, ask: Ask) -> Answer | Page:
+        """Its answer to the request; raises Refused for an error."""
+        ...
+
+    def market_asked(self, ask: Ask) -> Market | None:
+        """The market that the request is about."""
+        ...
+
+
+def dialects(markets: Sequence[Market], limits: Mapping[str, int]) -> list[Dialect]:
+    """All dialects, each with its exchange's markets and the request limit given for it, else the real one."""
+    binance = [
+        Binance(product, markets, weight_per_minute=limits.get(product.exchange))
+        for product in (SPOT, USD_FUTURES, COIN_FUTURES)
+    ]
+    return [*binance, Kraken(markets, requests_at_once=limits.get("kraken"))]

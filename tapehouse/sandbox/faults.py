@@ -1,0 +1,143 @@
+"""Faults: what can go wrong at an exchange, when, and for which requests.
+
+What a fault does to rows of candles is `tapehouse.sandbox.damage`.
+"""
+
+import hashlib
+import threading
+from collections import Counter
+from dataclasses import asdict, dataclass, fields
+from typing import Final, Literal, cast, get_args
+
+from tapehouse.errors import InputError
+from tapehouse.sandbox.answer import Ask
+from tapehouse.sandbox.market import Market
+
+ResponseFault = Literal["status", "hang", "drop", "html", "broken_json", "empty_body", "clock_skew"]
+RowFault = Literal[
+    "short_page",
+    "missing_rows",
+    "duplicate_rows",
+    "unordered_rows",
+    "corrected_rows",
+    "negative_price",
+    "zero_price",
+    "high_below_low",
+    "negative_volume",
+    "nan_price",
+    "null_price",
+    "text_price",
+    "misaligned_time",
+    "future_time",
+]
+FaultKind = Literal[ResponseFault, RowFault]
+ROW_FAULTS: Final = frozenset(get_args(RowFault))
+_KINDS: Final = frozenset(get_args(ResponseFault)) | ROW_FAULTS
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that goes wrong.
+
+    It strikes requests whose host is `host`, whose path contains `path` and whose market is
+    `symbol` (as ccxt writes it), each where given: the first `count` of them, or for good; each
+    with `probability`, drawn from `seed`, the request and how often it was made, so that the
+    same requests meet the same faults in whatever order they come.
+
+    `status` and `retry_after_s` belong to kind `status`, `skew_ms` to `clock_skew`. Row faults
+    strike the rows that open in [start_ms, end_ms) where given, else `rows` of each page.
+    """
+
+    kind: FaultKind
+    host: str | None = None
+    path: str | None = None
+    symbol: str | None = None
+    count: int | None = None
+    probability: float = 1.0
+    seed: int = 0
+    status: int = 500
+    retry_after_s: int | None = None
+    skew_ms: int = 0
+    rows: int = 1
+    start_ms: int | None = None
+    end_ms: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in _KINDS:
+            raise InputError(f"No fault {self.kind!r}: use one of {', '.join(sorted(_KINDS))}.")
+        if not 0 <= self.probability <= 1:
+            raise InputError(f"A probability of {self.probability} makes no sense: give one from 0 to 1.")
+
+    def concerns(self, ask: Ask, market: Market | None) -> bool:
+        """Whether the request is one that the fault may strike."""
+        return (
+            (self.host is None or self.host == ask.host)
+            and (self.path is None or self.path in ask.path)
+            and (self.symbol is None or (market is not None and market.symbol == self.symbol))
+        )
+
+
+def fault_from_json(value: object) -> Fault:
+    """The fault that a JSON object describes; raises InputError where it is none."""
+    if not isinstance(value, dict):
+        raise InputError("A fault is a JSON object with at least a kind.")
+    options = cast("dict[str, object]", value)
+    names = {field.name for field in fields(Fault)}
+    if unknown := sorted(set(options) - names):
+        raise InputError(f"A fault has no {', '.join(unknown)}: use {', '.join(sorted(names))}.")
+    if "kind" not in options:
+        raise InputError("A fault needs a kind.")
+    return Fault(**options)  # pyright: ignore[reportArgumentType] - JSON of a wrong type fails where it is used
+
+
+class Faults:
+    """The faults in force; may be changed from any thread while the sandbox answers."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._active: list[_Active] = []
+
+    def add(self, fault: Fault) -> None:
+        """Puts a fault in force, beside those that already are."""
+        with self._lock:
+            self._active.append(_Active(fault))
+
+    def clear(self) -> None:
+        """Lifts all faults."""
+        with self._lock:
+            self._active.clear()
+
+    def striking(self, ask: Ask, market: Market | None) -> list[Fault]:
+        """The faults that strike this request, which counts for each of them."""
+        with self._lock:
+            return [active.fault for active in self._active if active.strikes(ask, market)]
+
+    def as_json(self) -> list[dict[str, object]]:
+        """The faults in force, and how often each has struck."""
+        with self._lock:
+            return [{**asdict(active.fault), "struck": active.struck} for active in self._active]
+
+
+class _Active:
+    """A fault in force and what it has done."""
+
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+        self.struck = 0
+        self._asked: Counter[str] = Counter()
+
+    def strikes(self, ask: Ask, market: Market | None) -> bool:
+        fault = self.fault
+        if not fault.concerns(ask, market) or (fault.count is not None and self.struck >= fault.count):
+            return False
+        if fault.probability < 1 and not self._draw(ask) < fault.probability:
+            return False
+        self.struck += 1
+        return True
+
+    def _draw(self, ask: Ask) -> float:
+        """A number in [0, 1) made of the seed, the request and how often it was made."""
+        request = f"{ask.host}{ask.path}?{sorted(ask.query.items())}"
+        self._asked[request] += 1
+        text = f"{self.fault.seed}|{self.fault.kind}|{request}|{self._asked[request]}"
+        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) / 2**64

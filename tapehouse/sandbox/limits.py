@@ -1,0 +1,63 @@
+"""Request limits: how an exchange counts what it is asked, and what it says when that is too much.
+
+Each kind follows one exchange's published rule; what a refusal looks like is the dialect's business.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+_BAN_AFTER_REFUSALS: Final = 20
+_BAN_S: Final = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request too many: try again after `retry_after_s`; `banned` once 429 has been ignored."""
+
+    retry_after_s: int
+    banned: bool = False
+
+
+class WeightPerMinute:
+    """Binance's rule: weights are added up in each minute of the clock, and 429 ignored becomes a ban."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+        self._minute = 0
+        self._refused = 0
+        self._banned_until_s = 0.0
+
+    def admit(self, weight: int, now_s: float) -> Refusal | None:
+        """Counts a request; gives a refusal where it is one too many."""
+        if now_s < self._banned_until_s:
+            return Refusal(math.ceil(self._banned_until_s - now_s), banned=True)
+        if (minute := int(now_s // 60)) != self._minute:
+            self._minute, self.used, self._refused = minute, 0, 0
+        self.used += weight
+        if self.used <= self.limit:
+            return None
+        self._refused += 1
+        if self._refused > _BAN_AFTER_REFUSALS:
+            self._banned_until_s = now_s + _BAN_S
+            return Refusal(_BAN_S, banned=True)
+        return Refusal(math.ceil(60 * (minute + 1) - now_s))
+
+
+class DecayingCounter:
+    """Kraken's rule: each request adds one to a counter that falls by one a second; above the limit it refuses."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._count = 0.0
+        self._seen_s = 0.0
+
+    def admit(self, now_s: float) -> Refusal | None:
+        """Counts a request; gives a refusal where it is one too many."""
+        self._count = max(0.0, self._count - (now_s - self._seen_s))
+        self._seen_s = now_s
+        if self._count + 1 > self._limit:
+            return Refusal(math.ceil(self._count + 1 - self._limit))
+        self._count += 1
+        return None

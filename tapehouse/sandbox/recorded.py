@@ -1,0 +1,185 @@
+"""Recorded markets: minutes that were recorded once, served again exactly as they were.
+
+A directory of recordings holds klines/binance_usdm_1m/*.feather and
+klines/binance_spot_1m/*.json.gz; other files in it are left alone.
+"""
+
+import gzip
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypedDict, cast
+
+import numpy as np
+import pandas as pd
+
+from tapehouse.errors import InputError
+from tapehouse.sandbox.bars import DAY_MS, MINUTE_MS, Bars, Float64Array, Grid, Int64Array, regroup
+from tapehouse.sandbox.market import Market
+
+# Below it a whole number divided by a power of ten is a float that prints as that very decimal.
+_WHOLE_LIMIT: Final = 2.0**52
+_MOST_DECIMALS: Final = 15
+# What an exchange announces covers all but a few of its values: recordings hold a stray decimal or two.
+_STRAY_SHARE: Final = 0.001
+
+
+class RecordedHistory:
+    """The minutes of a recording; each is complete as soon as it begins."""
+
+    def __init__(self, minutes: Bars, *, price_decimals: int, amount_decimals: int) -> None:
+        self.price_decimals = price_decimals
+        self.amount_decimals = amount_decimals
+        self.first_ms = int(minutes.open_ms[0])
+        self.end_ms: int | None = int(minutes.open_ms[-1]) + MINUTE_MS
+        self._minutes = minutes
+
+    def bars(self, grid: Grid, start_ms: int, end_ms: int, *, now_ms: int) -> Bars:
+        """Bars that open in [start_ms, end_ms), both on the grid, of the minutes that have begun by `now_ms`."""
+        return regroup(self._minutes.between(start_ms, min(end_ms, now_ms + 1)), grid)
+
+    def last_close(self, before_ms: int) -> int | None:
+        """The last close, in ticks, of a minute before that time."""
+        index = int(np.searchsorted(self._minutes.open_ms, before_ms)) - 1
+        return int(self._minutes.close[index]) if index >= 0 else None
+
+
+def recorded_markets(directory: Path, *, shift_to_now: bool = False, now_ms: int | None = None) -> list[Market]:
+    """The markets recorded below the directory.
+
+    `shift_to_now` moves each exchange's recordings by the same number of whole days, so that the
+    latest ends within the day before `now_ms` (by default this moment) at its own time of day.
+    """
+    recordings = [
+        *(_read_feather(path) for path in sorted(directory.glob("klines/binance_usdm_1m/*-1m-futures.feather"))),
+        *(_read_json(path) for path in sorted(directory.glob("klines/binance_spot_1m/*.json.gz"))),
+    ]
+    if not recordings:
+        raise InputError(f"{directory} holds no recordings: give the directory above klines/binance_usdm_1m.")
+    shifts_ms: dict[str, int] = {}
+    if shift_to_now:
+        now_ms = int(pd.Timestamp.now("UTC").timestamp() * 1000) if now_ms is None else now_ms
+        for exchange in {recording.exchange for recording in recordings}:
+            end_ms = max(int(r.times_ms[-1]) for r in recordings if r.exchange == exchange) + MINUTE_MS
+            shifts_ms[exchange] = (now_ms - end_ms) // DAY_MS * DAY_MS
+    return [_market(recording, shift_ms=shifts_ms.get(recording.exchange, 0)) for recording in recordings]
+
+
+def market_from_rows(
+    exchange: str,
+    symbol: str,
+    rows: Iterable[Sequence[float | str]],
+    *,
+    price_decimals: int | None = None,
+    amount_decimals: int | None = None,
+) -> Market:
+    """A market of one-minute rows: open time in ms, open, high, low, close, volume; in order of time.
+
+    The exchange announces the decimals given, else those that the rows need; the rows are
+    served exactly in any case.
+    """
+    table = [[float(value) for value in row] for row in rows]
+    if not table or any(len(row) != 6 for row in table):
+        raise InputError("A market needs rows of six: open time in ms, open, high, low, close, volume.")
+    values = np.array(table)
+    recording = _Recording(exchange, symbol, values[:, 0].astype(np.int64), values[:, 1:])
+    return _market(recording, price_decimals=price_decimals, amount_decimals=amount_decimals)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Recording:
+    """Minutes as read: open times, and a column each for open, high, low, close and volume."""
+
+    exchange: str
+    symbol: str
+    times_ms: Int64Array
+    values: Float64Array
+
+
+class _JsonMinute(TypedDict):
+    base: str
+    counter: str
+    openTimeInMillis: int
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+
+
+def _read_feather(path: Path) -> _Recording:
+    """A file as freqtrade writes it, named BASE_QUOTE_SETTLE-1m-futures.feather."""
+    frame = pd.read_feather(path)
+    base, quote, settle = path.name.partition("-")[0].split("_")
+    times_ms = frame["date"].dt.tz_localize(None).to_numpy().astype("datetime64[ms]").astype(np.int64)
+    values = frame[["open", "high", "low", "close", "volume"]].to_numpy(dtype=np.float64)
+    return _Recording("binanceusdm", f"{base}/{quote}:{settle}", times_ms, values)
+
+
+def _read_json(path: Path) -> _Recording:
+    """A list of minutes with decimals as text."""
+    with gzip.open(path) as file:
+        minutes = cast("list[_JsonMinute]", json.load(file))
+    times_ms = np.array([minute["openTimeInMillis"] for minute in minutes], dtype=np.int64)
+    columns = ("open", "high", "low", "close", "volume")
+    values = np.array([[float(minute[column]) for column in columns] for minute in minutes])
+    return _Recording("binance", f"{minutes[0]['base']}/{minutes[0]['counter']}", times_ms, values)
+
+
+def _market(
+    recording: _Recording, *, shift_ms: int = 0, price_decimals: int | None = None, amount_decimals: int | None = None
+) -> Market:
+    name = f"{recording.exchange} {recording.symbol}"
+    times_ms = recording.times_ms + shift_ms
+    if np.any(np.diff(times_ms) <= 0) or np.any(times_ms % MINUTE_MS):
+        raise InputError(f"The rows of {name} must be whole minutes in order of time, none of them twice.")
+    prices, volumes = recording.values[:, :4], recording.values[:, 4]
+    price_needs, amount_needs = _decimals(prices, name), _decimals(volumes, name)
+    ticks, lots = _whole(prices, int(price_needs.max())), _whole(volumes, int(amount_needs.max()))
+    minutes = Bars(
+        times_ms,
+        *(np.ascontiguousarray(ticks[:, column]) for column in range(4)),
+        volume=lots,
+        trades=(lots > 0).astype(np.int64),
+        turnover=ticks[:, 3].astype(np.float64) * lots,
+        taker_bought=lots // 2,
+    )
+    return Market(
+        recording.exchange,
+        recording.symbol,
+        _announced(price_needs) if price_decimals is None else price_decimals,
+        _announced(amount_needs) if amount_decimals is None else amount_decimals,
+        active=True,
+        history=RecordedHistory(
+            minutes, price_decimals=int(price_needs.max()), amount_decimals=int(amount_needs.max())
+        ),
+    )
+
+
+def _decimals(values: Float64Array, name: str) -> Int64Array:
+    """How many decimals the shortest decimal of each value has."""
+    left = values.ravel()
+    needs = np.zeros(left.size, dtype=np.int64)
+    index = np.arange(left.size)
+    for decimals in range(_MOST_DECIMALS + 1):
+        scaled = np.rint(left * 10.0**decimals)
+        fits = (scaled / 10.0**decimals == left) & (np.abs(scaled) < _WHOLE_LIMIT)
+        needs[index[fits]] = decimals
+        left, index = left[~fits], index[~fits]
+        if not len(left):
+            return needs
+    raise InputError(f"{name} has a value that no decimal of {_MOST_DECIMALS} places gives exactly: {left[0]!r}.")
+
+
+def _announced(needs: Int64Array) -> int:
+    """The decimals that all but a few stray values need."""
+    return (
+        int(np.quantile(needs, 1 - _STRAY_SHARE, method="higher"))
+        if len(needs) > 1 / _STRAY_SHARE
+        else int(needs.max())
+    )
+
+
+def _whole(values: Float64Array, decimals: int) -> Int64Array:
+    return np.rint(values * 10.0**decimals).astype(np.int64)

@@ -1,0 +1,198 @@
+"""The sandbox exchange's server: HTTP on 127.0.0.1 in a thread of its own, faults, limits, latency, the record.
+
+What exchanges answer is `tapehouse.sandbox.dialects`; the control endpoint is `tapehouse.sandbox.control`.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from http import HTTPStatus
+from types import TracebackType
+from typing import Final, Self
+
+from aiohttp import web
+
+from tapehouse.errors import ServiceError
+from tapehouse.sandbox.answer import Answer, Ask, Refused, json_answer
+from tapehouse.sandbox.control import CONTROL_HOST, control
+from tapehouse.sandbox.damage import damage
+from tapehouse.sandbox.dialects import Dialect, dialects
+from tapehouse.sandbox.faults import ROW_FAULTS, Fault, Faults
+from tapehouse.sandbox.market import Market
+from tapehouse.sandbox.record import Asked, Record
+
+_HTML: Final = b"<!DOCTYPE html><html><body><h1>We'll be right back</h1></body></html>"
+
+
+class Sandbox:
+    """A local server that answers as real exchanges do, at `<url>/<original host>/<path>`.
+
+    `limits` maps an exchange to its request limit (weight a minute on Binance, requests at once
+    on Kraken) where the real one does not serve; `clock_ms` is the exchanges' clock.
+    """
+
+    def __init__(
+        self,
+        markets: Sequence[Market],
+        *,
+        port: int = 0,
+        latency_ms: float = 0,
+        limits: Mapping[str, int] | None = None,
+        clock_ms: Callable[[], int] | None = None,
+    ) -> None:
+        self.markets = list(markets)
+        self.faults = Faults()
+        self.latency_ms = latency_ms
+        self._port = port
+        self._clock_ms = clock_ms or _wall_clock_ms
+        self._dialects = {dialect.host: dialect for dialect in dialects(markets, limits or {})}
+        self._record = Record()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="tapehouse-sandbox", daemon=True)
+
+    @property
+    def url(self) -> str:
+        """The address that goes before the original host."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def requests(self) -> list[Asked]:
+        """The latest 50,000 requests, oldest first."""
+        return self._record.all()
+
+    def start(self) -> Self:
+        """Starts the server; returns once it answers."""
+        self._thread.start()
+        self._ready.wait()
+        if self._failure is not None:
+            raise ServiceError(
+                f"The sandbox can't listen on port {self._port}: choose another, or 0 for a free one."
+            ) from self._failure
+        return self
+
+    def close(self) -> None:
+        """Stops the server and drops its connections."""
+        if self._loop is not None and self._stop is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as failure:  # noqa: BLE001 - start() raises it in the caller's thread
+            self._failure = failure
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        server = web.Server(self._handle, handler_cancellation=True, access_log=None)
+        runner = web.ServerRunner(server)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", self._port, shutdown_timeout=0.2)
+        try:
+            await site.start()
+            self._port = runner.addresses[0][1]
+            self._ready.set()
+            await self._stop.wait()
+        finally:
+            await runner.cleanup()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        host, _, path = request.path.lstrip("/").partition("/")
+        if host == CONTROL_HOST:
+            body = await request.read()
+            return _written(
+                control(request.method, path, body, markets=self.markets, record=self._record, faults=self.faults)
+            )
+        ask = Ask(host, request.method, f"/{path}", dict(request.query), self._clock_ms())
+        answer = await self._answer(ask)
+        self._record.add(ask, 0 if answer is None else answer.status)
+        if answer is None:
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
+        return _written(answer)
+
+    async def _answer(self, ask: Ask) -> Answer | None:
+        """The answer after faults, limits and latency; None where the connection is to be dropped."""
+        if self.latency_ms:
+            await asyncio.sleep(self.latency_ms / 1000)
+        dialect = self._dialects.get(ask.host)
+        if dialect is None:
+            message = f"The sandbox has no {ask.host}, only {', '.join(self._dialects)}."
+            return json_answer({"error": message}, status=HTTPStatus.NOT_FOUND)
+        faults = self.faults.striking(ask, dialect.market_asked(ask))
+        for fault in faults:
+            match fault.kind:
+                case "clock_skew":
+                    ask = replace(ask, now_ms=ask.now_ms + fault.skew_ms)
+                case "drop":
+                    return None
+                case "hang":
+                    await self._hang()
+                    return None
+                case _:
+                    pass
+        return _with_faults(dialect, ask, faults)
+
+    async def _hang(self) -> None:
+        """Until the client goes away, which cancels this, or the server stops."""
+        assert self._stop is not None
+        await self._stop.wait()
+
+
+def _with_faults(dialect: Dialect, ask: Ask, faults: list[Fault]) -> Answer:
+    if (refusal := dialect.refuse(ask, time.time())) is not None:
+        return refusal
+    try:
+        answer = dialect.answer(ask)
+    except Refused as refused:
+        return refused.answer
+    for fault in faults:
+        if not isinstance(answer, Answer) and fault.kind in ROW_FAULTS:
+            answer = damage(answer, fault)
+    answer = answer if isinstance(answer, Answer) else answer.answer()
+    for fault in faults:
+        answer = _spoilt(answer, fault)
+    return answer
+
+
+def _spoilt(answer: Answer, fault: Fault) -> Answer:
+    """The answer as it looks after a fault that is not one of rows."""
+    match fault.kind:
+        case "status":
+            retry_after_s = fault.retry_after_s
+            headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+            body = f"{HTTPStatus(fault.status).phrase} (fault injected by the sandbox)".encode()
+            return Answer(body, fault.status, "text/plain; charset=utf-8", headers)
+        case "html":
+            return Answer(_HTML, content_type="text/html; charset=utf-8")
+        case "broken_json":
+            return replace(answer, body=answer.body[: len(answer.body) * 2 // 3])
+        case "empty_body":
+            return replace(answer, body=b"")
+        case _:
+            return answer
+
+
+def _written(answer: Answer) -> web.Response:
+    headers = {"Content-Type": answer.content_type, **answer.headers}
+    return web.Response(status=answer.status, body=answer.body, headers=headers)
+
+
+def _wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000

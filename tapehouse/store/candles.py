@@ -1,0 +1,219 @@
+"""The write of a batch of candles: one transaction for rows, coverage, quarantine and revision.
+
+A batch and its coverage commit together, so a writer can be killed at any instant and run again.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import numpy as np
+import psycopg
+from psycopg.types.range import TimestamptzRange
+
+from tapehouse.candle import VALUE_COLUMNS, CandleBatch, Reject
+from tapehouse.errors import BeyondRetention, StoreError
+from tapehouse.ranges import TimeRange, subtract_ranges
+from tapehouse.store.arrays import FloatColumn, TimeColumn, copy_tuples
+from tapehouse.store.connection import Connection, is_embedded, store_errors
+from tapehouse.store.instruments import Series
+from tapehouse.store.ledger import Unavailable, multirange, quarantine, record_coverage, record_unavailable
+from tapehouse.store.sql import query
+from tapehouse.store.ticks import fits, to_ticks
+from tapehouse.store.widening import Scale, make_room
+from tapehouse.timeframe import from_us, timeframe, to_us
+
+# The rollups are built from these candles.
+BASE_TIMEFRAME: Final = timeframe("1m")
+# Deadlocks, serialization failures and a scale that another writer changed: run again so often.
+_ATTEMPTS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """What one batch changed; `rejected` counts all rejected rows, known to quarantine or not."""
+
+    inserted: int
+    changed: int
+    unchanged: int
+    rejected: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Lock:
+    scale: Scale
+    known_until: datetime | None
+    overlaps_covered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    inserted: int
+    changed: int
+    inserted_known: int
+    span: TimeRange | None
+
+
+class _DoesNotFit(Exception):
+    """Some value of the batch does not fit the instrument's scale."""
+
+
+def write_candles(
+    connection: Connection,
+    series: Series,
+    batch: CandleBatch,
+    *,
+    asked: Sequence[TimeRange],
+    covered: Sequence[TimeRange],
+    rejected: Sequence[Reject] = (),
+    refused: Sequence[Unavailable] = (),
+) -> WriteResult:
+    """Write a batch and all that is to be remembered of it, in one transaction.
+
+    `asked` is what the exchange answered, `covered` what of it counts as fetched: every candle
+    lies in it, rejected ones do not. `refused` is what the exchange would not give. Rows equal to
+    what is stored are left alone, others replace it. A value that needs more decimals widens the
+    instrument's scale first; a row that fits no scale joins the rejected.
+
+    Raises BeyondRetention or StoreError; then nothing of the batch is written.
+    """
+    misfits: tuple[Reject, ...] = ()
+    with store_errors():
+        for _ in range(_ATTEMPTS):
+            try:
+                with connection.transaction():
+                    covered = subtract_ranges(covered, _intervals(series, misfits))
+                    return _write(connection, series, batch, asked, covered, (*rejected, *misfits), refused)
+            except _DoesNotFit:
+                batch, more_misfits = make_room(connection, series, batch)
+                misfits += more_misfits
+            except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+                continue
+    raise StoreError(f"{series} is being written by too many others at once: try again later.")
+
+
+def _write(
+    connection: Connection,
+    series: Series,
+    batch: CandleBatch,
+    asked: Sequence[TimeRange],
+    covered: Sequence[TimeRange],
+    rejected: Sequence[Reject],
+    refused: Sequence[Unavailable],
+) -> WriteResult:
+    lock = _lock(connection, series, batch)
+    written = _write_rows(connection, series, batch, lock)
+    quarantine(connection, series, rejected)
+    holes = [Unavailable(start, end, "rejected") for start, end in subtract_ranges(asked, covered)]
+    revision, is_news = record_coverage(
+        connection, series, multirange(covered), changed_known=written.changed + written.inserted_known > 0
+    )
+    record_unavailable(connection, series, (*refused, *holes))
+    if written.span and series.timeframe == BASE_TIMEFRAME:
+        _mark_rollups_stale(connection, series, written.span)
+    if written.span or is_news:
+        _notify(connection, series, revision, written.span)
+    return WriteResult(
+        inserted=written.inserted,
+        changed=written.changed,
+        unchanged=len(batch) - written.inserted - written.changed,
+        rejected=len(rejected),
+        revision=revision,
+    )
+
+
+def _lock(connection: Connection, series: Series, batch: CandleBatch) -> _Lock:
+    span = TimestamptzRange(*_span(series, batch)) if len(batch) else TimestamptzRange(empty=True)
+    row = connection.execute(query("lock_series"), {"series_id": series.series_id, "span": span}).fetchone()
+    if row is None:
+        raise StoreError(f"{series} was removed while it was being written.")
+    price_decimals, amount_decimals, known_until, overlaps, dropped_before = row
+    if dropped_before and len(batch) and from_us(int(batch.time_us[0])) < dropped_before:
+        raise BeyondRetention(
+            f"Retention has dropped what {series} had before {dropped_before.isoformat()}: ask from there on."
+        )
+    return _Lock(Scale(price_decimals, amount_decimals), known_until, overlaps)
+
+
+def _write_rows(connection: Connection, series: Series, batch: CandleBatch, lock: _Lock) -> _Written:
+    if not len(batch):
+        return _Written(0, 0, 0, None)
+    ticks = _ticks(batch, lock.scale)
+    if lock.overlaps_covered or is_embedded(connection):
+        return _upsert(connection, series, batch, ticks, lock)
+    # Rows and coverage commit together: where nothing is covered, nothing was ever written.
+    return _copy(connection, series, batch, ticks, lock)
+
+
+def _ticks(batch: CandleBatch, scale: Scale) -> dict[str, FloatColumn]:
+    columns: dict[str, FloatColumn] = {}
+    for name in VALUE_COLUMNS:
+        values, decimals = getattr(batch, name), scale.decimals(name)
+        if not fits(values, decimals).all():
+            raise _DoesNotFit
+        columns[name] = FloatColumn(to_ticks(values, decimals))
+    return columns
+
+
+def _copy(
+    connection: Connection, series: Series, batch: CandleBatch, ticks: dict[str, FloatColumn], lock: _Lock
+) -> _Written:
+    keys = (series.instrument.instrument_id, series.timeframe.seconds)
+    with connection.cursor() as cursor, cursor.copy(query("copy_candles_in")) as copy:
+        copy.write(copy_tuples(keys, (TimeColumn(batch.time_us), *ticks.values())))
+    known = np.searchsorted(batch.time_us, to_us(lock.known_until)) if lock.known_until else 0
+    return _Written(len(batch), 0, int(known), _span(series, batch))
+
+
+def _upsert(
+    connection: Connection, series: Series, batch: CandleBatch, ticks: dict[str, FloatColumn], lock: _Lock
+) -> _Written:
+    first, end = _span(series, batch)
+    connection.execute(query("allow_decompression"))
+    row = connection.execute(
+        query("upsert_candles"),
+        {
+            "instrument_id": series.instrument.instrument_id,
+            "timeframe_s": series.timeframe.seconds,
+            "first": first,
+            "last": end,
+            "known_until": lock.known_until or first,
+            "time": TimeColumn(batch.time_us),
+            **ticks,
+        },
+    ).fetchone()
+    if row is None or row[3] is None:
+        return _Written(0, 0, 0, None)
+    inserted, changed, inserted_known, first_written, last_written = row
+    return _Written(inserted, changed, inserted_known, (first_written, series.timeframe.close(last_written)))
+
+
+def _mark_rollups_stale(connection: Connection, series: Series, span: TimeRange) -> None:
+    connection.execute(
+        query("mark_rollups_stale"),
+        {"instrument_id": series.instrument.instrument_id, "during": TimestamptzRange(*span)},
+    )
+
+
+def _notify(connection: Connection, series: Series, revision: int, span: TimeRange | None) -> None:
+    payload = {
+        "exchange": series.instrument.exchange,
+        "symbol": series.instrument.symbol,
+        "dataset": "ohlcv",
+        "timeframe": series.timeframe.name,
+        "revision": revision,
+        "written": [time.isoformat() for time in span or ()],
+    }
+    connection.execute(query("notify_write"), {"payload": json.dumps(payload)})
+
+
+def _span(series: Series, batch: CandleBatch) -> TimeRange:
+    """From the first candle's open to the last one's close."""
+    return from_us(int(batch.time_us[0])), series.timeframe.close(from_us(int(batch.time_us[-1])))
+
+
+def _intervals(series: Series, rejects: Sequence[Reject]) -> list[TimeRange]:
+    return [(reject.time, series.timeframe.close(reject.time)) for reject in rejects if reject.time]

@@ -1,0 +1,89 @@
+"""Connections to the database, what they can do, and psycopg's errors in our words.
+
+Every psycopg error that leaves tapehouse passes through `store_errors`. No message holds a
+password.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import psycopg
+import psycopg.conninfo
+from psycopg import errors
+
+from tapehouse.errors import NotMigrated, StoreError, StoreRefused, StoreUnreachable
+from tapehouse.store.arrays import register_columns
+
+# What the embedded database's front end announces when a client connects.
+ENGINE_PARAMETER: Final = "tapehouse.engine"
+EMBEDDED_ENGINE: Final = "pglite"
+
+CONNECT_TIMEOUT_S: Final = 10
+_REFUSALS: Final = ("authentication failed", "no password supplied", "does not exist", "pg_hba.conf")
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+def connect(url: str) -> Connection:
+    """Open a connection in autocommit mode: transactions are explicit.
+
+    Raises StoreUnreachable where nothing answers, StoreRefused for a wrong user, password or
+    database name.
+    """
+    try:
+        connection = psycopg.connect(
+            url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, fallback_application_name="tapehouse"
+        )
+    except psycopg.OperationalError as exc:
+        raise _connect_error(url, exc) from exc
+    except psycopg.ProgrammingError as exc:
+        raise StoreUnreachable(f"That is no PostgreSQL URL: {_first_line(exc)}.") from exc
+    if is_embedded(connection):
+        # Its clients share one session, so statements are prepared without a name.
+        connection.prepare_threshold = None
+    register_columns(connection)
+    return connection
+
+
+def is_embedded(connection: Connection) -> bool:
+    """Whether the embedded database answers: it has neither COPY FROM nor background jobs."""
+    return connection.info.parameter_status(ENGINE_PARAMETER) == EMBEDDED_ENGINE
+
+
+@contextmanager
+def store_errors() -> Generator[None]:
+    """Translate psycopg's errors into StoreError and its kinds."""
+    try:
+        yield
+    except (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction) as exc:
+        raise NotMigrated(
+            f"The database lacks what this version of tapehouse needs ({_first_line(exc)}): run `tapehouse db migrate`."
+        ) from exc
+    except errors.InsufficientPrivilege as exc:
+        raise StoreRefused(f"The database refused this: {_first_line(exc)}.") from exc
+    except (errors.DiskFull, errors.OutOfMemory) as exc:
+        raise StoreError(f"The database server ran out of room: {_first_line(exc)}.") from exc
+    except psycopg.OperationalError as exc:
+        raise StoreUnreachable(f"The connection to the database was lost: {_first_line(exc)}.") from exc
+    except psycopg.Error as exc:
+        raise StoreError(f"The database reported: {_first_line(exc)}.") from exc
+
+
+def _connect_error(url: str, exc: psycopg.OperationalError) -> StoreError:
+    text = _first_line(exc)
+    if any(refusal in text for refusal in _REFUSALS):
+        return StoreRefused(f"The database refused the connection: {text}. Check user, password and database name.")
+    return StoreUnreachable(
+        f"No database answers at {_address(url)}: {text}. Start one with `tapehouse db up`, or check the URL."
+    )
+
+
+def _address(url: str) -> str:
+    parts = psycopg.conninfo.conninfo_to_dict(url)
+    return f"{parts.get('host') or 'localhost'}:{parts.get('port') or 5432}/{parts.get('dbname') or ''}"
+
+
+def _first_line(exc: BaseException) -> str:
+    lines = str(exc).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(exc).__name__

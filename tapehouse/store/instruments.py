@@ -1,0 +1,73 @@
+"""Instruments and series as the store keeps them."""
+
+import difflib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from psycopg.rows import class_row
+
+from tapehouse.errors import UnknownSymbol
+from tapehouse.instrument import Instrument, Listing
+from tapehouse.store.connection import Connection, store_errors
+from tapehouse.store.sql import query
+from tapehouse.timeframe import Timeframe
+
+
+@dataclass(frozen=True, slots=True)
+class SyncResult:
+    """What a comparison of an exchange's listings with the store changed."""
+
+    exchange: str
+    listed: int
+    new: int
+    delisted: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The candles of one instrument in one timeframe."""
+
+    series_id: int
+    instrument: Instrument
+    timeframe: Timeframe
+
+    def __str__(self) -> str:
+        return f"{self.instrument.exchange} {self.instrument.symbol} {self.timeframe}"
+
+
+def sync_listings(connection: Connection, exchange: str, listings: Sequence[Listing]) -> SyncResult:
+    """Store what the exchange lists; what it no longer lists is kept and marked as not active."""
+    rows = json.dumps([asdict(listing) for listing in listings])
+    symbols = [listing.symbol for listing in listings]
+    with store_errors(), connection.transaction():
+        counts = connection.execute(query("upsert_instruments"), {"listings": rows}).fetchone()
+        delisted = connection.execute(query("delist_instruments"), {"exchange": exchange, "symbols": symbols})
+        gone = tuple(sorted(symbol for (symbol,) in delisted))
+    new, listed = counts or (0, 0)
+    return SyncResult(exchange, listed, new, gone)
+
+
+def find_instrument(connection: Connection, exchange: str, symbol: str) -> Instrument:
+    """The stored instrument; raises UnknownSymbol with the closest symbols there are."""
+    with store_errors():
+        with connection.cursor(row_factory=class_row(Instrument)) as cursor:
+            found = cursor.execute(query("read_instrument"), {"exchange": exchange, "symbol": symbol}).fetchone()
+        if found is not None:
+            return found
+        known = [symbol for (symbol,) in connection.execute(query("read_symbols"), {"exchange": exchange})]
+    if not known:
+        raise UnknownSymbol(f"No instruments of {exchange} are stored: run `tapehouse instruments --sync {exchange}`.")
+    close = difflib.get_close_matches(symbol, known, n=3, cutoff=0.4)
+    hint = f"did you mean {', '.join(close)}?" if close else "`tapehouse instruments` lists what is there."
+    raise UnknownSymbol(f"{exchange} has no {symbol}: {hint}")
+
+
+def ensure_series(connection: Connection, instrument: Instrument, timeframe: Timeframe) -> Series:
+    """The candle series of that instrument and timeframe, made if there is none."""
+    key = {"instrument_id": instrument.instrument_id, "dataset": "ohlcv", "timeframe_s": timeframe.seconds}
+    with store_errors():
+        row = connection.execute(query("ensure_series"), key).fetchone()
+    if row is None:
+        raise UnknownSymbol
+    return Series(row[0], instrument, timeframe)

@@ -1,0 +1,114 @@
+"""The coverage ledger: what of a series was fetched, what is missing, what was refused or rejected.
+
+Time ranges are half-open and in UTC. The functions that write run inside the caller's
+transaction (see `tapehouse.store.candles`).
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from psycopg.types.multirange import TimestamptzMultirange
+from psycopg.types.range import TimestamptzRange
+
+from tapehouse.candle import Reject
+from tapehouse.ranges import TimeRange
+from tapehouse.store.connection import Connection, store_errors
+from tapehouse.store.instruments import Series
+from tapehouse.store.sql import query
+
+# How long a range waits before it is asked for again, the first time; doubled each time in vain.
+_FIRST_WAIT: Final = {
+    "rejected": timedelta(minutes=15),
+}
+_USUAL_FIRST_WAIT: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """A range that the exchange could not or would not give, and why (a short stable word)."""
+
+    start: datetime
+    end: datetime
+    cause: str
+
+
+def missing_ranges(
+    connection: Connection, series: Series, wanted: TimeRange, *, trailing: TimeRange | None = None
+) -> list[TimeRange]:
+    """What of `wanted` should be asked for, oldest first.
+
+    That is what is neither covered nor known to be unavailable until later; and `trailing`,
+    where exchanges still correct themselves, in any case.
+    """
+    parameters = {
+        "series_id": series.series_id,
+        "wanted": TimestamptzRange(*wanted),
+        "trailing": TimestamptzRange(*trailing) if trailing else TimestamptzRange(empty=True),
+    }
+    with store_errors():
+        return list(connection.execute(query("read_missing"), parameters))
+
+
+def dropped_before(connection: Connection, series: Series) -> datetime | None:
+    """The time before which retention has dropped the series, if it has."""
+    with store_errors():
+        row = connection.execute(query("read_dropped_before"), {"series_id": series.series_id}).fetchone()
+    return row[0] if row else None
+
+
+def record_coverage(
+    connection: Connection, series: Series, answered: TimestamptzMultirange, *, changed_known: bool
+) -> tuple[int, bool]:
+    """Add to a series' coverage; returns its revision and whether that grew.
+
+    `changed_known` says that rows changed or appeared where readers could already have looked.
+    """
+    row = connection.execute(
+        query("record_coverage"),
+        {"series_id": series.series_id, "answered": answered, "changed_known": changed_known},
+    ).fetchone()
+    return row or (0, False)
+
+
+def record_unavailable(connection: Connection, series: Series, refused: Sequence[Unavailable]) -> None:
+    """Note ranges that could not be had, each with the time before which it is not asked for again."""
+    for cause in sorted({one.cause for one in refused}):
+        connection.execute(
+            query("upsert_unavailable"),
+            {
+                "series_id": series.series_id,
+                "cause": cause,
+                "ranges": multirange((one.start, one.end) for one in refused if one.cause == cause),
+                "wait": _FIRST_WAIT.get(cause, _USUAL_FIRST_WAIT),
+            },
+        )
+
+
+def quarantine(connection: Connection, series: Series, rejects: Sequence[Reject]) -> int:
+    """Keep rejected rows as they came, with their reasons; returns how many were not there yet."""
+    if not rejects:
+        return 0
+    rows = [
+        {
+            "time": reject.time.isoformat() if reject.time else None,
+            "reasons": reject.reasons,
+            "raw": _finite(reject.raw),
+        }
+        for reject in rejects
+    ]
+    parameters = {"series_id": series.series_id, "rejects": json.dumps(rows, allow_nan=False)}
+    row = connection.execute(query("insert_quarantine"), parameters).fetchone()
+    return row[0] if row else 0
+
+
+def multirange(ranges: Iterable[TimeRange]) -> TimestamptzMultirange:
+    """Half-open ranges as PostgreSQL's tstzmultirange."""
+    return TimestamptzMultirange(TimestamptzRange(start, end) for start, end in ranges)
+
+
+def _finite(raw: object) -> object:
+    """The same JSON with NaN and infinities, which JSON has no word for, spelled as strings."""
+    return json.loads(json.dumps(raw, default=str), parse_constant=str)

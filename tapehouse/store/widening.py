@@ -1,0 +1,93 @@
+"""Widening: giving an instrument more decimals when a value comes that needs them.
+
+All stored numbers of the instrument, its rollups included, are multiplied by a power of ten in
+one transaction, and the revisions of all its series grow, so no reader sees two scales at once.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from psycopg import sql
+
+from tapehouse.candle import PRICE_COLUMNS, VALUE_COLUMNS, CandleBatch, Float64Array, Reject
+from tapehouse.errors import StoreError
+from tapehouse.store.connection import Connection
+from tapehouse.store.instruments import Series
+from tapehouse.store.sql import query
+from tapehouse.store.ticks import MAX_TICKS, decimals_needed, most_decimals
+from tapehouse.timeframe import from_us
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How many decimals an instrument's prices and amounts are stored with."""
+
+    price_decimals: int
+    amount_decimals: int
+
+    def decimals(self, column: str) -> int:
+        """The decimals of that column of a candle."""
+        return self.price_decimals if column in PRICE_COLUMNS else self.amount_decimals
+
+
+def make_room(connection: Connection, series: Series, batch: CandleBatch) -> tuple[CandleBatch, tuple[Reject, ...]]:
+    """Widen the instrument's scale until the batch fits, in one transaction.
+
+    Returns the rows that now fit, and those that fit no scale because they, or what is stored,
+    would need 2^53 ticks or more.
+    """
+    instrument_id = series.instrument.instrument_id
+    with connection.transaction():
+        old = _lock_scale(connection, instrument_id)
+        largest_price, largest_amount = _read_largest(connection, instrument_id)
+        prices = np.concatenate([getattr(batch, name) for name in PRICE_COLUMNS])
+        price_decimals, prices_fit = _choose_decimals(prices, old.price_decimals, largest_price)
+        amount_decimals, amounts_fit = _choose_decimals(batch.volume, old.amount_decimals, largest_amount)
+        new = Scale(price_decimals, amount_decimals)
+        if new != old:
+            _widen(connection, instrument_id, old, new)
+    keep = prices_fit.reshape(len(PRICE_COLUMNS), len(batch)).all(axis=0) & amounts_fit
+    return batch.take(keep), tuple(_misfit(batch, int(row)) for row in np.flatnonzero(~keep))
+
+
+def _choose_decimals(values: Float64Array, decimals: int, largest: float) -> tuple[int, npt.NDArray[np.bool_]]:
+    """The fewest decimals that hold the values beside what is stored up to `largest`, and which values they hold."""
+    # A value already past 2^53 ticks at today's scale fits no wider one, and must not narrow the choice.
+    possible = values * 10.0**decimals < MAX_TICKS
+    ceiling = most_decimals(max(largest, float(values[possible].max(initial=0.0))))
+    needed = decimals_needed(values, decimals)
+    held = possible & (needed <= max(ceiling, decimals))
+    return int(needed[held].max(initial=decimals)), held
+
+
+def _lock_scale(connection: Connection, instrument_id: int) -> Scale:
+    row = connection.execute(query("lock_instrument"), {"instrument_id": instrument_id}).fetchone()
+    if row is None:
+        raise StoreError("An instrument was removed while it was being written.")
+    return Scale(*row)
+
+
+def _read_largest(connection: Connection, instrument_id: int) -> tuple[float, float]:
+    row = connection.execute(query("read_largest"), {"instrument_id": instrument_id}).fetchone()
+    return row or (0.0, 0.0)
+
+
+def _widen(connection: Connection, instrument_id: int, old: Scale, new: Scale) -> None:
+    factors = {
+        "instrument_id": instrument_id,
+        "price_factor": 10.0 ** (new.price_decimals - old.price_decimals),
+        "amount_factor": 10.0 ** (new.amount_decimals - old.amount_decimals),
+    }
+    connection.execute(query("allow_decompression"))
+    connection.execute(query("widen_candles").format(table=sql.Identifier("ohlcv")), factors)
+    # A rollup's rows lie in a hypertable of its own, which can be updated where the view can't.
+    for schema, table in connection.execute(query("read_rollup_tables")).fetchall():
+        connection.execute(query("widen_candles").format(table=sql.Identifier(schema, table)), factors)
+    scale = {"price_decimals": new.price_decimals, "amount_decimals": new.amount_decimals}
+    connection.execute(query("widen_instrument"), {"instrument_id": instrument_id, **scale})
+
+
+def _misfit(batch: CandleBatch, row: int) -> Reject:
+    raw = [int(batch.time_us[row]) // 1000, *(float(getattr(batch, name)[row]) for name in VALUE_COLUMNS)]
+    return Reject(from_us(int(batch.time_us[row])), ("beyond_float_precision",), raw)
