@@ -34,14 +34,21 @@ declare
         (select min(lower(during)) from stale_rollup)
     );
     old     record;
+    emptied boolean;
 begin
     for old in
-        select format('%I.%I', chunk_schema, chunk_name) as chunk, range_end
+        select format('%I.%I', chunk_schema, chunk_name) as chunk, range_start, range_end
         from timescaledb_information.chunks
         where hypertable_schema = current_schema() and hypertable_name = 'ohlcv' and range_end <= horizon
         order by range_end
     loop
+        -- TimescaleDB before 2.24 decompresses what it deletes.
+        perform set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true);
         execute format('delete from %s where timeframe_s = 60', old.chunk);
+        execute format('select not exists (select from %s)', old.chunk) into emptied;
+        if emptied then
+            perform drop_chunks('ohlcv', older_than => old.range_end, newer_than => old.range_start);
+        end if;
         insert into retention (dataset, timeframe_s, dropped_before)
         values ('ohlcv', 60, old.range_end)
         on conflict (dataset, timeframe_s) do update

@@ -1,3 +1,6 @@
--- Record one applied migration.
+-- Record a migration in the transaction that applies it. No row where another process has applied it:
+-- this waits for one that is at it.
 insert into schema_migration (number, name, checksum)
-values (%s, %s, %s)
+values (%(number)s, %(name)s, %(checksum)s)
+on conflict (number) do nothing
+returning number

@@ -1,7 +1,10 @@
 -- A row is a rejected row as it came; one rejected before is counted. Says how many are new.
 with rejected as (
-    select distinct on (md5(raw::text)) time, reasons, raw, md5(raw::text)::uuid as raw_md5
-    from json_to_recordset(%(rejects)s::json) as r (time timestamptz, reasons text[], raw json)
+    select distinct on (raw_md5) *
+    from (
+        select time, string_to_array(reasons, ' ') as reasons, raw, md5(raw::text)::uuid as raw_md5
+        from unnest(%(times)s::timestamptz[], %(reasons)s::text[], %(raws)s::json[]) as r (time, reasons, raw)
+    ) as hashed
 ),
 
 kept as (

@@ -26,7 +26,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class CandleIngest:
-    """What an ingest did so far: counts of rows, and the number of ranges the exchange refused."""
+    """What an ingest did so far: counts of rows, and the number of ranges the exchange refused.
+
+    `reached` is the end of the range dealt with last.
+    """
 
     fetched: int = 0
     inserted: int = 0
@@ -35,6 +38,7 @@ class CandleIngest:
     rejected: int = 0
     refused: int = 0
     revision: int | None = None
+    reached: datetime | None = None
 
     def __add__(self, other: "CandleIngest") -> "CandleIngest":
         return CandleIngest(
@@ -45,6 +49,7 @@ class CandleIngest:
             self.rejected + other.rejected,
             self.refused + other.refused,
             other.revision if other.revision is not None else self.revision,
+            other.reached or self.reached,
         )
 
 
@@ -126,6 +131,7 @@ def _write_pages(
         rejected=written.rejected,
         refused=len(refused),
         revision=written.revision,
+        reached=max(end for _, end in (*asked, *((one.start, one.end) for one in refused))),
     )
 
 

@@ -11,7 +11,7 @@ def _ms(text: str) -> int:
     return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
 
 
-_OLD: Final = _ms("2024-01-01")
+_OLD: Final = _ms("2025-01-01")
 _NEW: Final = _ms("2025-07-01T09:30")
 _GONE: Final = _ms("2025-03-31T08:00")
 

@@ -16,11 +16,21 @@ from tapehouse.sandbox.faults import Fault, FaultKind
 Row = list[object]
 
 
+def chosen_rows(page: Page, fault: Fault) -> list[int]:
+    """The indices of the rows that the fault would strike."""
+    count = len(page.rows)
+    if fault.start_ms is not None or fault.end_ms is not None:
+        start_ms, end_ms = fault.start_ms or 0, fault.end_ms or 2**63
+        return [index for index, row in enumerate(page.rows) if start_ms <= _time_ms(row, page.layout) < end_ms]
+    struck = min(fault.rows, count)
+    # Exchanges correct their newest rows; all else strikes the middle of a page.
+    first = count - struck if fault.kind in ("corrected_rows", "short_page") else (count - struck) // 2
+    return list(range(first, first + struck))
+
+
 def damage(page: Page, fault: Fault) -> Page:
     """The page as it looks after the row fault."""
-    chosen = _chosen(page, fault)
-    if not chosen:
-        return page
+    chosen = chosen_rows(page, fault)
     if (change := _PAGE_CHANGES.get(fault.kind)) is not None:
         return replace(page, rows=change(page.rows, chosen))
     spoil = _ROW_CHANGES[fault.kind]
@@ -30,18 +40,6 @@ def damage(page: Page, fault: Fault) -> Page:
         spoil(row, page.layout)
         rows[index] = json.dumps(row, separators=(",", ":"))
     return replace(page, rows=rows)
-
-
-def _chosen(page: Page, fault: Fault) -> list[int]:
-    """The indices of the rows that the fault strikes."""
-    count = len(page.rows)
-    if fault.start_ms is not None or fault.end_ms is not None:
-        start_ms, end_ms = fault.start_ms or 0, fault.end_ms or 2**63
-        return [index for index, row in enumerate(page.rows) if start_ms <= _time_ms(row, page.layout) < end_ms]
-    struck = min(fault.rows, count)
-    # Exchanges correct their newest rows; all else strikes the middle of a page.
-    first = count - struck if fault.kind in ("corrected_rows", "short_page") else (count - struck) // 2
-    return list(range(first, first + struck))
 
 
 def _time_ms(row: str, layout: Layout) -> int:

@@ -6,6 +6,7 @@ What a fault does to rows of candles is `tapehouse.sandbox.damage`.
 import hashlib
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Final, Literal, cast, get_args
 
@@ -107,10 +108,10 @@ class Faults:
         with self._lock:
             self._active.clear()
 
-    def striking(self, ask: Ask, market: Market | None) -> list[Fault]:
-        """The faults that strike this request, which counts for each of them."""
+    def striking(self, ask: Ask, market: Market | None, fits: Callable[[Fault], bool]) -> list[Fault]:
+        """The faults that fit and strike this request, which counts for each of them."""
         with self._lock:
-            return [active.fault for active in self._active if active.strikes(ask, market)]
+            return [active.fault for active in self._active if fits(active.fault) and active.strikes(ask, market)]
 
     def as_json(self) -> list[dict[str, object]]:
         """The faults in force, and how often each has struck."""
@@ -127,6 +128,7 @@ class _Active:
         self._asked: Counter[str] = Counter()
 
     def strikes(self, ask: Ask, market: Market | None) -> bool:
+        """Whether it strikes this request, which counts."""
         fault = self.fault
         if not fault.concerns(ask, market) or (fault.count is not None and self.struck >= fault.count):
             return False

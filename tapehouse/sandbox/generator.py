@@ -3,6 +3,7 @@
 The catalogue of generated markets is `tapehouse.sandbox.catalog`.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -12,11 +13,12 @@ import numpy as np
 from tapehouse.sandbox.bars import DAY_MS, HOUR_MS, MINUTE_MS, Bars, Grid, concatenate, regroup
 from tapehouse.sandbox.noise import Float64Array, Int64Array, bits, exponential, seed_of, uniform, value_noise
 
-# Amplitudes grow with the square root of the period, as a random walk's do: 0.04 % a minute, 20 % in half a year.
-_ASSET_OCTAVES: Final = tuple((8**k, 0.0004 * 8 ** (k / 2)) for k in range(7))
-_VENUE_OCTAVES: Final = ((1, 0.0001), (8, 0.0002))
+# Octaves of minutes with their amplitudes, which grow with the square root of the period as a random walk's
+# do: 0.04 % over a minute, 20 % over half a year.
+_ASSET_OCTAVES: Final = tuple((octave, 0.0004 * 2.0 ** (octave / 2)) for octave in range(0, 19, 3))
+_VENUE_OCTAVES: Final = ((0, 0.0001), (3, 0.0002))
 _TRADE_SPREAD: Final = 0.00015
-_BUSY_PERIOD_MINUTES: Final = 240
+_BUSY_OCTAVE: Final = 8
 # Together below 1, so that the number of trades so far never falls.
 _BUSY_SHARE, _JITTER_SHARE = 0.6, 0.39
 _HOUR: Final = Grid(HOUR_MS)
@@ -62,11 +64,13 @@ class GeneratedHistory:
         self._character = character
         self._listed_minute = character.listed_ms // MINUTE_MS
         base, _, quote = character.symbol.partition(":")[0].partition("/")
-        self._paths = [(seed_of(seed, "asset", base), 1.0), (seed_of(seed, "asset", _pegged(quote)), -1.0)]
         venue = seed_of(seed, character.exchange, character.symbol)
-        self._venue, self._busy, self._jitter, self._trade = (
-            seed_of(venue, part) for part in ("price", "busy", "jitter", "trade")
-        )
+        self._octaves = [
+            *_octaves(seed_of(venue, "price"), 1.0, _VENUE_OCTAVES),
+            *_octaves(seed_of(seed, "asset", base), 1.0, _ASSET_OCTAVES),
+            *_octaves(seed_of(seed, "asset", _pegged(quote)), -1.0, _ASSET_OCTAVES),
+        ]
+        self._busy, self._jitter, self._trade = (seed_of(venue, part) for part in ("busy", "jitter", "trade"))
         self._hours_of_day = lru_cache(maxsize=4096)(self._hours)
         self.first_ms = self._first_trade_ms()
 
@@ -168,19 +172,23 @@ class GeneratedHistory:
         """How many trades came before each minute: closed form, so that ids need no counting from the start."""
         rate = self._character.trades_per_minute
         minute = np.arange(first, first + count, dtype=np.int64)
-        busy = _BUSY_SHARE * _BUSY_PERIOD_MINUTES / 3.0 * value_noise(self._busy, first, count, _BUSY_PERIOD_MINUTES)
+        # The noise changes by 3 / period at most, so this by the busy share.
+        swing = _BUSY_SHARE * 2.0**_BUSY_OCTAVE / 3.0
+        busy = swing * (1.0 + value_noise(self._busy, first, count, octave=_BUSY_OCTAVE))
         jitter = _JITTER_SHARE * uniform(bits(self._jitter, minute))
-        return np.floor(rate * ((minute - self._listed_minute) + _BUSY_PERIOD_MINUTES + busy + jitter)).astype(np.int64)
+        return np.floor(rate * ((minute - self._listed_minute) + busy + jitter)).astype(np.int64)
 
     def _log_price(self, first: int, count: int) -> Float64Array:
         """The logarithm of price / middle price at the start of each minute."""
         total = np.zeros(count)
-        for period, amplitude in _VENUE_OCTAVES:
-            total += amplitude * value_noise(seed_of(self._venue, period), first, count, period)
-        for seed, sign in self._paths:
-            for period, amplitude in _ASSET_OCTAVES:
-                total += sign * amplitude * value_noise(seed_of(seed, period), first, count, period)
+        for seed, octave, amplitude in self._octaves:
+            total += amplitude * value_noise(seed, first, count, octave=octave)
         return total
+
+
+def _octaves(seed: int, sign: float, octaves: Iterable[tuple[int, float]]) -> list[tuple[int, int, float]]:
+    """A seed, an octave and a signed amplitude each."""
+    return [(seed_of(seed, octave), octave, sign * amplitude) for octave, amplitude in octaves]
 
 
 def _pegged(quote: str) -> str:

@@ -39,18 +39,19 @@ def uniform(random: UInt64Array, *, first_bit: int = 0, count: int = 53) -> Floa
     return cut.astype(np.float64) * 2.0**-count
 
 
-def value_noise(seed: int, first: int, count: int, period: int) -> Float64Array:
-    """Smooth noise in [-1, 1) at the indices first, first + 1...: random every `period`, blended in between.
+def value_noise(seed: int, first: int, count: int, *, octave: int) -> Float64Array:
+    """Smooth noise in [-1, 1) at the indices first, first + 1...: random every 2^octave, blended in between.
 
-    It never changes by more than 3 / period from one index to the next.
+    It never changes by more than 3 / 2^octave from one index to the next.
     """
     index = np.arange(first, first + count, dtype=np.int64)
-    cell = index // period
+    cell = index >> octave
     lattice = 2.0 * uniform(bits(seed, np.arange(cell[0], cell[-1] + 2, dtype=np.int64))) - 1.0
     cell -= cell[0]
-    part = (index % period) / period
+    part = (index & ((1 << octave) - 1)) * 2.0**-octave
     weight = part * part * (3.0 - 2.0 * part)
-    return lattice[cell] * (1.0 - weight) + lattice[cell + 1] * weight
+    low = lattice[cell]
+    return low + (lattice[cell + 1] - low) * weight
 
 
 def exponential(x: Float64Array) -> Float64Array:

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from tapehouse.sandbox.bars import Bars, Grid, fill
+from tapehouse.sandbox.bars import DAY_MS, Bars, Grid, fill
 from tapehouse.sandbox.market import Market
 
 _BLOCK_BARS: Final = 256
+_BLOCK_SPAN_MS: Final = 16 * DAY_MS
 # About 40 kB each.
 _MOST_BLOCKS: Final = 2048
 
@@ -35,7 +36,7 @@ class Pages:
 
     def rows(self, market: Market, grid: Grid, start_ms: int, end_ms: int, *, most: int, now_ms: int) -> list[str]:
         """The first `most` rows that open in [start_ms, end_ms), as they stand at `now_ms`."""
-        span_ms = grid.length_ms * _BLOCK_BARS
+        span_ms = _span_ms(grid)
         start_ms = max(start_ms, grid.floor(market.history.first_ms))
         end_ms = min(end_ms, now_ms + 1)
         if market.history.end_ms is not None:
@@ -64,7 +65,7 @@ class Pages:
             self._blocks.move_to_end(key)
             return block
         block = self._encoded(market, grid, block_ms, now_ms)
-        if block_ms + grid.length_ms * _BLOCK_BARS <= now_ms:
+        if block_ms + _span_ms(grid) <= now_ms:
             self._blocks[key] = block
             if len(self._blocks) > _MOST_BLOCKS:
                 self._blocks.popitem(last=False)
@@ -72,7 +73,7 @@ class Pages:
 
     def _encoded(self, market: Market, grid: Grid, block_ms: int, now_ms: int) -> _Block:
         history = market.history
-        end_ms = block_ms + grid.length_ms * _BLOCK_BARS
+        end_ms = block_ms + _span_ms(grid)
         bars = history.bars(grid, block_ms, end_ms, now_ms=now_ms)
         if self._fills_empty:
             stop_ms = min(end_ms, grid.floor(now_ms) + grid.length_ms)
@@ -80,3 +81,8 @@ class Pages:
                 stop_ms = min(stop_ms, grid.ceil(history.end_ms))
             bars = fill(bars, grid, block_ms, stop_ms, previous_close=history.last_close(block_ms))
         return _Block(bars.open_ms.tolist(), self._encode(market, grid, bars))
+
+
+def _span_ms(grid: Grid) -> int:
+    """How much time a block of that grid covers: long bars are dear to build, so few of them share a block."""
+    return grid.length_ms * max(1, min(_BLOCK_BARS, _BLOCK_SPAN_MS // grid.length_ms))

@@ -30,8 +30,8 @@ def serve(
     def stop(_number: int, _frame: FrameType | None) -> None:
         stopped.set()
 
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     with Sandbox(markets, port=port, latency_ms=latency_ms) as sandbox:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, stop)
         say(f"Sandbox exchange at {sandbox.url} with {len(markets)} markets (Ctrl-C stops it).")
         stopped.wait()

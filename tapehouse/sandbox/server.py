@@ -15,9 +15,9 @@ from typing import Final, Self
 from aiohttp import web
 
 from tapehouse.errors import ServiceError
-from tapehouse.sandbox.answer import Answer, Ask, Refused, json_answer
+from tapehouse.sandbox.answer import Answer, Ask, Page, Refused, json_answer
 from tapehouse.sandbox.control import CONTROL_HOST, control
-from tapehouse.sandbox.damage import damage
+from tapehouse.sandbox.damage import chosen_rows, damage
 from tapehouse.sandbox.dialects import Dialect, dialects
 from tapehouse.sandbox.faults import ROW_FAULTS, Fault, Faults
 from tapehouse.sandbox.market import Market
@@ -69,10 +69,11 @@ class Sandbox:
         """Starts the server; returns once it answers."""
         self._thread.start()
         self._ready.wait()
+        if isinstance(self._failure, OSError):
+            message = f"The sandbox can't listen on port {self._port}: choose another, or 0 for a free one."
+            raise ServiceError(message) from self._failure
         if self._failure is not None:
-            raise ServiceError(
-                f"The sandbox can't listen on port {self._port}: choose another, or 0 for a free one."
-            ) from self._failure
+            raise self._failure
         return self
 
     def close(self) -> None:
@@ -100,9 +101,9 @@ class Sandbox:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         server = web.Server(self._handle, handler_cancellation=True, access_log=None)
-        runner = web.ServerRunner(server)
+        runner = web.ServerRunner(server, shutdown_timeout=0.2)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", self._port, shutdown_timeout=0.2)
+        site = web.TCPSite(runner, "127.0.0.1", self._port)
         try:
             await site.start()
             self._port = runner.addresses[0][1]
@@ -135,40 +136,42 @@ class Sandbox:
         if dialect is None:
             message = f"The sandbox has no {ask.host}, only {', '.join(self._dialects)}."
             return json_answer({"error": message}, status=HTTPStatus.NOT_FOUND)
-        faults = self.faults.striking(ask, dialect.market_asked(ask))
+        market = dialect.market_asked(ask)
+        faults = self.faults.striking(ask, market, lambda fault: fault.kind not in ROW_FAULTS)
+        if any(fault.kind == "drop" for fault in faults):
+            return None
+        if any(fault.kind == "hang" for fault in faults):
+            await self._hang()
+            return None
+        skew_ms = sum(fault.skew_ms for fault in faults if fault.kind == "clock_skew")
+        answer = self._exchange_answer(dialect, replace(ask, now_ms=ask.now_ms + skew_ms), market)
         for fault in faults:
-            match fault.kind:
-                case "clock_skew":
-                    ask = replace(ask, now_ms=ask.now_ms + fault.skew_ms)
-                case "drop":
-                    return None
-                case "hang":
-                    await self._hang()
-                    return None
-                case _:
-                    pass
-        return _with_faults(dialect, ask, faults)
+            answer = _spoilt(answer, fault)
+        return answer
+
+    def _exchange_answer(self, dialect: Dialect, ask: Ask, market: Market | None) -> Answer:
+        if (refusal := dialect.refuse(ask, time.time())) is not None:
+            return refusal
+        try:
+            answer = dialect.answer(ask)
+        except Refused as refused:
+            return refused.answer
+        if isinstance(answer, Answer):
+            return answer
+        return self._damaged(answer, ask, market).answer()
+
+    def _damaged(self, page: Page, ask: Ask, market: Market | None) -> Page:
+        def fits(fault: Fault) -> bool:
+            return fault.kind in ROW_FAULTS and bool(chosen_rows(page, fault))
+
+        for fault in self.faults.striking(ask, market, fits):
+            page = damage(page, fault)
+        return page
 
     async def _hang(self) -> None:
         """Until the client goes away, which cancels this, or the server stops."""
         assert self._stop is not None
         await self._stop.wait()
-
-
-def _with_faults(dialect: Dialect, ask: Ask, faults: list[Fault]) -> Answer:
-    if (refusal := dialect.refuse(ask, time.time())) is not None:
-        return refusal
-    try:
-        answer = dialect.answer(ask)
-    except Refused as refused:
-        return refused.answer
-    for fault in faults:
-        if not isinstance(answer, Answer) and fault.kind in ROW_FAULTS:
-            answer = damage(answer, fault)
-    answer = answer if isinstance(answer, Answer) else answer.answer()
-    for fault in faults:
-        answer = _spoilt(answer, fault)
-    return answer
 
 
 def _spoilt(answer: Answer, fault: Fault) -> Answer:

@@ -91,15 +91,12 @@ def quarantine(connection: Connection, series: Series, rejects: Sequence[Reject]
     """Keep rejected rows as they came, with their reasons; returns how many were not there yet."""
     if not rejects:
         return 0
-    rows = [
-        {
-            "time": reject.time.isoformat() if reject.time else None,
-            "reasons": reject.reasons,
-            "raw": _finite(reject.raw),
-        }
-        for reject in rejects
-    ]
-    parameters = {"series_id": series.series_id, "rejects": json.dumps(rows, allow_nan=False)}
+    parameters = {
+        "series_id": series.series_id,
+        "times": [reject.time for reject in rejects],
+        "reasons": [" ".join(reject.reasons) for reject in rejects],
+        "raws": [json.dumps(_finite(reject.raw)) for reject in rejects],
+    }
     row = connection.execute(query("insert_quarantine"), parameters).fetchone()
     return row[0] if row else 0
 

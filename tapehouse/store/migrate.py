@@ -73,9 +73,7 @@ def migrate(connection: Connection, migrations: Sequence[Migration] | None = Non
     with store_errors(), _migration_lock(connection):
         connection.execute(query("create_schema_migration"))
         pending = _pending(connection, migrations)
-        for migration in pending:
-            _apply(connection, migration)
-    return pending
+        return [migration for migration in pending if _apply(connection, migration)]
 
 
 def pending_migrations(connection: Connection, migrations: Sequence[Migration] | None = None) -> list[Migration]:
@@ -120,22 +118,29 @@ def _pending(connection: Connection, migrations: Sequence[Migration]) -> list[Mi
     return pending
 
 
-def _apply(connection: Connection, migration: Migration) -> None:
+def _apply(connection: Connection, migration: Migration) -> bool:
     # Migrations are files of this package, as the queries are: what LiteralString guards against.
     statement = psycopg.sql.SQL(cast("LiteralString", migration.text))
-    record = (migration.number, migration.name, migration.checksum)
     try:
         if migration.in_transaction:
             with connection.transaction():
+                if not (claimed := _claim(connection, migration)):
+                    return False
                 connection.execute(statement)
-                connection.execute(query("insert_migration"), record)
         else:
             connection.execute(statement)
-            connection.execute(query("insert_migration"), record)
+            claimed = _claim(connection, migration)
     except psycopg.errors.InsufficientPrivilege:
         raise
     except psycopg.DatabaseError as exc:
         raise MigrationError(f"Migration {migration.name} failed and was rolled back: {exc}") from exc
+    return claimed
+
+
+def _claim(connection: Connection, migration: Migration) -> bool:
+    """Note the migration as applied; False where another process was quicker, and has committed."""
+    record = {"number": migration.number, "name": migration.name, "checksum": migration.checksum}
+    return connection.execute(query("insert_migration"), record).fetchone() is not None
 
 
 @contextmanager
@@ -151,4 +156,4 @@ def _migration_lock(connection: Connection) -> Generator[None]:
         yield
     finally:
         if not connection.broken:
-            connection.execute(query("unlock"), {"key": _LOCK_KEY})
+            connection.execute(query("release_lock"), {"key": _LOCK_KEY})

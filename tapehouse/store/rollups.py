@@ -117,4 +117,4 @@ def _refresh_lock(connection: Connection) -> Generator[None]:
         yield
     finally:
         if not connection.closed:
-            connection.execute(query("unlock"), {"key": _LOCK_KEY})
+            connection.execute(query("release_lock"), {"key": _LOCK_KEY})

@@ -79,11 +79,14 @@ def _widen(connection: Connection, instrument_id: int, old: Scale, new: Scale) -
         "price_factor": 10.0 ** (new.price_decimals - old.price_decimals),
         "amount_factor": 10.0 ** (new.amount_decimals - old.amount_decimals),
     }
-    connection.execute(query("allow_decompression"))
-    connection.execute(query("widen_candles").format(table=sql.Identifier("ohlcv")), factors)
     # A rollup's rows lie in a hypertable of its own, which can be updated where the view can't.
-    for schema, table in connection.execute(query("read_rollup_tables")).fetchall():
-        connection.execute(query("widen_candles").format(table=sql.Identifier(schema, table)), factors)
+    rollups = [sql.Identifier(*names) for names in connection.execute(query("read_rollup_tables")).fetchall()]
+    for rollup in rollups:
+        # A refresh that runs meanwhile would write rows at the old scale beside these.
+        connection.execute(query("lock_rollup").format(table=rollup))
+    connection.execute(query("allow_decompression"))
+    for table in (sql.Identifier("ohlcv"), *rollups):
+        connection.execute(query("widen_candles").format(table=table), factors)
     scale = {"price_decimals": new.price_decimals, "amount_decimals": new.amount_decimals}
     connection.execute(query("widen_instrument"), {"instrument_id": instrument_id, **scale})
 

@@ -63,7 +63,8 @@ def _times_us(frame: pd.DataFrame) -> Int64Array:
 
 
 def _is_aligned(frame: pd.DataFrame, timeframe: Timeframe) -> _Mask:
-    whole_ms = frame["time_ms"].to_numpy() % 1 == 0
+    times_ms = frame["time_ms"].to_numpy()
+    whole_ms = np.floor(times_ms) == times_ms
     return ~_known(frame) | (whole_ms & timeframe.aligned(_times_us(frame)))
 
 

@@ -19,13 +19,13 @@ export class AnswerFilter {
   /** Tag of the last command that completed. */
   lastTag = null;
   failed = false;
-  #hooks;
+  #onNotification;
   #carry = null;
   #skip = 0;
 
-  /** `onNotification(bytes)` and `onError(bytes)` say what goes in the message's place: bytes, or null for nothing. */
-  constructor({ onNotification, onError }) {
-    this.#hooks = { onNotification, onError };
+  /** `onNotification(bytes)` says what goes in its place: bytes, or null for nothing. */
+  constructor({ onNotification }) {
+    this.#onNotification = onNotification;
   }
 
   /** What of these bytes goes to the client, in order. */
@@ -71,10 +71,10 @@ export class AnswerFilter {
   #look(message) {
     switch (message[0]) {
       case TYPES.notification:
-        return this.#hooks.onNotification(message);
+        return this.#onNotification(message);
       case TYPES.error:
         this.failed = true;
-        return this.#hooks.onError(message);
+        return message;
       case TYPES.commandComplete:
         this.lastTag = message.latin1Slice(HEADER_BYTES, message.length - 1);
         return message;

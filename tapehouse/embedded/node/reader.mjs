@@ -4,6 +4,7 @@
 
 const MAX_WAITING_BYTES = 4 * 1024 * 1024;
 const MAX_STARTUP_BYTES = 10_000;
+const TERMINATE = Buffer.from([0x58, 0, 0, 0, 4]);
 
 export class Reader {
   #socket;
@@ -11,6 +12,7 @@ export class Reader {
   #length = 0;
   #ended = false;
   #wake = null;
+  #onVanish = () => {};
 
   constructor(socket) {
     this.#socket = socket;
@@ -19,14 +21,22 @@ export class Reader {
     socket.on("close", () => this.end());
   }
 
-  get ended() {
-    return this.#ended;
+  /** Whether the client has gone without saying so. */
+  get vanished() {
+    return this.#ended && !this.#endsWithTerminate();
+  }
+
+  /** Call that as soon as the client vanishes, also while nobody waits for a message. */
+  onVanish(callback) {
+    this.#onVanish = callback;
   }
 
   /** Nothing more is read; who waits for a message gets null. */
   end() {
+    if (this.#ended) return;
     this.#ended = true;
     this.#wake?.();
+    if (this.vanished) this.#onVanish();
   }
 
   /** The next typed message, header included; null when the client has gone. */
@@ -58,6 +68,10 @@ export class Reader {
       this.#wake = null;
     }
     return this.#length >= length;
+  }
+
+  #endsWithTerminate() {
+    return this.#length >= TERMINATE.length && this.#joined().subarray(-TERMINATE.length).equals(TERMINATE);
   }
 
   #joined() {

@@ -6,19 +6,18 @@ import { randomInt } from "node:crypto";
 import { AnswerFilter } from "./answers.mjs";
 import { Batch } from "./batch.mjs";
 import { refuse } from "./handshake.mjs";
-import { CAPTURE, NO_SETTINGS, applySql, readSettings, startupSettings } from "./settings.mjs";
+import { CAPTURE, NO_SETTINGS, readSettings, startupSettings } from "./settings.mjs";
 import { deallocateAll } from "./statements.mjs";
 import * as wire from "./wire.mjs";
 
 const IDLE_IN_TRANSACTION_MS = 60_000;
-const STALLED_MS = 60_000;
 
 export class Session {
   id;
-  secret = randomInt(2 ** 31);
   /** Channels it listens on, by name. */
   channels = new Set();
   settings = NO_SETTINGS;
+  #secret = randomInt(2 ** 31);
   #hub;
   #socket;
   #reader;
@@ -26,8 +25,9 @@ export class Session {
   #status = "I";
   #holds = false;
   #runs = false;
-  #leftovers = { statements: false, temporary: false };
-  #changes = { settings: false, channels: [] };
+  #leaves = false;
+  #madeTemporary = false;
+  #changes = noChanges();
   #timer = null;
 
   constructor({ id, socket, reader, hub }) {
@@ -36,7 +36,7 @@ export class Session {
     this.#reader = reader;
     this.#hub = hub;
     this.#batch = new Batch(id);
-    reader.onEnd(() => this.#vanish());
+    reader.onVanish(() => this.cancel());
   }
 
   /** Serve the client until it leaves. */
@@ -45,14 +45,20 @@ export class Session {
       if (!(await this.#greet(parameters))) return;
       while (await this.#gather()) await this.#runBatch();
     } finally {
+      this.#leaves = true;
       clearTimeout(this.#timer);
-      await this.#cleanUp();
       this.#socket.end();
+      await this.#cleanUp();
     }
+  }
+
+  hasSecret(secret) {
+    return secret === this.#secret;
   }
 
   /** Cancel what the client waits for: out of the queue, or at the engine's next safe point. */
   cancel() {
+    if (this.#leaves) return;
     if (this.#runs) this.#hub.backend.interrupt();
     else this.#hub.turnstile.withdraw(this);
   }
@@ -61,6 +67,7 @@ export class Session {
   terminate(code, text) {
     refuse(this.#socket, code, text);
     this.#reader.end();
+    this.cancel();
   }
 
   /** Send bytes that belong to no answer. */
@@ -68,45 +75,46 @@ export class Session {
     if (this.#socket.writable) this.#socket.write(bytes);
   }
 
+  /** Whether notifications of that channel go to the client, be it by a LISTEN of the transaction that now runs. */
+  listensOn(channel) {
+    const last = this.#changes.channels.findLast((change) => change.channel === channel);
+    return last ? last.listens : this.channels.has(channel);
+  }
+
   async #greet(parameters) {
-    const asked = startupSettings(parameters);
+    const error = await this.#adoptStartup(startupSettings(parameters));
+    if (error) {
+      refuse(this.#socket, error.get("C"), error.get("M"));
+      return false;
+    }
     const reported = new Map(this.#hub.parameters);
-    if (asked.key !== "") {
-      const error = await this.#adoptStartup(asked);
-      if (error) {
-        refuse(this.#socket, error.get("C"), error.get("M"));
-        return false;
-      }
-    }
-    for (const name of reported.keys()) {
-      const value = this.settings.values.get(name);
-      if (value !== undefined) reported.set(name, value);
-    }
+    for (const name of reported.keys()) reported.set(name, this.settings.values.get(name) ?? reported.get(name));
     reported.set("application_name", parameters.get("application_name") ?? "");
     reported.set("tapehouse.engine", "pglite");
     const statuses = [...reported].map(([name, value]) => wire.parameterStatus(name, value));
-    this.send(Buffer.concat([...statuses, wire.backendKeyData(this.id, this.secret), wire.readyForQuery("I")]));
+    this.send(Buffer.concat([...statuses, wire.backendKeyData(this.id, this.#secret), wire.readyForQuery("I")]));
     return true;
   }
 
   async #adoptStartup(asked) {
+    if (asked.key === NO_SETTINGS.key) return null;
     await this.#enter();
-    const { error } = await this.#hub.query(applySql(asked));
+    const error = await this.#hub.putSettings(asked);
     if (!error) await this.#captureSettings();
     this.#leave();
     return error;
   }
 
   async #gather() {
-    for (;;) {
+    while (!this.#batch.isComplete) {
       const bytes = await this.#reader.message();
       if (bytes === null || bytes[0] === wire.TERMINATE) return false;
       if (!this.#batch.add(bytes)) {
         this.terminate("08P01", `invalid frontend message type ${bytes[0]}`);
         return false;
       }
-      if (this.#batch.isComplete) return true;
     }
+    return true;
   }
 
   async #runBatch() {
@@ -115,11 +123,8 @@ export class Session {
     if (!this.#holds && !(await this.#enter())) return this.#answerCancelled(batch);
     if (this.#reader.vanished) return;
     await this.#adopt(batch);
-    this.#note(batch);
-    const filter = new AnswerFilter({
-      onNotification: (bytes) => this.#hub.notifications.route(bytes, this),
-      onError: (bytes) => bytes,
-    });
+    this.#note(batch.analyses);
+    const filter = new AnswerFilter({ onNotification: (bytes) => this.#hub.notifications.route(bytes, this) });
     this.#status = null;
     this.#runs = true;
     await this.#hub.backend.run(batch.messages, (bytes, taken) => this.#forward(filter.feed(bytes), taken));
@@ -139,25 +144,23 @@ export class Session {
     this.#hub.turnstile.leave();
   }
 
-  /** Make the shared session inside this client's own: its settings, its unnamed statement. */
-  async #adopt(batch) {
-    const { hub } = this;
-    await this.#hub.putSettings(this.settings);
-    if (batch.unnamed && this.#hub.unnamedOwner !== this) {
-      await this.#hub.backend.collect([batch.unnamed, wire.sync()]);
+  /** Make the one session inside this client's own: its settings, its unnamed statement. */
+  async #adopt({ unnamed, unnamedAfter }) {
+    const error = await this.#hub.putSettings(this.settings);
+    if (error) console.error(`The settings of client ${this.id} can't be put back: ${error.get("M")}`);
+    if (unnamed && this.#hub.unnamedOwner !== this) {
+      await this.#hub.backend.collect([unnamed, wire.sync()]);
+      this.#hub.unnamedOwner = this;
     }
-    if (batch.ownsUnnamed) this.#hub.unnamedOwner = this;
-    if (batch.dropsUnnamed) this.#hub.unnamedOwner = null;
-    return hub;
+    if (unnamedAfter !== "same") this.#hub.unnamedOwner = unnamedAfter === "own" ? this : null;
   }
 
-  #note({ analyses }) {
+  #note(analyses) {
     for (const analysis of analyses) {
       this.#changes.settings ||= analysis.settings;
-      this.#leftovers.temporary ||= analysis.temporary;
       this.#changes.channels.push(...analysis.channels);
+      this.#madeTemporary ||= analysis.temporary;
     }
-    this.#leftovers.statements ||= this.#batch.namesStatements;
   }
 
   #forward(pieces, taken) {
@@ -171,15 +174,42 @@ export class Session {
   /** Between transactions: see what the last one changed, then let the next client in. */
   async #settle({ lastTag, failed }) {
     const { settings, channels } = this.#changes;
-    this.#changes = { settings: false, channels: [] };
     if (settings) await this.#captureSettings();
     if (channels.length > 0 && !failed && lastTag !== "ROLLBACK") await this.#hub.notifications.change(this, channels);
+    this.#changes = noChanges();
     this.#leave();
   }
 
   async #captureSettings() {
     const { rows } = await this.#hub.query(CAPTURE);
     this.settings = readSettings(rows, this.#hub.identity.user);
-    this.#hub.settingsKey = this.settings.key;
+    this.#hub.settingsAreNow(this.settings);
+  }
+
+  #answerCancelled({ endsIn }) {
+    this.send(wire.errorResponse("ERROR", "57014", "canceling statement due to user request"));
+    if (endsIn === "Q" || endsIn === "S") this.send(wire.readyForQuery("I"));
+  }
+
+  #idleLimitMs() {
+    return Number(this.settings.values.get("idle_in_transaction_session_timeout")) || IDLE_IN_TRANSACTION_MS;
+  }
+
+  #idleTooLong() {
+    this.terminate("25P03", "terminating connection due to idle-in-transaction timeout");
+  }
+
+  /** Leave the engine as if this client had never been there. */
+  async #cleanUp() {
+    const texts = [];
+    if (this.#holds && this.#status === null) await this.#hub.backend.collect([wire.sync()]);
+    if (this.#holds) texts.push("ROLLBACK");
+    if (this.#batch.namesStatements) texts.push(deallocateAll(this.id));
+    if (this.#madeTemporary) texts.push("DISCARD TEMP");
+    if (texts.length > 0 && !this.#holds) await this.#enter();
+    for (const text of texts) await this.#hub.query(text);
+    if (this.#holds) this.#leave();
   }
 }
+
+const noChanges = () => ({ settings: false, channels: [] });

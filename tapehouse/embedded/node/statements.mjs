@@ -29,18 +29,18 @@ const discardAll = (clientId) =>
 /** How the engine knows a client's prepared statement; the unnamed one stays unnamed. */
 export const engineName = (clientId, name) => (name === "" ? "" : `${clientId}/${name}`);
 
-const NOTHING = Object.freeze({ edits: [], channels: [], settings: false, temporary: false });
+const NOTHING = Object.freeze({ edits: [], channels: [], settings: false, temporary: false, prepares: false });
 const cache = new Map();
 
 /**
  * What a SQL text does beyond its answer: `edits` of the text, `channels` it starts or stops listening on,
- * whether it changes `settings` of the session, whether it makes `temporary` tables.
+ * whether it changes `settings` of the session, makes `temporary` tables or `prepares` statements.
  */
 export function analyse(sql) {
   if (!WORTH_A_LOOK.test(sql)) return NOTHING;
   const known = cache.get(sql);
   if (known) return known;
-  const found = { edits: [], channels: [], settings: /\bset_config\b/i.test(sql), temporary: false };
+  const found = { ...NOTHING, edits: [], channels: [], settings: /\bset_config\b/i.test(sql) };
   for (const statement of split(sql)) READERS.get(statement.tokens[0].word)?.(statement, found);
   if (sql.length <= MAX_CACHED_LENGTH) {
     if (cache.size >= MAX_CACHED) cache.delete(cache.keys().next().value);
@@ -87,7 +87,9 @@ const READERS = new Map(Object.entries({
     found.edits.push({ start, end, replacement: discardAll });
   },
   prepare({ tokens }, found) {
-    if (tokens[1]?.word !== "transaction") rename(tokens[1], found);
+    if (tokens[1]?.word === "transaction") return;
+    found.prepares = true;
+    rename(tokens[1], found);
   },
   execute({ tokens }, found) {
     rename(tokens[1], found);

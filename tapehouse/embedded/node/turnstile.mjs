@@ -6,10 +6,6 @@ export class Turnstile {
   #holder = null;
   #waiting = [];
 
-  get isQuiet() {
-    return this.#holder === null;
-  }
-
   /** True when it is the holder's turn; false when it was withdrawn before that. */
   enter(holder) {
     if (this.#holder === null) {

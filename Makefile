@@ -1,0 +1,57 @@
+# Everything a developer runs; `.ci/run` calls the same targets. Needs Python 3.11 or newer and make.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types fmt bench campaign lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make .venv with everything in it
+
+# uv is only quicker here: `pip install --no-deps --require-hashes -r requirements/dev.txt` does the same.
+$(READY): requirements/uv.txt requirements/dev.txt pyproject.toml
+	@echo "Setting up .venv (once)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/uv.txt
+	@$(BIN)/uv pip install --quiet --no-deps --require-hashes -r requirements/dev.txt
+	@$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY) ## Run the whole path on this machine: exchange, flows, database, queries
+	@$(BIN)/python -m flows.demo
+
+test: $(READY) ## Run the test suite on a real TimescaleDB and real ccxt over HTTP
+	@$(BIN)/pytest $(PYTEST_ARGS)
+
+lint: $(READY) ## Check format, style and import layers
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/lint-imports
+
+types: $(READY) ## Check types
+	@$(BIN)/pyright
+
+fmt: $(READY) ## Format and fix what can be fixed
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(READY) ## Measure, each figure against a baseline of the same run (BENCH_ARGS="--url ..." for a server of yours)
+	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+campaign: $(READY) ## Run the long fault campaigns in full
+	@TAPEHOUSE_CAMPAIGN=full $(BIN)/pytest tests/faults -m campaign --timeout 7200 $(PYTEST_ARGS)
+
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--no-strip-extras --no-emit-index-url --custom-compile-command "make lock"
+
+lock: $(READY) ## Pin all requirements anew, with hashes
+	@$(COMPILE) --upgrade --all-extras --group dev pyproject.toml -o requirements/dev.txt
+	@$(COMPILE) --upgrade --extra flows --extra parquet pyproject.toml -o requirements/runtime.txt
+	@echo uv | $(COMPILE) - -c requirements/dev.txt -o requirements/uv.txt
+
+clean: ## Remove what the other targets made
+	@rm -rf .venv .tapehouse .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist benchmarks/results.json

@@ -1,0 +1,1 @@
+"""Prefect flows, one a module: each reads as the list of what it does."""

@@ -1,0 +1,41 @@
+"""The command `tapehouse` and the list of what it can do; each command's own business is its module's."""
+
+import click
+
+from tapehouse.cli.candles import candles
+from tapehouse.cli.coverage import coverage
+from tapehouse.cli.db import db
+from tapehouse.cli.failures import FailingWell
+from tapehouse.cli.ingest import ingest
+from tapehouse.cli.instruments import instruments
+from tapehouse.cli.quarantine import quarantine
+from tapehouse.cli.refresh import refresh
+from tapehouse.cli.sandbox import sandbox
+
+_EPILOG = """\b
+Try it without an account, a server or the internet:
+  tapehouse db up
+  tapehouse ingest ohlcv --sandbox --exchange binance --symbol BTC/USDT --since 7d
+  tapehouse candles binance BTC/USDT 1h --start 2d
+
+\b
+Exit codes:
+  0 done     1 unexpected    2 wrong input     3 exchange         4 database
+  5 too many rejected rows   6 local service   130 stopped by Ctrl-C
+"""
+
+
+@click.group(cls=FailingWell, epilog=_EPILOG, context_settings={"max_content_width": 100})
+@click.version_option(package_name="tapehouse", message="tapehouse %(version)s")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(*, debug: bool) -> None:
+    """A store for crypto market data: from exchanges to TimescaleDB to DataFrames.
+
+    The database is the one of --url or TAPEHOUSE_DATABASE_URL, else the embedded one that
+    `tapehouse db up` starts.
+    """
+    del debug  # FailingWell reads it
+
+
+for command in (ingest, candles, instruments, coverage, refresh, quarantine, db, sandbox):
+    main.add_command(command)

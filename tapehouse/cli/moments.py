@@ -1,0 +1,53 @@
+"""Points in time as people write them on a command line: `7d` ago, a date, an ISO 8601 time with its zone."""
+
+import re
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
+
+import click
+
+from tapehouse.errors import InputError, NaiveDatetime
+
+_AGO: Final = re.compile(r"([0-9]{1,6})([mhdw])")
+_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_HOW: Final = "write 30m, 12h, 7d or 2w for that long ago, 2025-05-01 for midnight UTC, or 2025-05-01T12:30:00Z."
+
+
+class Moment(click.ParamType):
+    """An option's value that is a point in time."""
+
+    name = "time"
+
+    def convert(
+        self, value: str | datetime, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """The time in UTC; raises InputError, and NaiveDatetime for a time of day without a zone."""
+        return value if isinstance(value, datetime) else moment(value, now=datetime.now(UTC))
+
+
+def moment(text: str, *, now: datetime) -> datetime:
+    """The point in time that the text means, in UTC.
+
+    A bare date is midnight UTC, as days are UTC days throughout; a time of day needs its zone.
+    Raises InputError for anything else, NaiveDatetime for a time of day without a zone.
+    """
+    if (ago := _AGO.fullmatch(text)) is not None:
+        return _before(now, timedelta(**{_UNITS[ago[2]]: int(ago[1])}), text)
+    try:
+        return datetime.combine(date.fromisoformat(text), time(), tzinfo=UTC)
+    except ValueError:
+        pass
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"{text!r} is no time: {_HOW}") from None
+    if parsed.tzinfo is None:
+        raise NaiveDatetime(f"{text} has no time zone: write {text}Z for UTC, or another offset such as {text}+02:00.")
+    return parsed.astimezone(UTC)
+
+
+def _before(now: datetime, span: timedelta, text: str) -> datetime:
+    try:
+        return now - span
+    except OverflowError:
+        raise InputError(f"{text!r} is longer ago than there are dates: {_HOW}") from None

@@ -1,0 +1,81 @@
+"""What commands print: results on stdout as a table or as JSON, remarks on stderr.
+
+What a command has to say is its module's business, here is only how.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal
+
+import click
+
+# Where there is no terminal to fit into, a table gets as wide as its content needs.
+_UNBOUNDED_WIDTH: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A table's column; numbers are put to the right."""
+
+    title: str
+    align: Literal["left", "right"] = "left"
+    wraps: bool = False
+
+
+def remark(text: str) -> None:
+    """Say something to the person at the terminal: on stderr, so that stdout stays pure."""
+    click.echo(text, err=True)
+
+
+def print_json(value: object) -> None:
+    """Print one JSON document; times in ISO 8601, UTC."""
+    click.echo(json.dumps(value, indent=2, default=_jsonable, allow_nan=False))
+
+
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
+    """Print a table for people."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column.title, justify=column.align, no_wrap=not column.wraps)
+    for row in rows:
+        table.add_row(*(Text(_readable(value)) for value in row))
+    console = Console(width=None if sys.stdout.isatty() else _UNBOUNDED_WIDTH, highlight=False)
+    # Not printed by rich, which ends the program in its own way when a pipe is closed.
+    with console.capture() as captured:
+        console.print(table)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def minute(time: datetime | None) -> str:
+    """A UTC time as tables show it, to the minute, seconds only where there are some."""
+    if time is None:
+        return ""
+    return f"{time:%Y-%m-%d %H:%M:%S}" if time.second else f"{time:%Y-%m-%d %H:%M}"
+
+
+def _readable(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, datetime):
+        return minute(value)
+    return str(value)
+
+
+def _jsonable(value: Any) -> object:  # noqa: ANN401 - whatever json can't write by itself
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, tuple | set | frozenset):
+        return list(value)
+    return str(value)

@@ -1,0 +1,72 @@
+/**
+ * What all clients share: the engine with its one session, the queue for it, and who is connected.
+ */
+import { Backend } from "./backend.mjs";
+import { Notifications } from "./notifications.mjs";
+import { NO_SETTINGS, applySql } from "./settings.mjs";
+import { Turnstile } from "./turnstile.mjs";
+import { readStrings } from "./wire.mjs";
+
+export class Hub {
+  turnstile = new Turnstile();
+  notifications = new Notifications(this);
+  backend = new Backend({ onNotification: (bytes) => this.notifications.route(bytes) });
+  /** Who gave the password to what; see scram.mjs for the verifier. */
+  identity;
+  /** What the engine reports of itself: names and values of ParameterStatus. */
+  parameters = new Map();
+  /** The client whose unnamed statement the engine holds. */
+  unnamedOwner = null;
+  #settingsKey = NO_SETTINGS.key;
+  #sessions = new Map();
+
+  constructor(identity) {
+    this.identity = identity;
+  }
+
+  /** Bring a freshly opened engine to where clients may use it. */
+  async prepare() {
+    for (const bytes of await this.backend.greet()) {
+      const { strings: [name, value] } = readStrings(bytes, 5, 2);
+      this.parameters.set(name, value);
+    }
+    const { error } = await this.query("RESET ALL; LOAD 'timescaledb'");
+    if (error) throw new Error(`TimescaleDB can't be loaded: ${error.get("M")}`);
+  }
+
+  sessions() {
+    return this.#sessions.values();
+  }
+
+  session(id) {
+    return this.#sessions.get(id);
+  }
+
+  add(session) {
+    this.#sessions.set(session.id, session);
+  }
+
+  remove(session) {
+    this.#sessions.delete(session.id);
+  }
+
+  /** Run a SQL text of our own, for the holder of the turnstile. */
+  query(sql) {
+    // A simple query drops the unnamed statement.
+    this.unnamedOwner = null;
+    return this.backend.query(sql);
+  }
+
+  /** Put a client's settings in force: costs nothing while all clients have the same ones. The error, if there was one. */
+  async putSettings(settings) {
+    if (settings.key === this.#settingsKey) return null;
+    const { error } = await this.query(applySql(settings));
+    if (!error) this.#settingsKey = settings.key;
+    return error ?? null;
+  }
+
+  /** Note that the client's statements left these settings in force. */
+  settingsAreNow(settings) {
+    this.#settingsKey = settings.key;
+  }
+}

@@ -1,0 +1,163 @@
+"""An open exchange: what the rest of tapehouse asks of it, in tapehouse's own words.
+
+How requests are made and retried is `connection`'s business, how a range is walked `pages`'.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from tapehouse.errors import BadPage, MissingExtra, PermanentError, UnknownSymbol, UnknownTimeframe
+from tapehouse.exchange.habits import Habits, habits_of
+from tapehouse.exchange.listings import listing_of
+from tapehouse.exchange.pages import CandlePage, CandleWalk, time_of
+from tapehouse.exchange.retry import RetryPolicy
+from tapehouse.instrument import Listing
+from tapehouse.timeframe import Timeframe, aware_range, to_ms
+
+if TYPE_CHECKING:
+    from tapehouse.exchange.connection import Connection
+
+_DEFAULT_PAGE_LIMIT: Final = 500
+
+
+class Exchange:
+    """One exchange, open; all of its methods may be used by many tasks at once."""
+
+    def __init__(self, connection: "Connection", habits: Habits) -> None:
+        self._connection = connection
+        self._habits = habits
+        self._listings: dict[str, Listing] | None = None
+        self._loading = asyncio.Lock()
+
+    @property
+    def exchange_id(self) -> str:
+        """The exchange's name, as ccxt writes it."""
+        return self._connection.exchange_id
+
+    @property
+    def requests(self) -> int:
+        """How many requests were sent so far."""
+        return self._connection.requests
+
+    @property
+    def retries(self) -> int:
+        """How many times something was asked again because of a fault."""
+        return self._connection.retries
+
+    async def now(self) -> datetime:
+        """The time by the exchange's clock, in UTC; by ours where the exchange does not tell."""
+        return await self._connection.now()
+
+    async def listings(self) -> list[Listing]:
+        """All markets of the exchange, delisted ones included, as they were when first asked for."""
+        return list((await self._by_symbol()).values())
+
+    async def listing(self, symbol: str) -> Listing:
+        """The market of that symbol; raises UnknownSymbol, naming the closest ones."""
+        listings = await self._by_symbol()
+        if symbol in listings:
+            return listings[symbol]
+        matches = get_close_matches(symbol.upper(), listings, n=3)
+        hint = f"did you mean {', '.join(matches)}?" if matches else f"write it like {next(iter(listings))}."
+        raise UnknownSymbol(f"{self.exchange_id} has no symbol {symbol!r}: {hint}")
+
+    async def candle_pages(
+        self, symbol: str, timeframe: Timeframe, start: datetime, end: datetime, *, newest_first: bool = False
+    ) -> AsyncIterator[CandlePage]:
+        """Pages of the closed candles that open in [start, end).
+
+        Their answered and refused windows together are [start, end), cut where the exchange's
+        clock says that candles are still open. Raises UnknownSymbol, UnknownTimeframe, and
+        ExchangeError once retrying was of no use.
+        """
+        start, end = aware_range(start, end)
+        await self.listing(symbol)
+        self._require_candles(timeframe)
+        walk = CandleWalk(
+            ask=lambda first, last, bars: self._ask_for_candles(symbol, timeframe, first, last, bars),
+            timeframe=timeframe,
+            habits=self._habits,
+            page_limit=self._page_limit(symbol),
+            start=start,
+            end=end,
+            closed_until=timeframe.floor(await self.now()),
+        )
+        async for page in walk.pages(newest_first=newest_first):
+            yield page
+
+    async def _by_symbol(self) -> dict[str, Listing]:
+        # ccxt shares one loading task among all callers: cancelling one would cancel them all.
+        async with self._loading:
+            if self._listings is None:
+                self._listings = await self._connection.ask(self._load_listings)
+        return self._listings
+
+    async def _load_listings(self) -> dict[str, Listing]:
+        ccxt = self._connection.ccxt
+        markets = cast("dict[str, dict[str, Any]]", await ccxt.load_markets())
+        found = (listing_of(self.exchange_id, market, ccxt.precisionMode, self._habits) for market in markets.values())
+        listings = {listing.symbol: listing for listing in found if listing is not None}
+        if not listings:
+            raise BadPage(f"{self.exchange_id} listed no markets at all: try again later.")
+        return listings
+
+    def _require_candles(self, timeframe: Timeframe) -> None:
+        ccxt = self._connection.ccxt
+        if not ccxt.has["fetchOHLCV"]:
+            raise PermanentError(f"{self.exchange_id} gives no candles through ccxt: choose another exchange.")
+        if ccxt.timeframes and timeframe.name not in ccxt.timeframes:
+            raise UnknownTimeframe(f"{self.exchange_id} has no {timeframe} candles: use {', '.join(ccxt.timeframes)}.")
+
+    def _page_limit(self, symbol: str) -> int:
+        if self._habits.page_limit is not None:
+            return self._habits.page_limit
+        return self._connection.ccxt.feature_value(symbol, "fetchOHLCV", "limit") or _DEFAULT_PAGE_LIMIT
+
+    async def _ask_for_candles(
+        self, symbol: str, timeframe: Timeframe, first: datetime, last: datetime | None, bars: int
+    ) -> list[object]:
+        params = {} if last is None else {"until": to_ms(last) - 1}
+
+        async def request() -> list[object]:
+            rows = await self._connection.ccxt.fetch_ohlcv(symbol, timeframe.name, to_ms(first), bars, params)
+            return _plausible(rows, self.exchange_id, symbol)
+
+        return await self._connection.ask(request)
+
+
+@asynccontextmanager
+async def open_exchange(
+    exchange_id: str, *, base_url: str | None = None, timeout_s: float = 10.0, retry: RetryPolicy | None = None
+) -> AsyncGenerator[Exchange]:
+    """An exchange by ccxt's name for it, closed at the end.
+
+    `base_url` routes every request through that address, the original host being the first
+    part of the path; `timeout_s` is for one request. Raises UnknownExchange and MissingExtra.
+    """
+    try:
+        # ccxt takes a second and 100 MB to import, so only those who open an exchange pay for it.
+        from tapehouse.exchange.connection import Connection
+    except ModuleNotFoundError as missing:
+        if missing.name not in ("ccxt", "aiohttp"):
+            raise
+        raise MissingExtra("Exchanges need ccxt: run pip install 'tapehouse[ingest]'.") from missing
+    habits = habits_of(exchange_id)
+    connection = Connection(exchange_id, habits, base_url=base_url, timeout_s=timeout_s, retry=retry or RetryPolicy())
+    try:
+        yield Exchange(connection, habits)
+    finally:
+        await connection.close()
+
+
+def _plausible(rows: object, exchange_id: str, symbol: str) -> list[object]:
+    """The rows, unless not a single one of them could be a candle: then the answer was something else."""
+    if not isinstance(rows, list):
+        raise BadPage(f"{exchange_id} answered no list of candles for {symbol}: try again later.")
+    answered = cast("Sequence[object]", rows)
+    if answered and all(time_of(row) is None for row in answered):
+        raise BadPage(f"{exchange_id} answered rows that are no candles for {symbol}: try again later.")
+    return list(answered)

@@ -1,0 +1,76 @@
+"""Reading ccxt's market dictionaries into listings: kinds, units and exact decimal places.
+
+How ccxt is made to load them is `connection`'s business.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final, cast, get_args
+
+from tapehouse.exchange.habits import Habits
+from tapehouse.instrument import AmountUnit, Kind, Listing
+
+# ccxt's precisionMode; the numbers are part of its interface (ccxt.base.decimal_to_precision).
+_DECIMAL_PLACES: Final = 2
+_TICK_SIZE: Final = 4
+# What most exchanges give; too many are harmless, and too few are widened by the first write.
+_USUAL_DECIMALS: Final = 8
+_KINDS: Final = frozenset(get_args(Kind))
+
+
+def listing_of(exchange_id: str, market: Mapping[str, Any], precision_mode: int, habits: Habits) -> Listing | None:
+    """The listing of a ccxt market, None for kinds that are not kept (indices, stocks)."""
+    if market["type"] not in _KINDS:
+        return None
+    tick_size = _step(market["precision"].get("price"), precision_mode)
+    lot_size = _step(market["precision"].get("amount"), precision_mode)
+    return Listing(
+        exchange=exchange_id,
+        symbol=market["symbol"],
+        base=str(market["base"]),
+        quote=str(market["quote"]),
+        settle=market.get("settle"),
+        kind=market["type"],
+        contract_size=_float_or_none(market.get("contractSize")),
+        amount_unit=_amount_unit(market, habits),
+        tick_size=_float_or_none(tick_size),
+        price_decimals=_decimals(tick_size),
+        amount_decimals=_decimals(lot_size),
+        # Some exchanges say nothing of markets that trade; delisted ones are always marked.
+        active=market.get("active") is not False,
+        raw=_raw(market.get("info")),
+    )
+
+
+def _step(precision: object, precision_mode: int) -> Decimal | None:
+    """The smallest step as an exact decimal; None where the exchange has none, or only significant digits."""
+    if precision is None:
+        return None
+    number = Decimal(str(precision))
+    if precision_mode == _DECIMAL_PLACES:
+        return Decimal(1).scaleb(-int(number))
+    if precision_mode == _TICK_SIZE and number.is_finite() and number > 0:
+        return number
+    return None
+
+
+def _decimals(step: Decimal | None) -> int:
+    if step is None:
+        return _USUAL_DECIMALS
+    exponent = step.normalize().as_tuple().exponent
+    return max(0, -int(exponent))
+
+
+def _amount_unit(market: Mapping[str, Any], habits: Habits) -> AmountUnit:
+    for contract_type in habits.volume_in_contracts:
+        if market.get(contract_type):
+            return "contract"
+    return "base"
+
+
+def _float_or_none(number: str | float | Decimal | None) -> float | None:
+    return None if number is None else float(number)
+
+
+def _raw(info: object) -> Mapping[str, object]:
+    return cast("Mapping[str, object]", info) if isinstance(info, Mapping) else {"info": info}

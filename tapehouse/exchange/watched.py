@@ -1,0 +1,75 @@
+"""ccxt's class for an exchange, watched at three of its own points of extension; importing this imports ccxt.
+
+It counts requests, judges every answer while its status, headers and body are at hand, and
+passes candles on as they came. All else is ccxt's.
+"""
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Any, cast
+
+import ccxt.async_support as ccxt_async
+
+from tapehouse.errors import UnknownExchange
+from tapehouse.exchange.habits import Habits
+from tapehouse.exchange.translate import Answer, translate
+
+
+def watched_exchange(exchange_id: str, habits: Habits, *, timeout_s: float, on_request: Callable[[], None]) -> object:
+    """An instance of ccxt's async class for the exchange; raises UnknownExchange, naming the closest ones."""
+    if exchange_id not in ccxt_async.exchanges:
+        matches = get_close_matches(exchange_id.lower(), ccxt_async.exchanges, n=3)
+        hint = f"did you mean {', '.join(matches)}?" if matches else "see ccxt's list of exchanges."
+        raise UnknownExchange(f"ccxt knows no exchange {exchange_id!r}: {hint}")
+    watched_class = _watched_class(cast("type[Any]", getattr(ccxt_async, exchange_id)), exchange_id, on_request)
+    exchange = watched_class({"enableRateLimit": True, "timeout": round(timeout_s * 1000)})
+    _load_less(exchange, habits)
+    return exchange
+
+
+def _watched_class(ccxt_class: type[Any], exchange_id: str, on_request: Callable[[], None]) -> type[Any]:
+    class WatchedExchange(ccxt_class):
+        async def fetch(self, *args: Any, **options: Any) -> object:  # noqa: ANN401 - passed on as it is
+            on_request()
+            return cast("object", await super().fetch(*args, **options))
+
+        def handle_errors(self, code: int, *context: Any) -> None:  # noqa: ANN401 - passed on as it is
+            """Called by ccxt with (reason, url, method, headers, body, parsed JSON, ...) of each answer."""
+            error = _error_of(cast("Callable[..., object]", super().handle_errors), code, *context)
+            _, _, _, headers, body, parsed, *_ = context
+            # ccxt goes on with an answer that is no JSON, and makes rows of None out of it.
+            if error is not None or not 200 <= code < 300 or parsed is None:
+                raise translate(error, exchange_id=exchange_id, answer=Answer(code, headers, body)) from error
+
+        def parse_ohlcvs(self, ohlcvs: object, market: object = None, *context: Any, **options: Any) -> object:  # noqa: ANN401
+            """The rows in the order received, none left out; ccxt would sort them and cut them to size."""
+            if not isinstance(ohlcvs, list):
+                return cast("object", super().parse_ohlcvs(ohlcvs, market, *context, **options))
+            return [_parsed_or_raw(self.parse_ohlcv, row, market) for row in cast("list[object]", ohlcvs)]
+
+    return WatchedExchange
+
+
+def _error_of(check: Callable[..., object], *args: object) -> Exception | None:
+    try:
+        check(*args)
+    except Exception as error:  # noqa: BLE001 - translated, whatever it is, by the caller
+        return error
+    return None
+
+
+def _parsed_or_raw(parse: Callable[[object, object], object], row: object, market: object) -> object:
+    """The row as ccxt reads it, or as it came where ccxt can't: one row must not spoil a page."""
+    try:
+        return parse(row, market)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        return row
+
+
+def _load_less(exchange: Any, habits: Habits) -> None:  # noqa: ANN401 - ccxt has no types
+    """Make `load_markets` ask for no more than listings need: no currencies, no options."""
+    exchange.has["fetchCurrencies"] = False
+    chosen: Any = exchange.options.get("fetchMarkets")
+    if isinstance(chosen, dict) and isinstance(types := cast("dict[str, object]", chosen).get("types"), list):
+        wanted = habits.market_types or [kind for kind in cast("list[str]", types) if kind != "option"]
+        exchange.options["fetchMarkets"] = {**chosen, "types": list(wanted)}

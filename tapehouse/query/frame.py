@@ -1,0 +1,81 @@
+"""DataFrames: candles with what is known of them in `attrs`, and tables of what is stored.
+
+`attrs` holds plain JSON: pandas copies it with every operation, and writes it into Parquet.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import pandas as pd
+
+from tapehouse.candle import VALUE_COLUMNS
+from tapehouse.query.decode import Candles
+from tapehouse.query.plan import Plan
+from tapehouse.query.resample import bars_without_row, count_rows
+from tapehouse.ranges import TimeRange
+
+# pandas copies attrs with every operation, so long lists would slow all of them down.
+RANGES_IN_ATTRS: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What stored values are divided by: 10^decimals of prices and of amounts."""
+
+    price_decimals: int
+    amount_decimals: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a question for candles was about, and when it was answered."""
+
+    exchange: str
+    symbol: str
+    amount_unit: str
+    start: datetime
+    end: datetime
+    as_of: datetime
+
+
+def candle_frame(asked: Asked, plan: Plan, candles: Candles, scale: Scale) -> pd.DataFrame:
+    """The DataFrame that `MarketData.candles` gives; takes over the candles' memory."""
+    values = candles.values
+    # Whole ticks over a power of ten give exactly the float64 nearest to the exchange's decimal.
+    values[:4] /= 10.0**scale.price_decimals
+    values[4] /= 10.0**scale.amount_decimals
+    index = pd.DatetimeIndex(candles.time_us.view("datetime64[us]"), name="time").tz_localize("UTC")
+    frame = pd.DataFrame(values.T, index=index, columns=pd.Index(VALUE_COLUMNS), copy=False)
+    frame.attrs = _attrs(asked, plan, candles)
+    return frame
+
+
+def _attrs(asked: Asked, plan: Plan, candles: Candles) -> dict[str, Any]:
+    rows = count_rows(candles.time_us, plan.known)
+    known, expected = plan.known_bars, plan.timeframe.count(*plan.window)
+    empty = bars_without_row(plan.timeframe, candles.time_us, plan.known, at_most=RANGES_IN_ATTRS + 1)
+    ranges = {"covered": plan.covered, "gaps": plan.gaps, "incomplete": plan.incomplete, "empty": empty}
+    return {
+        "exchange": asked.exchange,
+        "symbol": asked.symbol,
+        "timeframe": plan.timeframe.name,
+        "amount_unit": asked.amount_unit,
+        "start": asked.start.isoformat(),
+        "end": asked.end.isoformat(),
+        "as_of": asked.as_of.isoformat(),
+        "source": plan.source,
+        "read_from": list(dict.fromkeys(f"{read.table} {read.timeframe}" for read in plan.reads)),
+        "revision": plan.revision,
+        "bars_expected": expected,
+        "bars_empty": known - rows,
+        "bars_missing": expected - known,
+        **{name: _json_ranges(some) for name, some in ranges.items()},
+        "shortened": [name for name, some in ranges.items() if len(some) > RANGES_IN_ATTRS],
+        "dropped_before": plan.dropped_before.isoformat() if plan.dropped_before else None,
+    }
+
+
+def _json_ranges(ranges: Sequence[TimeRange]) -> list[list[str]]:
+    return [[start.isoformat(), end.isoformat()] for start, end in ranges[:RANGES_IN_ATTRS]]

@@ -1,0 +1,198 @@
+"""The planner: which stored candles answer a question, and which bars may be answered at all.
+
+It only compares time ranges: it knows no database and no rows. A derived bar is a bar only
+if every minute under it was fetched, and a rollup is trusted only where nothing was written
+since it was refreshed.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+from tapehouse.ranges import TimeRange, merge_ranges, subtract_ranges
+from tapehouse.timeframe import Timeframe, timeframe
+
+Source = Literal["native", "rollup", "resampled", "rollup+resampled"]
+Table = Literal["ohlcv", "candle_5m", "candle_15m", "candle_1h", "candle_4h", "candle_1d"]
+
+MINUTE: Final = timeframe("1m")
+ROLLUPS: Final[dict[Timeframe, Table]] = {
+    timeframe("5m"): "candle_5m",
+    timeframe("15m"): "candle_15m",
+    timeframe("1h"): "candle_1h",
+    timeframe("4h"): "candle_4h",
+    timeframe("1d"): "candle_1d",
+}
+# Two reads of one table that lie closer than this many rows cost less as one read.
+_ROWS_WORTH_SKIPPING: Final = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesState:
+    """A stored candle series within the window asked for.
+
+    `covered` is what of the window was asked of the exchange and answered; candles before
+    `dropped_before` are no longer stored.
+    """
+
+    timeframe: Timeframe
+    revision: int
+    covered: tuple[TimeRange, ...]
+    dropped_before: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Candles of one table to read: those that open in `span`, of which those in `keep` count."""
+
+    table: Table
+    timeframe: Timeframe
+    span: TimeRange
+    keep: tuple[TimeRange, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a question for candles is answered.
+
+    `known` are whole bars, each with a candle or known to be empty. `covered` and `gaps` tile
+    `window`, the closed bars asked for. `incomplete` are bars of which only a part is covered.
+    `dropped_before` is given where retention has taken something away from the answer.
+    """
+
+    source: Source
+    timeframe: Timeframe
+    revision: int
+    window: TimeRange
+    reads: tuple[Read, ...]
+    known: tuple[TimeRange, ...]
+    covered: tuple[TimeRange, ...]
+    gaps: tuple[TimeRange, ...]
+    incomplete: tuple[TimeRange, ...]
+    dropped_before: datetime | None
+
+    @property
+    def known_bars(self) -> int:
+        """How many bars are known."""
+        return sum(self.timeframe.count(start, end) for start, end in self.known)
+
+
+def closed_window(asked: Timeframe, start: datetime, end: datetime, now: datetime) -> TimeRange:
+    """The bars that open at or after `start` and have closed by `end` and by `now`; maybe none."""
+    stop = asked.floor(min(end, now))
+    return (min(asked.ceil(start), stop), stop) if start < stop else (stop, stop)
+
+
+def derivable_from_minutes(asked: Timeframe) -> bool:
+    """Whether bars of that timeframe can be built from 1m candles."""
+    return asked > MINUTE and asked.seconds % MINUTE.seconds == 0
+
+
+def plan_candles(
+    asked: Timeframe,
+    window: TimeRange,
+    *,
+    native: SeriesState | None,
+    minutes: SeriesState | None,
+    stale: Sequence[TimeRange],
+) -> Plan | None:
+    """The plan that knows most of the window's bars, native candles first; None if nothing stored can answer.
+
+    `native` is the series of the timeframe asked for, `minutes` the 1m series, `stale` where
+    the rollups over it are behind.
+    """
+    plans: list[Plan] = []
+    if native is not None:
+        plans.append(_plan_native(asked, window, native))
+    if minutes is not None and derivable_from_minutes(asked):
+        plans.append(_plan_derived(asked, window, minutes, stale))
+    return max(plans, key=lambda plan: plan.known_bars, default=None)
+
+
+def _plan_native(asked: Timeframe, window: TimeRange, series: SeriesState) -> Plan:
+    dropped = _before(series.dropped_before, [window])
+    covered = subtract_ranges(_common(series.covered, [window]), dropped)
+    known = _whole_bars(asked, covered)
+    return Plan(
+        source="native",
+        timeframe=asked,
+        revision=series.revision,
+        window=window,
+        reads=(Read("ohlcv", asked, window, (window,)),),
+        known=tuple(known),
+        covered=tuple(covered),
+        gaps=tuple(subtract_ranges([window], covered)),
+        incomplete=tuple(_bars_touched(asked, subtract_ranges(covered, known))),
+        dropped_before=series.dropped_before if dropped else None,
+    )
+
+
+def _plan_derived(asked: Timeframe, window: TimeRange, minutes: SeriesState, stale: Sequence[TimeRange]) -> Plan:
+    base = _largest_rollup(asked)
+    covered = _common(minutes.covered, [window])
+    known = _whole_bars(asked, covered)
+    # What the rollups can't be trusted with is built anew from 1m candles, where they still are.
+    rebuilt = _common(known, _bars_touched(base, stale)) if base in ROLLUPS else known
+    lost = _before(minutes.dropped_before, rebuilt)
+    if lost:
+        covered = subtract_ranges(covered, lost)
+        known = subtract_ranges(known, _bars_touched(asked, lost))
+        rebuilt = _common(rebuilt, known)
+    rolled_up = subtract_ranges(known, rebuilt)
+    reads = _reads("ohlcv", MINUTE, rebuilt)
+    if rolled_up:
+        reads = _reads(ROLLUPS[base], base, rolled_up) + reads
+    return Plan(
+        source=_derived_source(asked, base, rolled_up=bool(rolled_up), rebuilt=bool(rebuilt)),
+        timeframe=asked,
+        revision=minutes.revision,
+        window=window,
+        reads=tuple(reads),
+        known=tuple(known),
+        covered=tuple(covered),
+        gaps=tuple(subtract_ranges([window], covered)),
+        incomplete=tuple(_common(_bars_touched(asked, subtract_ranges(covered, known)), [window])),
+        dropped_before=minutes.dropped_before if lost else None,
+    )
+
+
+def _largest_rollup(asked: Timeframe) -> Timeframe:
+    """The longest candles that tile those asked for; months are tiled by days."""
+    tiling = [rollup for rollup in ROLLUPS if rollup <= asked and asked.seconds % rollup.seconds == 0]
+    return max(tiling, default=MINUTE)
+
+
+def _derived_source(asked: Timeframe, base: Timeframe, *, rolled_up: bool, rebuilt: bool) -> Source:
+    if asked != base or not rolled_up:
+        return "resampled"
+    return "rollup+resampled" if rebuilt else "rollup"
+
+
+def _reads(table: Table, stored: Timeframe, ranges: Sequence[TimeRange]) -> list[Read]:
+    """As few reads as sensible: ranges with little between them are read in one go."""
+    little = stored.length * _ROWS_WORTH_SKIPPING
+    spans = merge_ranges((start, end + little) for start, end in ranges)
+    return [_read(table, stored, (start, end - little), ranges) for start, end in spans]
+
+
+def _read(table: Table, stored: Timeframe, span: TimeRange, ranges: Sequence[TimeRange]) -> Read:
+    return Read(table, stored, span, tuple(one for one in ranges if span[0] <= one[0] < span[1]))
+
+
+def _whole_bars(asked: Timeframe, ranges: Iterable[TimeRange]) -> list[TimeRange]:
+    return merge_ranges((asked.ceil(start), asked.floor(end)) for start, end in ranges)
+
+
+def _bars_touched(asked: Timeframe, ranges: Iterable[TimeRange]) -> list[TimeRange]:
+    return merge_ranges((asked.floor(start), asked.ceil(end)) for start, end in ranges)
+
+
+def _before(time: datetime | None, ranges: Sequence[TimeRange]) -> list[TimeRange]:
+    if time is None:
+        return []
+    return [(start, min(end, time)) for start, end in ranges if start < time]
+
+
+def _common(left: Sequence[TimeRange], right: Sequence[TimeRange]) -> list[TimeRange]:
+    return subtract_ranges(left, subtract_ranges(left, right))

@@ -1,0 +1,101 @@
+"""Longer bars from shorter candles, and which bars have no candle: numpy arithmetic on open times.
+
+Values are summed as they are stored, in whole ticks and lots, so that sums are exact. Which
+bars may be built is the planner's business.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+
+from tapehouse.candle import Int64Array
+from tapehouse.query.decode import Candles
+from tapehouse.ranges import TimeRange
+from tapehouse.timeframe import EPOCH, Timeframe, from_us, to_us
+
+
+def resample(candles: Candles, asked: Timeframe) -> Candles:
+    """One candle for each bar that holds any of the candles, which are sorted by time and at most as long."""
+    if len(candles) == 0:
+        return candles
+    opens_us = _bar_opens(asked, candles.time_us)
+    firsts = np.flatnonzero(np.diff(opens_us, prepend=opens_us[0] - 1))
+    lasts = np.append(firsts[1:], len(opens_us)) - 1
+    opened, high, low, closed, volume = candles.values
+    values = np.stack(
+        [
+            opened[firsts],
+            np.maximum.reduceat(high, firsts),
+            np.minimum.reduceat(low, firsts),
+            closed[lasts],
+            np.add.reduceat(volume, firsts),
+        ]
+    )
+    return Candles(opens_us[firsts], values)
+
+
+def keep_ranges(candles: Candles, ranges: Sequence[TimeRange]) -> Candles:
+    """The candles that open in one of the ranges, which are disjoint and sorted."""
+    starts = np.array([to_us(start) for start, _ in ranges], dtype=np.int64)
+    ends = np.array([to_us(end) for _, end in ranges], dtype=np.int64)
+    nearest = np.searchsorted(starts, candles.time_us, side="right") - 1
+    inside = (nearest >= 0) & (candles.time_us < ends[nearest])
+    return candles if inside.all() else Candles(candles.time_us[inside], candles.values[:, inside])
+
+
+def merge_candles(parts: Sequence[Candles]) -> Candles:
+    """The candles of all parts, sorted by open time."""
+    if len(parts) == 1:
+        return parts[0]
+    time_us = np.concatenate([part.time_us for part in parts])
+    values = np.concatenate([part.values for part in parts], axis=1)
+    order = np.argsort(time_us, kind="stable")
+    return Candles(time_us[order], values[:, order])
+
+
+def count_rows(time_us: Int64Array, ranges: Sequence[TimeRange]) -> int:
+    """How many of the sorted times lie in the ranges."""
+    return sum(len(_inside(time_us, one)) for one in ranges)
+
+
+def bars_without_row(
+    asked: Timeframe, time_us: Int64Array, ranges: Sequence[TimeRange], *, at_most: int
+) -> list[TimeRange]:
+    """The first runs of bars in the ranges whose open time is not among the sorted times."""
+    runs: list[TimeRange] = []
+    for start, end in ranges:
+        inside = _inside(time_us, (start, end))
+        if len(inside) == asked.count(start, end):
+            continue
+        due_us = np.append(to_us(start), _bar_closes(asked, inside))
+        next_us = np.append(inside, to_us(end))
+        for run in np.flatnonzero(due_us < next_us)[: at_most - len(runs)]:
+            runs.append((from_us(int(due_us[run])), from_us(int(next_us[run]))))
+        if len(runs) == at_most:
+            break
+    return runs
+
+
+def _inside(time_us: Int64Array, one: TimeRange) -> Int64Array:
+    first, stop = np.searchsorted(time_us, [to_us(one[0]), to_us(one[1])])
+    return time_us[first:stop]
+
+
+def _bar_opens(asked: Timeframe, time_us: Int64Array) -> Int64Array:
+    if asked.is_monthly:
+        return _month_starts_us(time_us.view("datetime64[us]").astype("datetime64[M]"))
+    # Any open time will do as the zero that bars are counted from.
+    zero_us = to_us(asked.floor(EPOCH))
+    return time_us - (time_us - zero_us) % (asked.seconds * 1_000_000)
+
+
+def _bar_closes(asked: Timeframe, opens_us: Int64Array) -> Int64Array:
+    if asked.is_monthly:
+        return _month_starts_us(opens_us.view("datetime64[us]").astype("datetime64[M]") + 1)
+    return opens_us + asked.seconds * 1_000_000
+
+
+def _month_starts_us(months: npt.NDArray[np.datetime64]) -> Int64Array:
+    return months.astype("datetime64[us]").view(np.int64)

@@ -1,0 +1,37 @@
+"""Fixtures that more than one folder of tests uses."""
+
+import os
+from collections.abc import Generator
+
+import hypothesis
+import pytest
+
+from tapehouse import embedded
+from tapehouse.store.connection import connect
+from tapehouse.store.migrate import migrate
+
+# Examples that fail are found within a few dozen; slow machines are no failures.
+hypothesis.settings.register_profile("tapehouse", max_examples=50, deadline=None)
+hypothesis.settings.load_profile("tapehouse")
+
+
+@pytest.fixture(scope="session")
+def embedded_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    """The URL of an embedded database that lives as long as the test session."""
+    with embedded.running(tmp_path_factory.mktemp("embedded")) as status:
+        assert status.url is not None
+        yield status.url
+
+
+@pytest.fixture(scope="session")
+def server_url(request: pytest.FixtureRequest) -> str:
+    """The database of the store tests: TAPEHOUSE_TEST_URL if it is set, else the embedded one."""
+    return os.environ.get("TAPEHOUSE_TEST_URL") or request.getfixturevalue("embedded_url")
+
+
+@pytest.fixture(scope="session")
+def store_url(server_url: str) -> str:
+    """The same database, migrated; tests keep apart by instruments of their own."""
+    with connect(server_url) as connection:
+        migrate(connection)
+    return server_url

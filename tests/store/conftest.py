@@ -1,0 +1,56 @@
+"""Fixtures of the store's tests: a migrated database, and series that no other test uses."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from uuid import uuid4
+
+import numpy as np
+import pytest
+
+from tapehouse.candle import CandleBatch
+from tapehouse.instrument import Listing
+from tapehouse.store.connection import Connection, connect
+from tapehouse.store.instruments import Series, ensure_series, find_instrument, sync_listings
+from tapehouse.timeframe import timeframe, to_us
+
+SeriesFactory = Callable[..., Series]
+
+
+@pytest.fixture
+def connection(store_url: str) -> Iterator[Connection]:
+    with connect(store_url) as connection:
+        yield connection
+
+
+@pytest.fixture
+def make_series(connection: Connection) -> SeriesFactory:
+    """A candle series of an exchange of its own."""
+
+    def make(timeframe_name: str = "1m", *, price_decimals: int = 2, amount_decimals: int = 3) -> Series:
+        exchange = f"exchange-{uuid4().hex[:12]}"
+        listing = Listing(
+            exchange=exchange,
+            symbol="BTC/USDT",
+            base="BTC",
+            quote="USDT",
+            settle=None,
+            kind="spot",
+            contract_size=None,
+            amount_unit="base",
+            tick_size=0.01,
+            price_decimals=price_decimals,
+            amount_decimals=amount_decimals,
+            active=True,
+            raw={},
+        )
+        sync_listings(connection, exchange, [listing])
+        return ensure_series(connection, find_instrument(connection, exchange, "BTC/USDT"), timeframe(timeframe_name))
+
+    return make
+
+
+def candles(start: datetime, closes: list[float], *, volume: float = 1.5, step_s: int = 60) -> CandleBatch:
+    """Candles one after another, each opening at its close minus 1, with room above and below."""
+    close = np.array(closes, dtype=np.float64)
+    times = to_us(start) + step_s * 1_000_000 * np.arange(len(closes))
+    return CandleBatch(times, close - 1, close + 2, close - 2, close, np.full(len(closes), volume))

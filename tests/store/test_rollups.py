@@ -1,0 +1,207 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tapehouse.candle import CandleBatch
+from tapehouse.ranges import TimeRange
+from tapehouse.store.candles import write_candles
+from tapehouse.store.connection import Connection
+from tapehouse.store.instruments import Series, find_instrument
+from tapehouse.store.rollups import refresh_rollups
+from tapehouse.timeframe import from_us, timeframe, to_us
+from tests.store.conftest import SeriesFactory, candles
+
+LEVELS = {"5m": "5min", "15m": "15min", "1h": "1h", "4h": "4h", "1d": "1D"}
+START = datetime(2025, 5, 4, 15, 33, tzinfo=UTC)
+
+
+def random_candles(start: datetime, count: int, *, seed: int, keep: float = 1.0) -> CandleBatch:
+    rng = np.random.default_rng(seed)
+    close = np.round(100 + np.cumsum(rng.normal(size=count)) / 10, 2)
+    open_ = np.round(close + rng.normal(size=count) / 10, 2)
+    batch = CandleBatch(
+        to_us(start) + 60_000_000 * np.arange(count),
+        open_,
+        np.round(np.maximum(open_, close) + rng.random(count), 2),
+        np.round(np.minimum(open_, close) - rng.random(count), 2),
+        close,
+        np.round(rng.random(count) * 100, 3),
+    )
+    return batch.take(rng.random(count) < keep)
+
+
+def write(connection: Connection, series: Series, batch: CandleBatch) -> None:
+    window: list[TimeRange] = [
+        (from_us(int(batch.time_us[0])), series.timeframe.close(from_us(int(batch.time_us[-1]))))
+    ]
+    write_candles(connection, series, batch, asked=window, covered=window)
+
+
+def frame(batch: CandleBatch) -> pd.DataFrame:
+    columns = {name: getattr(batch, name) for name in ("open", "high", "low", "close", "volume")}
+    return pd.DataFrame(columns, index=pd.to_datetime(batch.time_us, unit="us", utc=True))
+
+
+def recomputed(base: pd.DataFrame, level: str) -> pd.DataFrame:
+    """The rollup as pandas makes it from the 1m candles; volumes added as whole lots."""
+    groups = base.resample(LEVELS[level])
+    rollup = groups.agg({"open": "first", "high": "max", "low": "min", "close": "last"})
+    rollup["volume"] = (base["volume"] * 1000).round().resample(LEVELS[level]).sum() / 1000
+    rollup["minutes"] = groups["close"].count()
+    return rollup[rollup["minutes"] > 0]
+
+
+def read_rollup(connection: Connection, series: Series, level: str) -> pd.DataFrame:
+    rows = connection.execute(
+        f"select time, open, high, low, close, volume, minutes from candle_{level}_view "  # pyright: ignore[reportArgumentType] -- a name of LEVELS
+        "where exchange = %s order by time",
+        (series.instrument.exchange,),
+    ).fetchall()
+    names = ["time", "open", "high", "low", "close", "volume", "minutes"]
+    return pd.DataFrame(rows, columns=pd.Index(names)).set_index("time")
+
+
+def assert_rollups_equal(connection: Connection, series: Series, base: pd.DataFrame) -> None:
+    for level in LEVELS:
+        pd.testing.assert_frame_equal(
+            read_rollup(connection, series, level),
+            recomputed(base, level),
+            check_exact=True,
+            check_names=False,
+            check_freq=False,
+            check_index_type=False,
+            check_dtype=False,
+        )
+
+
+def materialized_until(connection: Connection, level: str) -> datetime:
+    row = connection.execute(
+        """
+        select _timescaledb_functions.to_timestamp(_timescaledb_functions.cagg_watermark(h.id))
+        from timescaledb_information.continuous_aggregates a
+        join _timescaledb_catalog.hypertable h on h.table_name = a.materialization_hypertable_name
+        where a.view_name = %s
+        """,
+        (f"candle_{level}",),
+    ).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def test_rollups_equal_a_recomputation_after_writes_late_writes_and_corrections(
+    connection: Connection, make_series: SeriesFactory
+):
+    series = make_series()
+    first = random_candles(START, 4000, seed=1, keep=0.9)
+    write(connection, series, first)
+    refresh_rollups(connection)
+    base = frame(first)
+    assert_rollups_equal(connection, series, base)
+
+    corrected = random_candles(START + timedelta(minutes=1000), 300, seed=2, keep=0.5)
+    earlier = random_candles(START - timedelta(days=3), 700, seed=3)
+    write(connection, series, corrected)
+    write(connection, series, earlier)
+    result = refresh_rollups(connection)
+    base = pd.concat(
+        [frame(earlier), base.drop(frame(corrected).index, errors="ignore"), frame(corrected)]
+    ).sort_index()
+    assert_rollups_equal(connection, series, base)
+    assert result.days == (
+        (datetime(2025, 5, 1, tzinfo=UTC), datetime(2025, 5, 3, tzinfo=UTC)),
+        (datetime(2025, 5, 5, tzinfo=UTC), datetime(2025, 5, 6, tzinfo=UTC)),
+    )
+    assert refresh_rollups(connection).days == ()
+
+
+def test_rollups_are_widened_with_their_candles(connection: Connection, make_series: SeriesFactory):
+    series = make_series(price_decimals=2, amount_decimals=3)
+    first = random_candles(START, 3000, seed=4)
+    write(connection, series, first)
+    refresh_rollups(connection)
+    connection.execute('call compress_rollups(0, \'{"after": "0 days"}\')')
+    write(connection, series, candles(START + timedelta(minutes=5000), [100.125], volume=0.00001))
+    widened = find_instrument(connection, series.instrument.exchange, series.instrument.symbol)
+    assert (widened.price_decimals, widened.amount_decimals) == (3, 5)
+    before_refresh = read_rollup(connection, series, "1h").iloc[:-1]
+    pd.testing.assert_frame_equal(
+        before_refresh,
+        recomputed(frame(first), "1h"),
+        check_exact=True,
+        check_names=False,
+        check_freq=False,
+        check_index_type=False,
+        check_dtype=False,
+    )
+
+
+def test_candles_of_today_stay_noted_and_their_open_buckets_unmaterialized(
+    connection: Connection, make_series: SeriesFactory
+):
+    series = make_series()
+    row = connection.execute("select now()").fetchone()
+    assert row is not None
+    now: datetime = row[0]
+    batch = random_candles(timeframe("1m").floor(now) - timedelta(days=2), 2 * 1440, seed=5)
+    write(connection, series, batch)
+    refresh_rollups(connection)
+    for level in LEVELS:
+        assert materialized_until(connection, level) <= timeframe(level).floor(now)
+    assert_rollups_equal(connection, series, frame(batch))
+    stale = connection.execute(
+        "select lower(during), upper(during) from stale_rollup where instrument_id = %s",
+        (series.instrument.instrument_id,),
+    ).fetchall()
+    assert stale == [(timeframe("1d").floor(now), timeframe("1m").floor(now))]
+
+
+def test_only_one_minute_candles_make_rollups_stale(connection: Connection, make_series: SeriesFactory):
+    series = make_series("1h")
+    batch = candles(START, [100.0, 101.0], step_s=3600)
+    write_candles(connection, series, batch, asked=[(START, START + timedelta(hours=2))], covered=[])
+    rows = connection.execute(
+        "select count(*) from stale_rollup where instrument_id = %s", (series.instrument.instrument_id,)
+    ).fetchone()
+    assert rows == (0,)
+
+
+def retain(connection: Connection, keep: str) -> None:
+    connection.execute("call retain_ohlcv(0, jsonb_build_object('keep', %s::text))", (keep,))
+
+
+@pytest.fixture
+def old_series(connection: Connection, make_series: SeriesFactory) -> Any:
+    series = make_series()
+    batch = random_candles(datetime(2005, 1, 1, tzinfo=UTC), 3 * 1440, seed=6)
+    write(connection, series, batch)
+    yield series, batch
+    connection.execute("delete from retention")
+
+
+def test_retention_drops_no_candle_that_is_not_rolled_up(connection: Connection, old_series: Any):
+    series, batch = old_series
+    retain(connection, "20 years")
+    kept = connection.execute(
+        "select count(*) from ohlcv where instrument_id = %s", (series.instrument.instrument_id,)
+    ).fetchone()
+    assert kept == (len(batch),)
+
+
+def test_rollups_outlive_the_candles_that_retention_drops(connection: Connection, old_series: Any):
+    series, batch = old_series
+    refresh_rollups(connection)
+    retain(connection, "20 years")
+    kept = connection.execute(
+        "select count(*) from ohlcv where instrument_id = %s", (series.instrument.instrument_id,)
+    ).fetchone()
+    assert kept == (0,)
+    # A write after the horizon makes a day stale again; its refresh must not reach behind it.
+    connection.execute(
+        "insert into stale_rollup (instrument_id, during) values (%s, '[2005-01-01 00:00+00, 2005-01-04 00:00+00)')",
+        (series.instrument.instrument_id,),
+    )
+    refresh_rollups(connection)
+    assert_rollups_equal(connection, series, frame(batch))
