@@ -1,20 +1,27 @@
 """The flow that stores what exchanges list: `python -m flows.sync_instruments [EXCHANGE ...]`."""
 
 import asyncio
+from typing import Final
 
 import click
 from prefect import flow
+from prefect.runtime import flow_run
 
 from flows.command import run_here
-from tapehouse.errors import TapehouseError
 from tasks.connections import open_exchange
 from tasks.load import check_database
 from tasks.load import sync_instruments as sync
 from tasks.report import ExchangeReport, publish_sync, raise_failures
 
+_EXCHANGES: Final = ["binance", "binanceusdm", "kraken"]
 
-@flow(name="sync-instruments", persist_result=False)
-async def sync_instruments(exchanges: list[str] = ["binance", "binanceusdm", "kraken"]) -> None:  # noqa: B006 - a form's default, never changed
+
+def _run_name() -> str:
+    return f"sync {', '.join(flow_run.parameters['exchanges'])}"
+
+
+@flow(name="sync-instruments", flow_run_name=_run_name, persist_result=False)
+async def sync_instruments(exchanges: list[str] = _EXCHANGES) -> None:
     """Store the instruments that exchanges list today; those no longer listed are kept, marked as not active.
 
     Args:
@@ -32,3 +39,14 @@ async def _sync(exchange_id: str) -> ExchangeReport:
             return ExchangeReport(exchange_id, await sync(exchange))
     except Exception as error:  # noqa: BLE001 - one exchange's fault, whatever it is, must not stop the others
         return ExchangeReport(exchange_id, error=error)
+
+
+@click.command()
+@click.argument("exchanges", metavar="[EXCHANGE]...", nargs=-1)
+def command(exchanges: tuple[str, ...]) -> None:
+    """Store what exchanges list; without names, those of the flow's form."""
+    run_here(sync_instruments(list(exchanges) or _EXCHANGES))
+
+
+if __name__ == "__main__":
+    command()

@@ -53,6 +53,11 @@ class SeriesReport:
         """The series, as in `binance BTC/USDT 1m`."""
         return f"{self.exchange} {self.symbol} {self.timeframe}"
 
+    @property
+    def touches_rollups(self) -> bool:
+        """Whether rollups are behind now: they are built from the 1m candles."""
+        return self.timeframe == "1m" and self.done.inserted + self.done.changed > 0
+
     def add(self, done: CandleIngest) -> None:
         """Add what an attempt at a chunk did."""
         self.done += done
@@ -140,7 +145,7 @@ def raise_failures(parts: Sequence[Part]) -> None:
     if not issubclass(kind, TapehouseError):
         kind = TapehouseError
     reasons = " | ".join(f"{name}: {_said(error)}" for name, error in errors.items())
-    raise kind(f"{len(errors)} of {len(parts)} failed. {reasons}") from next(iter(errors.values()))
+    raise kind(f"{len(errors)} of {len(parts)} failed. {reasons}")
 
 
 def _outcome(parts: Sequence[Part], noun: str) -> str:

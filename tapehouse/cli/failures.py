@@ -53,7 +53,7 @@ def _one_line(error: Exception) -> str:
 
 def _reraise_if_debugging(ctx: click.Context) -> None:
     if ctx.params.get("debug"):
-        raise  # noqa: PLE0704 - called from except blocks only
+        raise
 
 
 def _forget_stdout() -> None:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from tapehouse.cli.failures import report
-from tapehouse.cli.moments import Moment
+from tapehouse.cli.moments import moment_option
 from tapehouse.cli.options import database_option, exchange_options, json_option, open_database, usable_database
 from tapehouse.cli.output import Column, minute, print_json, print_table, remark
 from tapehouse.cli.venue import exchange_address
-from tapehouse.errors import InputError
+from tapehouse.errors import InputError, ReversedRange
 
 if TYPE_CHECKING:
     from tapehouse.cli.batch import Outcome
@@ -37,7 +37,7 @@ exit code is that of the worst failure, the highest.
 
 @click.group()
 def ingest() -> None:
-    """Fetch market data from an exchange, check it and store it."""
+    """Fetch market data, check it and store it."""
 
 
 @ingest.command(epilog=_EPILOG)
@@ -51,8 +51,16 @@ def ingest() -> None:
     help="BTC/USDT, BTC/USDT:USDT...; several with commas or by repeating the option.",
 )
 @click.option("--timeframe", default="1m", show_default=True, metavar="NAME", help="1m, 5m, 1h, 1d...")
-@click.option("--since", required=True, type=Moment(), help="First open time: 7d (ago), a date, or ISO 8601 with zone.")
-@click.option("--until", type=Moment(), help="Open times before this; by default the exchange's now.")
+@click.option(
+    "--since",
+    required=True,
+    type=moment_option,
+    metavar="TIME",
+    help="First open time: 7d (ago), a date, or ISO 8601 with zone.",
+)
+@click.option(
+    "--until", type=moment_option, metavar="TIME", help="Open times before this; by default the exchange's now."
+)
 @exchange_options
 @database_option
 @json_option
@@ -69,8 +77,10 @@ def ohlcv(
     as_json: bool,
 ) -> None:
     """Fetch closed candles of one or more markets of an exchange."""
+    _require_sensible_range(since, until)
+    # Before the slow imports, so that there is an answer at once.
+    remark(f"{exchange_id}: {timeframe} candles from {minute(since)} UTC on.")
     requests = _requests(symbols, timeframe, since, until)
-    remark(f"{exchange_id}: {len(requests)} series of {timeframe} candles since {minute(since)} UTC.")
     with exchange_address(sandbox=sandbox, exchange_url=exchange_url) as base_url:
         outcomes = _ingest(exchange_id, requests, url=url, base_url=base_url)
     days: Sequence[TimeRange] = ()
@@ -85,21 +95,27 @@ def ohlcv(
         raise SystemExit(max(error.exit_code for _, error in failures))
 
 
+def _require_sensible_range(since: datetime, until: datetime | None) -> None:
+    if since > datetime.now(UTC):
+        raise InputError(f"The start {minute(since)} UTC is in the future: no candle has closed since.")
+    if until is not None and until <= since:
+        raise ReversedRange(f"--since is {minute(since)} and --until is {minute(until)} UTC: swap them.")
+
+
 def _requests(
     symbols: Sequence[str], timeframe_name: str, since: datetime, until: datetime | None
 ) -> "list[SeriesRequest]":
-    """One request a market, none twice; raises InputError for a range that makes no sense."""
-    from tapehouse.ingest import SeriesRequest
-    from tapehouse.timeframe import aware_range, timeframe
+    """One request a market, none twice; raises UnknownTimeframe, and InputError without a symbol."""
+    from tapehouse.timeframe import timeframe
 
-    if since > datetime.now(UTC):
-        raise InputError(f"The start {minute(since)} UTC is in the future: no candle has closed since.")
-    if until is not None:
-        aware_range(since, until)
+    length = timeframe(timeframe_name)
     names = dict.fromkeys(name.strip() for given in symbols for name in given.split(",") if name.strip())
     if not names:
         raise InputError("No symbol was given: write --symbol BTC/USDT.")
-    return [SeriesRequest(name, timeframe(timeframe_name), since, until) for name in names]
+
+    from tapehouse.ingest import SeriesRequest
+
+    return [SeriesRequest(name, length, since, until) for name in names]
 
 
 def _ingest(
@@ -125,9 +141,7 @@ def _refresh_rollups(url: str | None) -> "Sequence[TimeRange]":
         return refresh_rollups(connection).days
 
 
-def _show(
-    exchange_id: str, outcomes: "Sequence[Outcome]", days: "Sequence[TimeRange]", *, as_json: bool
-) -> None:
+def _show(exchange_id: str, outcomes: "Sequence[Outcome]", days: "Sequence[TimeRange]", *, as_json: bool) -> None:
     if as_json:
         series = [_as_json(exchange_id, one) for one in outcomes]
         print_json({"series": series, "rollups_refreshed": [{"start": start, "end": end} for start, end in days]})

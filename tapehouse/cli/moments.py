@@ -4,8 +4,6 @@ import re
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
-import click
-
 from tapehouse.errors import InputError, NaiveDatetime
 
 _AGO: Final = re.compile(r"([0-9]{1,6})([mhdw])")
@@ -13,16 +11,9 @@ _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _HOW: Final = "write 30m, 12h, 7d or 2w for that long ago, 2025-05-01 for midnight UTC, or 2025-05-01T12:30:00Z."
 
 
-class Moment(click.ParamType):
-    """An option's value that is a point in time."""
-
-    name = "time"
-
-    def convert(
-        self, value: str | datetime, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
-        """The time in UTC; raises InputError, and NaiveDatetime for a time of day without a zone."""
-        return value if isinstance(value, datetime) else moment(value, now=datetime.now(UTC))
+def moment_option(text: str) -> datetime:
+    """An option's value as a point in time, see `moment`; "ago" is before this moment."""
+    return moment(text, now=datetime.now(UTC))
 
 
 def moment(text: str, *, now: datetime) -> datetime:

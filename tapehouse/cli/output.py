@@ -5,12 +5,15 @@ What a command has to say is its module's business, here is only how.
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import click
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Where there is no terminal to fit into, a table gets as wide as its content needs.
 _UNBOUNDED_WIDTH: Final = 1000
@@ -35,6 +38,12 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2, default=_jsonable, allow_nan=False))
 
 
+def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
+    """The rows of a frame as plain Python values, None where there is no value."""
+    plain: pd.DataFrame = frame.astype(object).where(frame.notna(), None)
+    return cast("list[dict[str, Any]]", plain.to_dict("records"))
+
+
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
     """Print a table for people."""
     from rich import box
@@ -52,6 +61,19 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[object]], *, 
     with console.capture() as captured:
         console.print(table)
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def print_pairs(pairs: Mapping[str, object]) -> None:
+    """Print names and values below each other, for one thing with many properties; None is left out."""
+    # Numbers here are ports and process ids, which nobody groups by thousands.
+    shown = {
+        name.replace("_", " "): minute(value) if isinstance(value, datetime) else str(value)
+        for name, value in pairs.items()
+        if value is not None
+    }
+    width = max(map(len, shown), default=0)
+    for name, value in shown.items():
+        click.echo(f"{name:<{width}}  {value}")
 
 
 def minute(time: datetime | None) -> str:
@@ -76,6 +98,4 @@ def _readable(value: object) -> str:
 def _jsonable(value: Any) -> object:  # noqa: ANN401 - whatever json can't write by itself
     if isinstance(value, datetime):
         return value.isoformat()
-    if isinstance(value, tuple | set | frozenset):
-        return list(value)
     return str(value)

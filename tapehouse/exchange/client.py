@@ -142,7 +142,7 @@ async def open_exchange(
         # ccxt takes a second and 100 MB to import, so only those who open an exchange pay for it.
         from tapehouse.exchange.connection import Connection
     except ModuleNotFoundError as missing:
-        if missing.name not in ("ccxt", "aiohttp"):
+        if (missing.name or "").partition(".")[0] not in ("ccxt", "aiohttp"):
             raise
         raise MissingExtra("Exchanges need ccxt: run pip install 'tapehouse[ingest]'.") from missing
     habits = habits_of(exchange_id)

@@ -40,6 +40,9 @@ class Connection:
         self._clock_lock = asyncio.Lock()
         if base_url is not None:
             route_through(self.ccxt, base_url)
+            if base_url.startswith("http:"):
+                # ccxt's pause on closing is for connections with TLS to say goodbye.
+                self.ccxt.timeout_on_exit = 0
 
     async def close(self) -> None:
         """Close the way to the exchange."""

@@ -27,7 +27,7 @@ class SeriesRequest:
 async def sync_instruments(exchange: Exchange, connection: Connection) -> SyncResult:
     """Store all that the exchange lists today."""
     listings = await exchange.listings()
-    return await asyncio.to_thread(sync_listings, connection, exchange.name, listings)
+    return await asyncio.to_thread(sync_listings, connection, exchange.exchange_id, listings)
 
 
 async def open_series(exchange: Exchange, connection: Connection, symbol: str, timeframe: Timeframe) -> Series:
@@ -36,11 +36,11 @@ async def open_series(exchange: Exchange, connection: Connection, symbol: str, t
     Raises UnknownSymbol where the exchange lists no such symbol either.
     """
     try:
-        instrument = find_instrument(connection, exchange.name, symbol)
+        instrument = find_instrument(connection, exchange.exchange_id, symbol)
     except UnknownSymbol:
         await exchange.listing(symbol)
         await sync_instruments(exchange, connection)
-        instrument = find_instrument(connection, exchange.name, symbol)
+        instrument = find_instrument(connection, exchange.exchange_id, symbol)
     return ensure_series(connection, instrument, timeframe)
 
 

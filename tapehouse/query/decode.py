@@ -4,7 +4,6 @@ The layout is that of PostgreSQL's COPY reference, "Binary Format", for tuples o
 timestamptz and five float8, none of them NULL. Where the bytes come from is `read`'s business.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 

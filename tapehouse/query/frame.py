@@ -4,28 +4,41 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final
 
 import pandas as pd
 
 from tapehouse.candle import VALUE_COLUMNS
+from tapehouse.instrument import Instrument
 from tapehouse.query.decode import Candles
+from tapehouse.query.ledger import StoredSeries
 from tapehouse.query.plan import Plan
 from tapehouse.query.resample import bars_without_row, count_rows
-from tapehouse.ranges import TimeRange
+from tapehouse.ranges import TimeRange, merge_ranges
+from tapehouse.store.widening import Scale
 
 # pandas copies attrs with every operation, so long lists would slow all of them down.
 RANGES_IN_ATTRS: Final = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """What stored values are divided by: 10^decimals of prices and of amounts."""
-
-    price_decimals: int
-    amount_decimals: int
+_SERIES_COLUMNS: Final = (
+    "exchange",
+    "symbol",
+    "dataset",
+    "timeframe",
+    "first",
+    "last",
+    "covered",
+    "rows",
+    "empty",
+    "gaps",
+    "rejected",
+    "revision",
+    "amount_unit",
+    "dropped_before",
+    "updated_at",
+)
+_INSTRUMENT_COLUMNS: Final = tuple(field.name for field in fields(Instrument) if field.name != "instrument_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +61,49 @@ def candle_frame(asked: Asked, plan: Plan, candles: Candles, scale: Scale) -> pd
     values[4] /= 10.0**scale.amount_decimals
     index = pd.DatetimeIndex(candles.time_us.view("datetime64[us]"), name="time").tz_localize("UTC")
     frame = pd.DataFrame(values.T, index=index, columns=pd.Index(VALUE_COLUMNS), copy=False)
-    frame.attrs = _attrs(asked, plan, candles)
+    frame.attrs.update(_attrs(asked, plan, candles))
+    return frame
+
+
+def instruments_frame(instruments: Sequence[Instrument]) -> pd.DataFrame:
+    """The DataFrame that `MarketData.instruments` gives."""
+    rows = [[getattr(instrument, name) for name in _INSTRUMENT_COLUMNS] for instrument in instruments]
+    return _with_times(pd.DataFrame(rows, columns=pd.Index(_INSTRUMENT_COLUMNS)), "first_seen_at", "last_seen_at")
+
+
+def series_frame(stored: Sequence[StoredSeries]) -> pd.DataFrame:
+    """The DataFrame that `MarketData.coverage` gives."""
+    rows = [_series_row(series) for series in stored]
+    return _with_times(
+        pd.DataFrame(rows, columns=pd.Index(_SERIES_COLUMNS)), "first", "last", "dropped_before", "updated_at"
+    )
+
+
+def _series_row(series: StoredSeries) -> dict[str, object]:
+    kept = [(max(start, series.dropped_before or start), end) for start, end in series.covered]
+    covered = sum(series.timeframe.count(*one) for one in merge_ranges(kept))
+    return {
+        "exchange": series.exchange,
+        "symbol": series.symbol,
+        "dataset": series.dataset,
+        "timeframe": series.timeframe.name,
+        "first": series.covered[0][0] if series.covered else None,
+        "last": series.covered[-1][1] if series.covered else None,
+        "covered": covered,
+        "rows": series.rows,
+        "empty": covered - series.rows,
+        "gaps": max(0, len(series.covered) - 1),
+        "rejected": series.rejected,
+        "revision": series.revision,
+        "amount_unit": series.amount_unit,
+        "dropped_before": series.dropped_before,
+        "updated_at": series.updated_at,
+    }
+
+
+def _with_times(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    for column in columns:
+        frame[column] = pd.to_datetime(frame[column], utc=True).astype("datetime64[us, UTC]")
     return frame
 
 

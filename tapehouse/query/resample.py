@@ -5,7 +5,6 @@ bars may be built is the planner's business.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -71,8 +70,8 @@ def bars_without_row(
             continue
         due_us = np.append(to_us(start), _bar_closes(asked, inside))
         next_us = np.append(inside, to_us(end))
-        for run in np.flatnonzero(due_us < next_us)[: at_most - len(runs)]:
-            runs.append((from_us(int(due_us[run])), from_us(int(next_us[run]))))
+        holes = np.flatnonzero(due_us < next_us)[: at_most - len(runs)]
+        runs.extend((from_us(int(due_us[hole])), from_us(int(next_us[hole]))) for hole in holes)
         if len(runs) == at_most:
             break
     return runs

@@ -19,7 +19,7 @@ from tapehouse.sandbox.serve import serve
 @click.option("--shift-to-now", is_flag=True, help="Move recordings by whole days, to end within the last day.")
 @click.option("--latency-ms", default=0.0, show_default=True, help="Wait before each answer.")
 def main(*, port: int, seed: int, replay: Path | None, shift_to_now: bool, latency_ms: float) -> None:
-    """Serve a local exchange that ccxt's classes take for Binance and Kraken."""
+    """Serve a local exchange that ccxt's classes take for Binance, Kraken and Coinbase."""
     try:
         serve(port=port, seed=seed, replay=replay, shift_to_now=shift_to_now, latency_ms=latency_ms, say=click.echo)
     except TapehouseError as error:

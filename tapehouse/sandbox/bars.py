@@ -7,14 +7,12 @@ from dataclasses import dataclass, fields
 from typing import Final, Protocol
 
 import numpy as np
-import numpy.typing as npt
+
+from tapehouse.candle import Float64Array, Int64Array
 
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 60 * MINUTE_MS
 DAY_MS: Final = 24 * HOUR_MS
-
-Int64Array = npt.NDArray[np.int64]
-Float64Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ _OLD: Final = _ms("2025-01-01")
 _NEW: Final = _ms("2025-07-01T09:30")
 _GONE: Final = _ms("2025-03-31T08:00")
 
-# QUILL is thin, EMBER new and RELIC delisted; none of the three exists.
+# Price and its decimals, the amount's decimals, trades a minute, lots a trade, listed, delisted.
+# QUILL is thin, EMBER came late and RELIC is gone; none of the three exists.
 _CHARACTERS: Final = (
     Character("binance", "BTC/USDT", 64_000, 2, 5, 8, 900, _OLD),
     Character("binance", "ETH/USDT", 3_200, 2, 4, 6, 2_000, _OLD),
@@ -35,6 +36,10 @@ _CHARACTERS: Final = (
     Character("kraken", "SOL/USD", 150, 2, 8, 2, 500_000_000, _OLD),
     Character("kraken", "QUILL/USD", 0.0425, 5, 5, 0.08, 200_000_000, _OLD),
     Character("kraken", "RELIC/USD", 7.5, 3, 8, 1, 3_000_000_000, _OLD, _GONE),
+    Character("coinbaseexchange", "BTC/USD", 64_000, 2, 8, 5, 1_200_000, _OLD),
+    Character("coinbaseexchange", "ETH/USD", 3_200, 2, 8, 3, 30_000_000, _OLD),
+    Character("coinbaseexchange", "SOL/USD", 150, 2, 8, 2, 400_000_000, _OLD),
+    Character("coinbaseexchange", "QUILL/USD", 0.0425, 5, 1, 0.1, 15_000, _OLD),
 )
 
 

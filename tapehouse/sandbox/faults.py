@@ -33,6 +33,14 @@ RowFault = Literal[
 ]
 FaultKind = Literal[ResponseFault, RowFault]
 ROW_FAULTS: Final = frozenset(get_args(RowFault))
+# Of the options that are no whole numbers.
+_OPTION_TYPES: Final[dict[str, type | tuple[type, ...]]] = {
+    "kind": str,
+    "host": str,
+    "path": str,
+    "symbol": str,
+    "probability": (int, float),
+}
 _KINDS: Final = frozenset(get_args(ResponseFault)) | ROW_FAULTS
 
 
@@ -80,15 +88,16 @@ class Fault:
 
 def fault_from_json(value: object) -> Fault:
     """The fault that a JSON object describes; raises InputError where it is none."""
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or "kind" not in value:
         raise InputError("A fault is a JSON object with at least a kind.")
     options = cast("dict[str, object]", value)
     names = {field.name for field in fields(Fault)}
-    if unknown := sorted(set(options) - names):
-        raise InputError(f"A fault has no {', '.join(unknown)}: use {', '.join(sorted(names))}.")
-    if "kind" not in options:
-        raise InputError("A fault needs a kind.")
-    return Fault(**options)  # pyright: ignore[reportArgumentType] - JSON of a wrong type fails where it is used
+    for name, option in options.items():
+        if name not in names:
+            raise InputError(f"A fault has no {name}: use {', '.join(sorted(names))}.")
+        if not isinstance(option, _OPTION_TYPES.get(name, int)):
+            raise InputError(f"A fault can't have {option!r} as its {name}.")
+    return Fault(**options)  # pyright: ignore[reportArgumentType] - each has just been checked
 
 
 class Faults:

@@ -10,8 +10,9 @@ from typing import Final
 
 import numpy as np
 
+from tapehouse.candle import Float64Array, Int64Array
 from tapehouse.sandbox.bars import DAY_MS, HOUR_MS, MINUTE_MS, Bars, Grid, concatenate, regroup
-from tapehouse.sandbox.noise import Float64Array, Int64Array, bits, exponential, seed_of, uniform, value_noise
+from tapehouse.sandbox.noise import bits, exponential, seed_of, uniform, value_noise
 
 # Octaves of minutes with their amplitudes, which grow with the square root of the period as a random walk's
 # do: 0.04 % over a minute, 20 % over half a year.
@@ -20,7 +21,8 @@ _VENUE_OCTAVES: Final = ((0, 0.0001), (3, 0.0002))
 _TRADE_SPREAD: Final = 0.00015
 _BUSY_OCTAVE: Final = 8
 # Together below 1, so that the number of trades so far never falls.
-_BUSY_SHARE, _JITTER_SHARE = 0.6, 0.39
+_BUSY_SHARE: Final = 0.6
+_JITTER_SHARE: Final = 0.39
 _HOUR: Final = Grid(HOUR_MS)
 
 

@@ -46,18 +46,19 @@ class WeightPerMinute:
 
 
 class DecayingCounter:
-    """Kraken's rule: each request adds one to a counter that falls by one a second; above the limit it refuses."""
+    """Kraken's and Coinbase's rule: each request adds one to a counter that falls steadily; it may not pass a limit."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, per_s: float) -> None:
         self._limit = limit
+        self._per_s = per_s
         self._count = 0.0
         self._seen_s = 0.0
 
     def admit(self, now_s: float) -> Refusal | None:
         """Counts a request; gives a refusal where it is one too many."""
-        self._count = max(0.0, self._count - (now_s - self._seen_s))
+        self._count = max(0.0, self._count - (now_s - self._seen_s) * self._per_s)
         self._seen_s = now_s
         if self._count + 1 > self._limit:
-            return Refusal(math.ceil(self._count + 1 - self._limit))
+            return Refusal(math.ceil((self._count + 1 - self._limit) / self._per_s))
         self._count += 1
         return None

@@ -1,22 +1,26 @@
 """Recorded markets: minutes that were recorded once, served again exactly as they were.
 
-A directory of recordings holds klines/binance_usdm_1m/*.feather and
-klines/binance_spot_1m/*.json.gz; other files in it are left alone.
+A directory of recordings holds klines/binance_usdm_1m/*.feather, klines/binance_spot_1m/*.json.gz
+and klines/coinbase_1m/*.csv.gz; other files in it are left alone.
 """
 
 import gzip
 import json
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Final, TypedDict, cast
 
 import numpy as np
-import pandas as pd
 
+from tapehouse.candle import Float64Array, Int64Array
 from tapehouse.errors import InputError
-from tapehouse.sandbox.bars import DAY_MS, MINUTE_MS, Bars, Float64Array, Grid, Int64Array, regroup
+from tapehouse.sandbox.bars import DAY_MS, MINUTE_MS, Bars, Grid, regroup
 from tapehouse.sandbox.market import Market
+from tapehouse.timeframe import to_ms
 
 # Below it a whole number divided by a power of ten is a float that prints as that very decimal.
 _WHOLE_LIMIT: Final = 2.0**52
@@ -54,12 +58,13 @@ def recorded_markets(directory: Path, *, shift_to_now: bool = False, now_ms: int
     recordings = [
         *(_read_feather(path) for path in sorted(directory.glob("klines/binance_usdm_1m/*-1m-futures.feather"))),
         *(_read_json(path) for path in sorted(directory.glob("klines/binance_spot_1m/*.json.gz"))),
+        *_read_days(sorted(directory.glob("klines/coinbase_1m/*_1m.csv.gz"))),
     ]
     if not recordings:
         raise InputError(f"{directory} holds no recordings: give the directory above klines/binance_usdm_1m.")
     shifts_ms: dict[str, int] = {}
     if shift_to_now:
-        now_ms = int(pd.Timestamp.now("UTC").timestamp() * 1000) if now_ms is None else now_ms
+        now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
         for exchange in {recording.exchange for recording in recordings}:
             end_ms = max(int(r.times_ms[-1]) for r in recordings if r.exchange == exchange) + MINUTE_MS
             shifts_ms[exchange] = (now_ms - end_ms) // DAY_MS * DAY_MS
@@ -110,6 +115,8 @@ class _JsonMinute(TypedDict):
 
 def _read_feather(path: Path) -> _Recording:
     """A file as freqtrade writes it, named BASE_QUOTE_SETTLE-1m-futures.feather."""
+    import pandas as pd  # half of the time the sandbox takes to start, and needed here only
+
     frame = pd.read_feather(path)
     base, quote, settle = path.name.partition("-")[0].split("_")
     times_ms = frame["date"].dt.tz_localize(None).to_numpy().astype("datetime64[ms]").astype(np.int64)
@@ -125,6 +132,20 @@ def _read_json(path: Path) -> _Recording:
     columns = ("open", "high", "low", "close", "volume")
     values = np.array([[float(minute[column]) for column in columns] for minute in minutes])
     return _Recording("binance", f"{minutes[0]['base']}/{minutes[0]['counter']}", times_ms, values)
+
+
+def _read_days(paths: list[Path]) -> Iterator[_Recording]:
+    """Files of a day each as Lean writes them, named basequote_YYYYMMDD_1m.csv.gz, minutes in ms since midnight."""
+    for name, days in groupby(paths, key=lambda path: path.name.partition("_")[0]):
+        tables: list[Float64Array] = []
+        for path in days:
+            midnight = datetime.strptime(path.name.split("_")[1], "%Y%m%d").replace(tzinfo=UTC)
+            table = np.loadtxt(path, delimiter=",")
+            table[:, 0] += to_ms(midnight)
+            tables.append(table)
+        table = np.concatenate(tables)
+        symbol = f"{name[:3]}/{name[3:]}".upper()
+        yield _Recording("coinbaseexchange", symbol, table[:, 0].astype(np.int64), table[:, 1:])
 
 
 def _market(

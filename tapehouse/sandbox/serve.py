@@ -22,7 +22,7 @@ def serve(
 ) -> None:
     """Serves recorded markets where a directory is given, else generated ones, until Ctrl-C or SIGTERM.
 
-    `say` is given the one line that tells the address, once the sandbox answers there.
+    `say` is given the lines that tell the address and its use, once the sandbox answers there.
     """
     markets = generated_markets(seed=seed) if replay is None else recorded_markets(replay, shift_to_now=shift_to_now)
     stopped = threading.Event()
@@ -34,4 +34,5 @@ def serve(
         signal.signal(number, stop)
     with Sandbox(markets, port=port, latency_ms=latency_ms) as sandbox:
         say(f"Sandbox exchange at {sandbox.url} with {len(markets)} markets (Ctrl-C stops it).")
+        say(f"To use it, in another terminal: export TAPEHOUSE_EXCHANGE_URL={sandbox.url}")
         stopped.wait()

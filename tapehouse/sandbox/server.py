@@ -29,8 +29,8 @@ _HTML: Final = b"<!DOCTYPE html><html><body><h1>We'll be right back</h1></body><
 class Sandbox:
     """A local server that answers as real exchanges do, at `<url>/<original host>/<path>`.
 
-    `limits` maps an exchange to its request limit (weight a minute on Binance, requests at once
-    on Kraken) where the real one does not serve; `clock_ms` is the exchanges' clock.
+    `limits` maps an exchange to its request limit where the real one does not serve: weight a
+    minute on Binance, requests at once on Kraken and Coinbase. `clock_ms` is the exchanges' clock.
     """
 
     def __init__(

@@ -50,17 +50,22 @@ def sync_listings(connection: Connection, exchange: str, listings: Sequence[List
 
 def find_instrument(connection: Connection, exchange: str, symbol: str) -> Instrument:
     """The stored instrument; raises UnknownSymbol with the closest symbols there are."""
+    with store_errors(), connection.cursor(row_factory=class_row(Instrument)) as cursor:
+        found = cursor.execute(query("read_instrument"), {"exchange": exchange, "symbol": symbol}).fetchone()
+    if found is not None:
+        return found
+    raise unknown_symbol(connection, exchange, symbol)
+
+
+def unknown_symbol(connection: Connection, exchange: str, symbol: str) -> UnknownSymbol:
+    """The error for a symbol that is not stored, with the closest symbols that are."""
     with store_errors():
-        with connection.cursor(row_factory=class_row(Instrument)) as cursor:
-            found = cursor.execute(query("read_instrument"), {"exchange": exchange, "symbol": symbol}).fetchone()
-        if found is not None:
-            return found
         known = [symbol for (symbol,) in connection.execute(query("read_symbols"), {"exchange": exchange})]
     if not known:
-        raise UnknownSymbol(f"No instruments of {exchange} are stored: run `tapehouse instruments --sync {exchange}`.")
+        return UnknownSymbol(f"No instruments of {exchange} are stored: run `tapehouse instruments --sync {exchange}`.")
     close = difflib.get_close_matches(symbol, known, n=3, cutoff=0.4)
     hint = f"did you mean {', '.join(close)}?" if close else "`tapehouse instruments` lists what is there."
-    raise UnknownSymbol(f"{exchange} has no {symbol}: {hint}")
+    return UnknownSymbol(f"{exchange} has no {symbol}: {hint}")
 
 
 def ensure_series(connection: Connection, instrument: Instrument, timeframe: Timeframe) -> Series:

@@ -40,6 +40,12 @@ def ensure_timescaledb(connection: Connection) -> str:
     return version
 
 
+def timescaledb_version(connection: Connection) -> str | None:
+    """The version of the TimescaleDB extension in this database, None without it."""
+    found = _read_extension(connection)
+    return found[0] if found else None
+
+
 def _read_extension(connection: Connection) -> tuple[str, str | None] | None:
     with store_errors():
         return connection.execute(query("read_extension")).fetchone()

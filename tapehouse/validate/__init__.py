@@ -5,7 +5,7 @@ from tapehouse.errors import MissingExtra
 try:
     from tapehouse.validate.candles import CandleSplit, split_candles
 except ModuleNotFoundError as missing:
-    if missing.name != "pandera":
+    if (missing.name or "").partition(".")[0] != "pandera":
         raise
     raise MissingExtra("Validation needs pandera: run pip install 'tapehouse[ingest]'.") from missing
 

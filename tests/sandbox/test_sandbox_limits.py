@@ -30,8 +30,8 @@ def test_going_on_after_429_becomes_a_ban_of_two_minutes() -> None:
     assert limiter.admit(1, 121.0) is None
 
 
-def test_krakens_counter_falls_by_one_a_second() -> None:
-    limiter = DecayingCounter(3)
+def test_a_counter_falls_steadily() -> None:
+    limiter = DecayingCounter(3, per_s=1)
 
     assert [limiter.admit(50.0) for _ in range(4)] == [None, None, None, Refusal(retry_after_s=1)]
     assert limiter.admit(51.0) is None

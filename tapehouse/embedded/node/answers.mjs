@@ -19,13 +19,19 @@ export class AnswerFilter {
   /** Tag of the last command that completed. */
   lastTag = null;
   failed = false;
+  ready = null;
+  #keepsReady;
   #onNotification;
   #carry = null;
   #skip = 0;
 
-  /** `onNotification(bytes)` says what goes in its place: bytes, or null for nothing. */
-  constructor({ onNotification }) {
+  /**
+   * `onNotification(bytes)` says what goes in its place: bytes, or null for nothing.
+   * With `keepsReady` the ReadyForQuery is left out, and is there as `ready` in the end.
+   */
+  constructor({ onNotification, keepsReady }) {
     this.#onNotification = onNotification;
+    this.#keepsReady = keepsReady;
   }
 
   /** What of these bytes goes to the client, in order. */
@@ -80,7 +86,9 @@ export class AnswerFilter {
         return message;
       default:
         this.status = String.fromCharCode(message[HEADER_BYTES]);
-        return message;
+        if (!this.#keepsReady) return message;
+        this.ready = Buffer.from(message);
+        return null;
     }
   }
 }

@@ -28,13 +28,16 @@ export class Batch {
 
   /** Take a message; false if there is no such. */
   add(bytes) {
-    const translate = TRANSLATORS.get(String.fromCharCode(bytes[0]));
+    const type = String.fromCharCode(bytes[0]);
+    const translate = TRANSLATORS.get(type);
     if (!translate) return false;
+    // The engine never holds an answer back: with nothing before it a Flush has nothing to do, and psycopg ends in one.
+    if (type === "H" && this.#gathered.messages.length === 0) return true;
     const translated = translate.call(this, bytes);
     if (translated) this.#gathered.messages.push(translated);
     this.#bytes += bytes.length;
-    const isEnd = ENDS.has(bytes[0]);
-    if (isEnd) this.#gathered.endsIn = String.fromCharCode(bytes[0]);
+    const isEnd = ENDS.has(type);
+    if (isEnd) this.#gathered.endsIn = type;
     this.isComplete = isEnd || this.#bytes > MAX_GATHERED_BYTES;
     return true;
   }
@@ -131,7 +134,7 @@ const TRANSLATORS = new Map(
     f: ignored,
   }),
 );
-const ENDS = new Set(Buffer.from("QSHF"));
+const ENDS = new Set("QSHF");
 
 const empty = () => ({ messages: [], analyses: [], unnamed: null, unnamedAfter: "same", endsIn: null });
 const latin1 = (text) => Buffer.from(`${text}\0`, "latin1");

@@ -13,8 +13,8 @@ export class Hub {
   backend = new Backend({ onNotification: (bytes) => this.notifications.route(bytes) });
   /** Who gave the password to what; see scram.mjs for the verifier. */
   identity;
-  /** What the engine reports of itself: names and values of ParameterStatus. */
-  parameters = new Map();
+  /** What is reported to every client, as ParameterStatus. */
+  parameters = new Map([["tapehouse.engine", "pglite"]]);
   /** The client whose unnamed statement the engine holds. */
   unnamedOwner = null;
   #settingsKey = NO_SETTINGS.key;

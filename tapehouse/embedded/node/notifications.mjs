@@ -1,7 +1,7 @@
 /**
  * LISTEN and NOTIFY between clients: inside there is one session that listens for all of them.
  */
-import { notification, readStrings } from "./wire.mjs";
+import { readStrings } from "./wire.mjs";
 
 export class Notifications {
   #hub;
@@ -12,8 +12,10 @@ export class Notifications {
 
   /** Send a notification to the clients that listen; what goes in its place in the answer of `sender`, null for nothing. */
   route(bytes, sender = null) {
-    const { strings: [channel, payload] } = readStrings(bytes, 9, 2);
-    const sent = notification(sender?.id ?? 0, Buffer.from(channel, "latin1"), Buffer.from(payload, "latin1"));
+    const [channel] = readStrings(bytes, 9, 1).strings;
+    // The engine has one session, so it names no sender.
+    const sent = Buffer.from(bytes);
+    sent.writeInt32BE(sender?.id ?? 0, 5);
     for (const session of this.#hub.sessions()) {
       if (session !== sender && session.channels.has(channel)) session.send(sent);
     }

@@ -22,6 +22,8 @@ export class Session {
   #socket;
   #reader;
   #batch;
+  #applicationName = "";
+  #reported = new Map();
   #status = "I";
   #holds = false;
   #runs = false;
@@ -87,13 +89,21 @@ export class Session {
       refuse(this.#socket, error.get("C"), error.get("M"));
       return false;
     }
-    const reported = new Map(this.#hub.parameters);
-    for (const name of reported.keys()) reported.set(name, this.settings.values.get(name) ?? reported.get(name));
-    reported.set("application_name", parameters.get("application_name") ?? "");
-    reported.set("tapehouse.engine", "pglite");
-    const statuses = [...reported].map(([name, value]) => wire.parameterStatus(name, value));
-    this.send(Buffer.concat([...statuses, wire.backendKeyData(this.id, this.#secret), wire.readyForQuery("I")]));
+    this.#applicationName = parameters.get("application_name") ?? "";
+    this.#report();
+    this.send(Buffer.concat([wire.backendKeyData(this.id, this.#secret), wire.readyForQuery("I")]));
     return true;
+  }
+
+  /** Tell the client of the reported parameters that are new to it: the engine does so only once, when it starts. */
+  #report() {
+    const current = new Map([...this.#hub.parameters, ["application_name", this.#applicationName]]);
+    for (const [name, standard] of current) {
+      const value = this.settings.values.get(name) ?? standard;
+      if (this.#reported.get(name) === value) continue;
+      this.#reported.set(name, value);
+      this.send(wire.parameterStatus(name, value));
+    }
   }
 
   async #adoptStartup(asked) {
@@ -124,7 +134,11 @@ export class Session {
     if (this.#reader.vanished) return;
     await this.#adopt(batch);
     this.#note(batch.analyses);
-    const filter = new AnswerFilter({ onNotification: (bytes) => this.#hub.notifications.route(bytes, this) });
+    const filter = new AnswerFilter({
+      onNotification: (bytes) => this.#hub.notifications.route(bytes, this),
+      // Who is told that its SET or LISTEN is done may rely on it at once.
+      keepsReady: this.#changes.settings || this.#changes.channels.length > 0,
+    });
     this.#status = null;
     this.#runs = true;
     await this.#hub.backend.run(batch.messages, (bytes, taken) => this.#forward(filter.feed(bytes), taken));
@@ -132,6 +146,7 @@ export class Session {
     this.#status = filter.status;
     if (this.#status === "I") await this.#settle(filter);
     else this.#timer = setTimeout(() => this.#idleTooLong(), this.#idleLimitMs());
+    if (filter.ready) this.send(filter.ready);
   }
 
   async #enter() {
@@ -184,6 +199,7 @@ export class Session {
     const { rows } = await this.#hub.query(CAPTURE);
     this.settings = readSettings(rows, this.#hub.identity.user);
     this.#hub.settingsAreNow(this.settings);
+    this.#report();
   }
 
   #answerCancelled({ endsIn }) {

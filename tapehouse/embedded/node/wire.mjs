@@ -27,9 +27,6 @@ export const readyForQuery = (status) => message("Z", Buffer.from(status, "latin
 export const backendKeyData = (pid, secret) => message("K", int32(pid), int32(secret));
 export const authentication = (code, data = EMPTY) => message("R", int32(code), data);
 
-/** A notification as a client gets it. */
-export const notification = (pid, channel, payload) => message("A", int32(pid), channel, payload);
-
 /** An ErrorResponse; severity is ERROR, or FATAL where the connection ends with it. */
 export function errorResponse(severity, code, text, { hint } = {}) {
   const fields = { S: severity, V: severity, C: code, M: text, ...(hint && { H: hint }) };

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from tapehouse.sandbox.answer import Answer, Ask, Page
 from tapehouse.sandbox.dialects.binance import COIN_FUTURES, SPOT, USD_FUTURES, Binance
+from tapehouse.sandbox.dialects.coinbase import Coinbase
 from tapehouse.sandbox.dialects.kraken import Kraken
 from tapehouse.sandbox.market import Market
 
@@ -37,4 +38,8 @@ def dialects(markets: Sequence[Market], limits: Mapping[str, int]) -> list[Diale
         Binance(product, markets, weight_per_minute=limits.get(product.exchange))
         for product in (SPOT, USD_FUTURES, COIN_FUTURES)
     ]
-    return [*binance, Kraken(markets, requests_at_once=limits.get("kraken"))]
+    return [
+        *binance,
+        Kraken(markets, requests_at_once=limits.get("kraken")),
+        Coinbase(markets, requests_at_once=limits.get("coinbaseexchange")),
+    ]

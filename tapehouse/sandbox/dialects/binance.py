@@ -5,7 +5,7 @@ The rules are those of developers.binance.com ("Kline/Candlestick data", "Exchan
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Final
 
@@ -219,14 +219,30 @@ def _futures_symbol(name: str, market: Market) -> Mapping[str, object]:
     }
 
 
-SPOT: Final = Product("binance", "api.binance.com", "/api/v3/", 1000, 8, 6000, 20, _spot_klines_weight, _spot_symbol)
+SPOT: Final = Product(
+    exchange="binance",
+    host="api.binance.com",
+    root="/api/v3/",
+    most_rows=1000,
+    least_decimals=8,
+    weight_per_minute=6000,
+    listing_weight=20,
+    klines_weight=_spot_klines_weight,
+    describe=_spot_symbol,
+)
 USD_FUTURES: Final = Product(
-    "binanceusdm", "fapi.binance.com", "/fapi/v1/", 1500, 0, 2400, 1, _futures_klines_weight, _futures_symbol
+    exchange="binanceusdm",
+    host="fapi.binance.com",
+    root="/fapi/v1/",
+    most_rows=1500,
+    least_decimals=0,
+    weight_per_minute=2400,
+    listing_weight=1,
+    klines_weight=_futures_klines_weight,
+    describe=_futures_symbol,
 )
 # ccxt's binance class asks for these markets too; the sandbox lists none.
-COIN_FUTURES: Final = Product(
-    "binancecoinm", "dapi.binance.com", "/dapi/v1/", 1500, 0, 2400, 1, _futures_klines_weight, _futures_symbol
-)
+COIN_FUTURES: Final = replace(USD_FUTURES, exchange="binancecoinm", host="dapi.binance.com", root="/dapi/v1/")
 
 
 def _whole_number(ask: Ask, name: str) -> int | None:

@@ -20,6 +20,7 @@ _INTERVALS: Final = (1, 5, 15, 30, 60, 240, 1440, 10_080, 21_600)
 _COMMITTED_BARS: Final = 720
 _VOLUME_DECIMALS: Final = 8
 _REQUESTS_AT_ONCE: Final = 15
+_REQUESTS_PER_S: Final = 1
 _ROOT: Final = "/0/public/"
 # The old assets carry a letter for their class and a name of Kraken's own.
 _OLD_ASSETS: Final = {"BTC": "XXBT", "ETH": "XETH", "LTC": "XLTC", "XRP": "XXRP", "USD": "ZUSD", "EUR": "ZEUR"}
@@ -34,7 +35,7 @@ class Kraken:
         self._markets = {_pair_id(market): market for market in markets if market.exchange == self.exchange}
         self._by_altname = {_altname(market): market for market in self._markets.values()}
         self._pages = Pages(_encode, fills_empty=True)
-        self._limiter = DecayingCounter(requests_at_once or _REQUESTS_AT_ONCE)
+        self._limiter = DecayingCounter(requests_at_once or _REQUESTS_AT_ONCE, per_s=_REQUESTS_PER_S)
 
     def refuse(self, ask: Ask, now_s: float) -> Answer | None:  # noqa: ARG002 - every request counts the same
         """An error with status 200: there is neither 429 nor Retry-After."""

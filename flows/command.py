@@ -1,0 +1,36 @@
+"""Running a flow from a shell, in this process: on the Prefect server that is configured, else on a short-lived one.
+
+Schedules and workers don't come here; `prefect.yaml` is theirs.
+"""
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+import click
+from prefect.settings import (
+    PREFECT_API_BLOCKS_REGISTER_ON_START,
+    PREFECT_SERVER_ANALYTICS_ENABLED,
+    PREFECT_UI_ENABLED,
+    temporary_settings,
+)
+
+from tapehouse.errors import TapehouseError
+
+
+def run_here(run: Coroutine[Any, Any, object]) -> None:
+    """Run a flow; an error of ours ends the process with its message on stderr and its exit code."""
+    try:
+        # A server that lives as long as one run needs none of these, and is up sooner without.
+        with temporary_settings(
+            {
+                PREFECT_API_BLOCKS_REGISTER_ON_START: False,
+                PREFECT_SERVER_ANALYTICS_ENABLED: False,
+                PREFECT_UI_ENABLED: False,
+            }
+        ):
+            asyncio.run(run)
+    except TapehouseError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)

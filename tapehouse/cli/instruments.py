@@ -1,0 +1,98 @@
+"""`tapehouse instruments`: the markets that are stored, and bringing them up to date from an exchange."""
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from tapehouse.cli.options import database_option, exchange_options, json_option, open_database, usable_database
+from tapehouse.cli.output import Column, print_json, print_table, records, remark
+from tapehouse.cli.venue import exchange_address
+
+if TYPE_CHECKING:
+    from tapehouse.store.instruments import SyncResult
+
+_EPILOG: Final = """\b
+Examples:
+  tapehouse instruments --sync binance
+  tapehouse instruments --exchange binance --active
+  tapehouse instruments --exchange kraken --json
+  tapehouse instruments --sandbox --sync kraken
+"""
+_COLUMNS: Final = (
+    Column("exchange"),
+    Column("symbol"),
+    Column("kind"),
+    Column("active"),
+    Column("tick size", align="right"),
+    Column("contract size", align="right"),
+    Column("amounts in"),
+    Column("last seen (UTC)"),
+)
+_SHOWN: Final = (
+    "exchange",
+    "symbol",
+    "kind",
+    "active",
+    "tick_size",
+    "contract_size",
+    "amount_unit",
+    "last_seen_at",
+)
+
+
+@click.command(epilog=_EPILOG)
+@click.option("--exchange", metavar="NAME", help="Only instruments of this exchange.")
+@click.option("--active", is_flag=True, help="Only instruments that the exchange still lists.")
+@click.option("--sync", metavar="NAME", help="First ask this exchange what it lists, then show that.")
+@exchange_options
+@database_option
+@json_option
+def instruments(
+    *,
+    exchange: str | None,
+    active: bool,
+    sync: str | None,
+    sandbox: bool,
+    exchange_url: str | None,
+    url: str | None,
+    as_json: bool,
+) -> None:
+    """Show the stored instruments.
+
+    What an exchange no longer lists is kept, and shown as not active.
+    """
+    from tapehouse.query.market import MarketData
+
+    if sync is not None:
+        with exchange_address(sandbox=sandbox, exchange_url=exchange_url) as base_url:
+            _tell(_sync(sync, url=url, base_url=base_url))
+    with MarketData.connect(usable_database(url)) as market:
+        found = records(market.instruments(exchange or sync))
+    shown = [one for one in found if one["active"] or not active]
+    if as_json:
+        print_json({"instruments": shown})
+    elif shown:
+        print_table(_COLUMNS, ([one[name] for name in _SHOWN] for one in shown))
+    else:
+        remark("No instruments are stored: `tapehouse instruments --sync NAME` asks an exchange for its own.")
+
+
+def _sync(exchange_id: str, *, url: str | None, base_url: str | None) -> "SyncResult":
+    import asyncio
+
+    from tapehouse.exchange import open_exchange
+    from tapehouse.ingest import sync_instruments
+
+    async def run() -> "SyncResult":
+        async with open_exchange(exchange_id, base_url=base_url) as exchange:
+            return await sync_instruments(exchange, connection)
+
+    # Closed only after the event loop's threads have ended, since these write through it.
+    with open_database(url) as connection:
+        return asyncio.run(run())
+
+
+def _tell(result: "SyncResult") -> None:
+    remark(f"{result.exchange} lists {result.listed:,} instruments, {result.new:,} of them new to the store.")
+    if result.delisted:
+        remark(f"No longer listed: {', '.join(result.delisted)}.")

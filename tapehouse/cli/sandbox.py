@@ -1,0 +1,37 @@
+"""`tapehouse sandbox`: the sandbox exchange in the foreground."""
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+from tapehouse.cli.venue import SANDBOX_SEED, sandbox_package
+
+_EPILOG: Final = """\b
+Examples:
+  tapehouse sandbox
+  tapehouse sandbox --port 0 --seed 42
+  tapehouse sandbox --replay recordings --shift-to-now
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.option("--port", default=8321, show_default=True, help="Port on 127.0.0.1; 0 takes a free one.")
+@click.option("--seed", default=SANDBOX_SEED, show_default=True, help="Seed of the generated markets.")
+@click.option(
+    "--replay",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Serve the recordings in this folder instead of generated markets.",
+)
+@click.option("--shift-to-now", is_flag=True, help="Move recordings by whole days, to end within the last day.")
+@click.option("--latency-ms", default=0.0, show_default=True, help="Wait so long before each answer.")
+def sandbox(*, port: int, seed: int, replay: Path | None, shift_to_now: bool, latency_ms: float) -> None:
+    """Serve a local exchange to try things on.
+
+    ccxt takes it for Binance, Binance USD-M and Kraken. Its markets are invented, or replayed
+    from recordings. Runs until Ctrl-C.
+    """
+    sandbox_package().serve(
+        port=port, seed=seed, replay=replay, shift_to_now=shift_to_now, latency_ms=latency_ms, say=click.echo
+    )

@@ -1,0 +1,51 @@
+from typing import Any
+
+import ccxt.async_support as ccxt
+import pytest
+
+from tapehouse.errors import InputError
+from tapehouse.exchange import route_through
+
+
+def strings_in(value: object) -> list[str]:
+    if isinstance(value, dict):
+        return [text for below in value.values() for text in strings_in(below)]
+    return [value] if isinstance(value, str) else []
+
+
+@pytest.mark.parametrize("exchange_id", ["binance", "kraken", "bybit", "okx", "coinbase", "kucoin", "gate", "htx"])
+def test_every_address_of_an_exchange_goes_through_the_base(exchange_id: str):
+    exchange: Any = getattr(ccxt, exchange_id)()
+    hosts_before = {url.split("/")[2] for url in strings_in(exchange.urls["api"])}
+    route_through(exchange, "http://127.0.0.1:8080/")
+    routed = strings_in(exchange.urls["api"])
+    assert routed
+    assert all(url.startswith("http://127.0.0.1:8080/") for url in routed)
+    hosts = {host.replace("{hostname}", exchange.hostname or "") for host in hosts_before}
+    assert {url.split("/")[3] for url in routed} == hosts
+
+
+def test_paths_nested_addresses_and_web_sockets_keep_their_shape():
+    class Routed:
+        hostname = "example.com"
+
+        def __init__(self) -> None:
+            self.urls: dict[str, object] = {
+                "api": {
+                    "public": "https://api.{hostname}/v5/public",
+                    "ws": {"spot": "wss://stream.{hostname}:9443/ws", "off": None},
+                }
+            }
+
+    exchange = Routed()
+    route_through(exchange, "https://gateway.test/via")
+    assert exchange.urls["api"] == {
+        "public": "https://gateway.test/via/api.example.com/v5/public",
+        "ws": {"spot": "wss://gateway.test/via/stream.example.com:9443/ws", "off": None},
+    }
+
+
+@pytest.mark.parametrize("base_url", ["", "localhost:8080", "ftp://host", "http://"])
+def test_a_base_that_is_no_address_is_refused(base_url: str):
+    with pytest.raises(InputError, match=r"write it like http://127\.0\.0\.1:8080"):
+        route_through(ccxt.kraken(), base_url)

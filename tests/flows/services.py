@@ -1,0 +1,107 @@
+"""Prefect's processes as the tests start them: each ends with the block that started it, stopped by its own id."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).parents[2]
+_START_S: Final = 60.0
+_STOP_S: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class PrefectServer:
+    """A Prefect server on this machine, and the environment in which `prefect` finds it."""
+
+    api_url: str
+    environment: Mapping[str, str]
+
+    def python(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run Python with these arguments in the checkout, against this server."""
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
+        """What the server's API answers."""
+        request = urllib.request.Request(
+            f"{self.api_url}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
+    def latest_artifact(self, key: str) -> dict[str, Any]:
+        """The artifact of that key that was published last; its table is under `data`."""
+        artifacts = self.post("/artifacts/filter", {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC"})
+        return artifacts[0] | {"data": json.loads(artifacts[0]["data"])}
+
+
+@contextmanager
+def background(arguments: list[str], environment: Mapping[str, str], log: Path) -> Generator["subprocess.Popen[bytes]"]:
+    """A Python process that runs while the block does; what it says is in the log."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, *arguments], cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@contextmanager
+def prefect_server(home: Path, environment: Mapping[str, str]) -> Generator[PrefectServer]:
+    """A server with a new database in `home`, on a free port; `environment` is added to that of its processes."""
+    port = _free_port()
+    api_url = f"http://127.0.0.1:{port}/api"
+    settings = {
+        **environment,
+        "PREFECT_HOME": str(home),
+        "PREFECT_API_URL": api_url,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+        "PREFECT_UI_ENABLED": "false",
+    }
+    log = home / "server.log"
+    command = ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with background(command, settings, log) as process:
+        deadline = time.monotonic() + _START_S
+        while not _answers(f"{api_url}/health"):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        yield PrefectServer(api_url, settings)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
