@@ -70,11 +70,10 @@ def candles(
     form = "json" if as_json else form
     _require_fitting_output(form, output)
     frame = _read(exchange, symbol, timeframe, start, end, url=url)
-    header: dict[str, object] = {"exchange": exchange, "symbol": symbol, "timeframe": timeframe}
     if output is not None:
-        _save(frame, form, header, output)
+        _save(frame, form, output)
     else:
-        _print(frame, form, header, rows=rows)
+        _print(frame, form, rows=rows)
 
 
 def _require_fitting_output(form: Format, output: Path | None) -> None:
@@ -93,27 +92,27 @@ def _read(
         return market.candles(exchange, symbol, timeframe, start, end)
 
 
-def _save(frame: "pd.DataFrame", form: Format, header: dict[str, object], path: Path) -> None:
+def _save(frame: "pd.DataFrame", form: Format, path: Path) -> None:
     from tapehouse.cli.frames import save_csv, save_json, save_parquet
 
     match form:
         case "csv":
             save_csv(frame, path)
         case "json":
-            save_json(frame, header, path)
+            save_json(frame, path)
         case _:
             save_parquet(frame, path)
     remark(f"{len(frame):,} candles written to {path}.")
 
 
-def _print(frame: "pd.DataFrame", form: Format, header: dict[str, object], *, rows: int) -> None:
+def _print(frame: "pd.DataFrame", form: Format, *, rows: int) -> None:
     from tapehouse.cli.frames import print_csv, print_frame, print_frame_json
 
     match form:
         case "csv":
             print_csv(frame)
         case "json":
-            print_frame_json(frame, header)
+            print_frame_json(frame)
         case _:
             print_frame(frame, rows=rows)
             _remark_on(frame, rows=rows)

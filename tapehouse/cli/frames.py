@@ -42,9 +42,9 @@ def print_csv(frame: pd.DataFrame) -> None:
     sys.stdout.flush()
 
 
-def print_frame_json(frame: pd.DataFrame, header: dict[str, object]) -> None:
-    """Print one JSON document: the header's keys, the frame's attrs, and the candles, one a line."""
-    _write_json(frame, header, sys.stdout)
+def print_frame_json(frame: pd.DataFrame) -> None:
+    """Print one JSON document: what attrs say of the frame, then the candles, one a line."""
+    _write_json(frame, sys.stdout)
     sys.stdout.flush()
 
 
@@ -53,9 +53,9 @@ def save_csv(frame: pd.DataFrame, path: Path) -> None:
     _save(path, lambda part: _write_text(part, lambda file: _write_csv(frame, file)))
 
 
-def save_json(frame: pd.DataFrame, header: dict[str, object], path: Path) -> None:
+def save_json(frame: pd.DataFrame, path: Path) -> None:
     """Write the JSON of `print_frame_json` to a file; raises InputError where that can't be written."""
-    _save(path, lambda part: _write_text(part, lambda file: _write_json(frame, header, file)))
+    _save(path, lambda part: _write_text(part, lambda file: _write_json(frame, file)))
 
 
 def save_parquet(frame: pd.DataFrame, path: Path) -> None:
@@ -72,10 +72,10 @@ def _write_csv(frame: pd.DataFrame, file: "IO[str]") -> None:
     frame.set_axis(_iso_times(frame)).to_csv(file, index_label="time", lineterminator="\n")
 
 
-def _write_json(frame: pd.DataFrame, header: dict[str, object], file: "IO[str]") -> None:
+def _write_json(frame: pd.DataFrame, file: "IO[str]") -> None:
     names = ["time", *map(str, frame.columns)]
     values = zip(_iso_times(frame), *(frame[name].tolist() for name in frame.columns), strict=True)
-    head = json.dumps({**header, "attrs": frame.attrs}, indent=2)
+    head = json.dumps(frame.attrs, indent=2)
     candles = (json.dumps(dict(zip(names, row, strict=True)), allow_nan=False) for row in values)
     file.write(head[: -len(_END)] + ',\n  "candles": [')
     for number, candle in enumerate(candles):

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import click
@@ -90,6 +91,8 @@ def _readable(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, float):
+        return f"{Decimal(repr(value)):f}"
     if isinstance(value, datetime):
         return minute(value)
     return str(value)

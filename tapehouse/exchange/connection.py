@@ -5,6 +5,7 @@ are dealt with in one place. What to ask for and what answers mean is `client`'s
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from tapehouse.exchange.translate import translate
 from tapehouse.exchange.watched import watched_exchange
 from tapehouse.timeframe import from_us
 
+_logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 # Clocks of two computers drift apart by milliseconds in that time.
 _CLOCK_KEPT_S: Final = 600.0
@@ -82,6 +84,7 @@ class Connection:
 
     async def _pause(self, failures: int, error: RetryableError) -> None:
         pause_s = self._retry.pause_s(failures, error)
+        _logger.warning("%s Asking again in %.1f s.", error, pause_s)
         if isinstance(error, RateLimited):
             # All that share this connection wait: asking on would only lengthen the ban.
             self._quiet_until_s = max(self._quiet_until_s, time.monotonic() + pause_s)

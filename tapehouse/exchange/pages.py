@@ -161,6 +161,8 @@ def time_of(row: object) -> int | None:
     if not isinstance(row, list | tuple) or not row:
         return None
     time_ms = cast("Sequence[object]", row)[0]
+    if isinstance(time_ms, float) and time_ms.is_integer():
+        time_ms = int(time_ms)
     if isinstance(time_ms, bool) or not isinstance(time_ms, int) or time_ms not in _BELIEVABLE_MS:
         return None
     return time_ms

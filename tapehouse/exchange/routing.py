@@ -1,7 +1,7 @@
 """Routing a ccxt exchange's requests through another address: the sandbox, a recording proxy, a gateway."""
 
 from collections.abc import Mapping
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
 from tapehouse.errors import InputError
@@ -10,8 +10,12 @@ from tapehouse.errors import InputError
 class RoutableExchange(Protocol):
     """What routing needs of a ccxt exchange, sync, async or pro."""
 
-    hostname: str | None
-    urls: dict[str, object]
+    urls: Any
+
+    @property
+    def hostname(self) -> str | None:
+        """What stands for `{hostname}` in its addresses."""
+        ...
 
 
 def route_through(exchange: RoutableExchange, base_url: str) -> None:

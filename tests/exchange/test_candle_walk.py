@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,8 @@ MINUTE = timedelta(minutes=1)
 MINUTE_MS = 60_000
 START_MS = 1_735_689_600_000
 Row = list[object]
+Asked = tuple[datetime, datetime | None, int]
+Spoil = Callable[[list[Row], int], list[Row]]
 
 
 def at(minute: float) -> datetime:
@@ -35,8 +38,8 @@ class Temper:
     respects_until: bool = True
     newest_of_window: bool = False
     keeps: int | None = None
-    spoil: Callable[[list[Row], int], list[Row]] = lambda rows, asked: rows
-    asked: list[tuple[datetime, datetime | None, int]] = field(default_factory=list)
+    spoil: Spoil = lambda rows, asked: rows
+    asked: list[Asked] = field(default_factory=list[Asked])
 
     async def __call__(self, first: datetime, last: datetime | None, bars: int) -> list[object]:
         self.asked.append((first, last, bars))
@@ -77,18 +80,19 @@ def walk(
 
 
 def tiles(pages: list[CandlePage]) -> list[tuple[datetime, datetime]]:
-    return sorted([*(w for page in pages for w in page.answered), *(r[:2] for page in pages for r in page.refused)])
+    refused = [(start, end) for page in pages for start, end, _ in page.refused]
+    return sorted([*(window for page in pages for window in page.answered), *refused])
 
 
 def minutes_in(pages: list[CandlePage]) -> set[float]:
-    return {row[1] for page in pages for row in page.rows if isinstance(row, list)}
+    return {cast("list[float]", row)[1] for page in pages for row in page.rows}
 
 
 TEMPERS = {
-    "fills": (Habits(), {}),
-    "leaves out": (Habits(leaves_out_empty=True), {}),
-    "skips ahead": (Habits(skips_ahead=True), {}),
-    "ignores the end": (Habits(), {"respects_until": False}),
+    "fills": (Habits(), True),
+    "leaves out": (Habits(leaves_out_empty=True), True),
+    "skips ahead": (Habits(skips_ahead=True), True),
+    "ignores the end": (Habits(), False),
 }
 
 
@@ -103,9 +107,9 @@ TEMPERS = {
 def test_windows_tile_the_range_and_hold_every_candle(
     temper: str, newest_first: bool, minutes: set[int], bounds: tuple[int, int, float], limit: int, now: int
 ):
-    habits, options = TEMPERS[temper]
+    habits, respects_until = TEMPERS[temper]
     start, end = at(bounds[0] + bounds[2]), at(bounds[0] + bounds[1] + bounds[2])
-    exchange = Temper(minutes | {now}, limit, now, **options)
+    exchange = Temper(minutes | {now}, limit, now, respects_until=respects_until)
     pages = walk(exchange, habits, start, end, newest_first=newest_first)
 
     windows = tiles(pages)
@@ -122,8 +126,7 @@ def test_windows_tile_the_range_and_hold_every_candle(
         if start <= at(minute) < closed and not any(first <= at(minute) < last for first, last, _ in refused)
     }
     assert minutes_in(pages) == expected
-    if temper != "ignores the end":
-        assert refused == []
+    assert refused == [] or not respects_until
 
 
 @pytest.mark.parametrize("newest_first", [False, True])
@@ -159,21 +162,21 @@ def test_a_full_page_of_an_unknown_exchange_that_begins_late_refuses_the_head_an
     assert len(exchange.asked) == 2
 
 
-@pytest.mark.parametrize(
-    ("spoilt", "requests"),
-    [
-        (lambda rows, asked: rows[:-4] if asked == 1 else rows, 2),
-        (lambda rows, asked: rows[3:] if asked == 1 else rows, 2),
-        (lambda rows, asked: [*rows[:3], *rows[6:]] if asked == 1 else rows, 2),
-        (lambda rows, asked: [] if asked == 1 else rows, 2),
-        (lambda rows, asked: rows[: 5 * asked], 3),
-        (lambda rows, asked: rows[::-1], 1),
-        (lambda rows, asked: rows + rows[:2], 1),
-    ],
-    ids=["short", "no head", "hole", "empty", "short again", "unordered", "duplicates"],
-)
-def test_rows_missing_by_mistake_are_asked_for_again(spoilt: Callable[[list[Row], int], list[Row]], requests: int):
-    exchange = Temper(set(range(50)), 20, now=50, spoil=spoilt)
+SPOILT: dict[str, tuple[Spoil, int]] = {
+    "short": (lambda rows, asked: rows[:-4] if asked == 1 else rows, 2),
+    "no head": (lambda rows, asked: rows[3:] if asked == 1 else rows, 2),
+    "hole": (lambda rows, asked: [*rows[:3], *rows[6:]] if asked == 1 else rows, 2),
+    "empty": (lambda rows, asked: [] if asked == 1 else rows, 2),
+    "short again": (lambda rows, asked: rows[: 5 * asked], 3),
+    "unordered": (lambda rows, asked: rows[::-1], 1),
+    "duplicates": (lambda rows, asked: rows + rows[:2], 1),
+}
+
+
+@pytest.mark.parametrize("spoilt", SPOILT)
+def test_rows_missing_by_mistake_are_asked_for_again(spoilt: str):
+    spoil, requests = SPOILT[spoilt]
+    exchange = Temper(set(range(50)), 20, now=50, spoil=spoil)
     pages = walk(exchange, Habits(), at(10), at(30))
     assert minutes_in(pages) == set(range(10, 30))
     assert len(exchange.asked) == requests
@@ -209,8 +212,14 @@ def test_the_time_before_a_listing_costs_two_requests_not_hundreds(newest_first:
 
 
 def test_odd_rows_pass_and_rows_of_other_times_do_not():
-    odd: list[Row] = [[None] * 6, ["soon", 1], [START_MS + 61_000, -1.0, 1.0, 1.0, 1.0, 1.0]]
-    elsewhere = [row(99), row(-1), row(5)]
+    odd: list[Row] = [
+        [None] * 6,
+        ["soon", 1],
+        [True, 1.0, 1.0, 1.0, 1.0, 1.0],
+        [START_MS * 1000, 1.0, 1.0, 1.0, 1.0, 1.0],
+        [START_MS + 61_000, -1.0, 1.0, 1.0, 1.0, 1.0],
+    ]
+    elsewhere: list[Row] = [row(99), row(-1), [float(START_MS + 5 * MINUTE_MS), 5.0, 1.0, 1.0, 1.0, 1.0]]
     exchange = Temper(set(range(5)), 10, now=5, spoil=lambda rows, asked: [*elsewhere, *rows, *odd])
     (page,) = walk(exchange, Habits(), at(0), at(5))
     assert page.rows == [*(row(minute) for minute in range(5)), *odd]
@@ -218,7 +227,7 @@ def test_odd_rows_pass_and_rows_of_other_times_do_not():
 
 def test_months_are_walked_by_the_calendar():
     opens = [datetime(year, month, 1, tzinfo=UTC) for year in (2023, 2024) for month in range(1, 13)]
-    asked: list[tuple[datetime, datetime | None, int]] = []
+    asked: list[Asked] = []
 
     async def ask(first: datetime, last: datetime | None, bars: int) -> list[object]:
         asked.append((first, last, bars))

@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, cast
 
 import ccxt.async_support as ccxt
 import pytest
@@ -9,7 +9,7 @@ from tapehouse.exchange import route_through
 
 def strings_in(value: object) -> list[str]:
     if isinstance(value, dict):
-        return [text for below in value.values() for text in strings_in(below)]
+        return [text for below in cast("dict[str, object]", value).values() for text in strings_in(below)]
     return [value] if isinstance(value, str) else []
 
 

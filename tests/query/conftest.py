@@ -93,15 +93,30 @@ class Tape:
         return [close for (close,) in self.connection.execute(statement, (self.instrument_id,))]
 
 
-@pytest.fixture
-def connection(store_url: str) -> Iterator[Connection]:
+@pytest.fixture(scope="session")
+def quiet_url(store_url: str) -> str:
+    """The migrated database; its retention, which a native server runs by itself, is off and has dropped nothing."""
     with connect(store_url) as connection:
+        connection.execute(
+            """
+            select alter_job(job_id, scheduled => false)
+            from timescaledb_information.jobs
+            where proc_name = 'retain_ohlcv'
+            """
+        )
+        connection.execute("delete from retention")
+    return store_url
+
+
+@pytest.fixture
+def connection(quiet_url: str) -> Iterator[Connection]:
+    with connect(quiet_url) as connection:
         yield connection
 
 
 @pytest.fixture
-def market(store_url: str) -> Iterator[MarketData]:
-    with MarketData.connect(store_url) as market:
+def market(quiet_url: str) -> Iterator[MarketData]:
+    with MarketData.connect(quiet_url) as market:
         yield market
 
 

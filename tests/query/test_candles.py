@@ -16,8 +16,17 @@ from tests.query.conftest import COLUMNS, Tape, in_units, pandas_resample, rando
 
 # A Monday that is also the first day of a month.
 START = datetime(2024, 1, 1, tzinfo=UTC)
-PANDAS_RULES = {"3m": "3min", "5m": "5min", "15m": "15min", "30m": "30min", "1h": "1h", "2h": "2h", "4h": "4h",
-                "12h": "12h", "1d": "1D"}
+PANDAS_RULES = {
+    "3m": "3min",
+    "5m": "5min",
+    "15m": "15min",
+    "30m": "30min",
+    "1h": "1h",
+    "2h": "2h",
+    "4h": "4h",
+    "12h": "12h",
+    "1d": "1D",
+}
 
 
 def at(**delta: float) -> datetime:
@@ -54,8 +63,9 @@ def test_a_window_is_read_in_any_time_zone(market: MarketData, tape: Tape):
     start = pd.Timestamp("2024-03-10 01:00", tz="America/New_York")
     bars = random_bars(start.tz_convert("UTC").to_pydatetime(), 120)
     tape.write(bars)
-    assert_same(candles(market, tape, "1m", start, pd.Timestamp("2024-03-10 04:00", tz="America/New_York")),
-                in_units(bars))
+    assert_same(
+        candles(market, tape, "1m", start, pd.Timestamp("2024-03-10 04:00", tz="America/New_York")), in_units(bars)
+    )
 
 
 def test_the_frame_has_the_documented_shape(market: MarketData, tape: Tape):
@@ -165,7 +175,9 @@ def test_only_wholly_fetched_bars_are_built(market: MarketData, tape: Tape):
     attrs = found.attrs
     assert attrs["covered"] == [span(at(minutes=30), at(minutes=150)), span(at(minutes=200), at(hours=6))]
     assert attrs["gaps"] == [
-        span(START, at(minutes=30)), span(at(minutes=150), at(minutes=200)), span(at(hours=6), at(hours=8))
+        span(START, at(minutes=30)),
+        span(at(minutes=150), at(minutes=200)),
+        span(at(hours=6), at(hours=8)),
     ]
     assert attrs["incomplete"] == [span(START, at(hours=1)), span(at(hours=2), at(hours=4))]
     assert (attrs["bars_expected"], attrs["bars_empty"], attrs["bars_missing"]) == (8, 0, 5)
@@ -282,8 +294,9 @@ def test_a_widened_scale_does_not_change_what_is_read(market: MarketData, tape: 
     tape.write(bars)
     before = candles(market, tape, "1m", START, at(minutes=10))
     with tape.connection.transaction():
-        tape.connection.execute("update instrument set price_decimals = 4 where instrument_id = %s",
-                                (tape.instrument_id,))
+        tape.connection.execute(
+            "update instrument set price_decimals = 4 where instrument_id = %s", (tape.instrument_id,)
+        )
         tape.connection.execute(
             "update ohlcv set open = open * 100, high = high * 100, low = low * 100, close = close * 100 "
             "where instrument_id = %s",

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from math import inf, nan
 
@@ -6,7 +7,7 @@ import pytest
 
 from tapehouse.errors import NaiveDatetime, ReversedRange
 from tapehouse.timeframe import timeframe, to_us
-from tapehouse.validate import split_candles
+from tapehouse.validate import CandleSplit, split_candles
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 START_MS = 1_735_689_600_000
@@ -14,12 +15,14 @@ MINUTE = timedelta(minutes=1)
 ONE_MINUTE = timeframe("1m")
 
 
-def row(minute: float = 0, *, o: object = 10.0, h: object = 12.0, low: object = 9.0, c: object = 11.0, v: object = 1.5):
+def row(
+    minute: float = 0, *, o: object = 10.0, h: object = 12.0, low: object = 9.0, c: object = 11.0, v: object = 1.5
+) -> list[object]:
     return [START_MS + round(minute * 60_000), o, h, low, c, v]
 
 
-def split(rows: list[object], *, minutes: int = 10):
-    return split_candles(rows, ONE_MINUTE, start=START, end=START + minutes * MINUTE)
+def split(rows: Sequence[object]) -> CandleSplit:
+    return split_candles(rows, ONE_MINUTE, start=START, end=START + 10 * MINUTE)
 
 
 def minutes_of(covered: list[tuple[datetime, datetime]]) -> list[tuple[float, float]]:
@@ -75,7 +78,7 @@ def test_a_bad_row_is_rejected_by_name_and_its_interval_stays_open(bad: list[obj
     assert minutes_of(outcome.covered) == [(0, 3), (4, 10)]
 
 
-UNPLACEABLE_ROWS = [
+UNPLACEABLE_ROWS: list[tuple[object, str]] = [
     (None, "not_a_row"),
     ("<html>", "not_a_row"),
     ({"open": 1}, "not_a_row"),

@@ -28,6 +28,7 @@ export class Engine {
   #scratchLength = 0;
   #emit = () => {};
   #running = 0;
+  #interrupted = 0;
 
   /** Open the data directory; `emit` gets the answer's bytes in pieces of at most 256 KB, as they come. */
   static async open({ engineDir, pgdata, user, database, emit }) {
@@ -43,6 +44,7 @@ export class Engine {
   /** Run a sequence of whole wire messages; what they answer is emitted before this returns. */
   run(runId, messages) {
     this.#running = runId;
+    if (this.#interrupted === runId) this.#setInterrupt();
     try {
       for (let at = 0; at < messages.length; ) {
         const end = at + 1 + readInt32(messages, at + 1);
@@ -62,9 +64,10 @@ export class Engine {
     return bytes;
   }
 
-  /** Ask that run to stop at its next safe point, as PostgreSQL's signal handler would; does nothing if it is over. */
+  /** Ask that run to stop at its next safe point, as PostgreSQL's signal handler would, also if it is yet to begin. */
   interrupt(runId) {
-    if (this.#running === runId) this.#setInterrupt(1);
+    this.#interrupted = runId;
+    if (this.#running === runId) this.#setInterrupt();
   }
 
   /** Write everything to disk and end the session. */
@@ -119,15 +122,18 @@ export class Engine {
     return length;
   }
 
-  #setInterrupt(value) {
-    // `InterruptPending` is exported; `QueryCancelPending` is declared right after it in PostgreSQL's globals.c.
-    const interruptPending = this.#mod._InterruptPending >> 2;
-    this.#mod.HEAP32[interruptPending] = value;
-    this.#mod.HEAP32[interruptPending + 1] = value;
+  #setInterrupt() {
+    this.#mod.HEAP32[this.#interruptPending] = 1;
+    this.#mod.HEAP32[this.#interruptPending + 1] = 1;
   }
 
   #clearInterrupt() {
-    this.#mod.HEAP32[(this.#mod._InterruptPending >> 2) + 1] = 0;
+    this.#mod.HEAP32[this.#interruptPending + 1] = 0;
+  }
+
+  /** Where PostgreSQL keeps `InterruptPending`; `QueryCancelPending`, not exported, is right behind it (globals.c). */
+  get #interruptPending() {
+    return this.#mod._InterruptPending >> 2;
   }
 
   #cString(text) {

@@ -131,8 +131,8 @@ export class Session {
     clearTimeout(this.#timer);
     const batch = this.#batch.take();
     if (!this.#holds && !(await this.#enter())) return this.#answerCancelled(batch);
-    if (this.#reader.vanished) return;
     await this.#adopt(batch);
+    if (this.#reader.vanished) return;
     this.#note(batch.analyses);
     const filter = new AnswerFilter({
       onNotification: (bytes) => this.#hub.notifications.route(bytes, this),
