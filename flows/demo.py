@@ -7,13 +7,17 @@ business; nothing here is needed elsewhere.
 
 import asyncio
 import os
+import signal
+import socket
+import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import pandas as pd
@@ -23,7 +27,7 @@ from tapehouse.chart import save_candlesticks
 from tapehouse.cli.frames import print_frame
 from tapehouse.cli.output import Column, print_table, records
 from tapehouse.config import DATABASE_URL, EXCHANGE_URL
-from tapehouse.errors import TapehouseError
+from tapehouse.errors import ServiceError, TapehouseError
 from tapehouse.query.market import MarketData
 from tapehouse.sandbox import Fault, Sandbox, generated_markets
 from tapehouse.store.connection import connect
@@ -43,31 +47,35 @@ _SYMBOLS: Final = {
     "binanceusdm": ["BTC/USDT:USDT"],
     "kraken": ["BTC/USD"],
 }
-# What an ad-hoc run needs of Prefect: a server of its own for a minute, quick and quiet.
+# What a run of a minute needs of Prefect: a server of its own, quick and quiet.
+_PREFECT_LOG: Final = _HOME / "prefect.log"
+_PREFECT_START_S: Final = 120.0
 _PREFECT: Final = {
     "PREFECT_HOME": str(_HOME / "prefect"),
+    "DO_NOT_TRACK": "1",
     "PREFECT_LOGGING_LEVEL": "ERROR",
-    "PREFECT_LOGGING_SERVER_LEVEL": "ERROR",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_UI_ENABLED": "false",
     "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
-    # The first start makes the server's own database, which takes a slow machine its time.
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    # As the servers do that Prefect starts by itself for a single run: no scheduler and its kind.
+    "PREFECT__SERVER_EPHEMERAL": "1",
 }
-_WORDS: Final = ("exchange", "symbol", "first", "last")
-_NEXT: Final = (
-    (
-        "A real exchange, into a database that stays (needs the internet)",
-        ".venv/bin/tapehouse db up && .venv/bin/tapehouse ingest ohlcv --exchange binance --symbol BTC/USDT --since 7d",
-    ),
-    ("What came, hour by hour", ".venv/bin/tapehouse candles binance BTC/USDT 1h --start 2d"),
-    ("The same as a flow, for another exchange", ".venv/bin/python -m flows.ingest_ohlcv kraken BTC/USD"),
-)
+_NEXT: Final = """\
+  # A real exchange (needs the internet), into a database that stays
+  .venv/bin/tapehouse db up
+  .venv/bin/tapehouse ingest ohlcv --exchange binance --symbol BTC/USDT --since 7d
+  # What came, hour by hour
+  .venv/bin/tapehouse candles binance BTC/USDT 1h --start 2d
+  # The same as a flow, from another exchange
+  .venv/bin/python -m flows.ingest_ohlcv kraken BTC/USD"""
 
 
 def main() -> None:
     """Run the demo; ends the process with 130 on Ctrl-C, and with an error's own code."""
     began_s = time.monotonic()
+    # Ended from outside, it stops what it started just the same.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
         with ExitStack() as stack:
             _run(stack)
@@ -81,22 +89,60 @@ def main() -> None:
 
 
 def _run(stack: ExitStack) -> None:
+    # The slowest to start comes first, and is waited for last.
+    prefect = stack.enter_context(_starting_prefect())
     with _step("Embedded TimescaleDB"):
         url = _start_database(stack)
     with _step("Sandbox exchange (invented markets, real HTTP)"):
         sandbox = stack.enter_context(Sandbox(generated_markets(seed=_SEED)))
-    os.environ.pop("PREFECT_API_URL", None)
-    os.environ.update(_PREFECT, **{DATABASE_URL: url, EXCHANGE_URL: sandbox.url})
+    os.environ.update({DATABASE_URL: url, EXCHANGE_URL: sandbox.url})
     with connect(url) as connection:
         if not read_quarantine(connection, at_most=1):
             _spoil_some_rows(sandbox)
-        reports = asyncio.run(_run_flows())
+        reports = _run_flows(prefect)
         _show_pulled(reports)
         _show_rejected(read_quarantine(connection, at_most=10))
     with MarketData.connect(url) as market:
         _show_stored(market)
         _show_candles(market)
         _draw_chart(market)
+
+
+@contextmanager
+def _starting_prefect() -> Generator["subprocess.Popen[bytes]"]:
+    """A Prefect server that is starting, and ends with the block."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    os.environ.update(_PREFECT, PREFECT_API_URL=f"http://127.0.0.1:{port}/api")
+    app = ("prefect.server.api.server:create_app", "--factory", "--port", str(port), "--log-level", "error")
+    _HOME.mkdir(exist_ok=True)
+    with _PREFECT_LOG.open("wb") as log:
+        # In a session of its own, so that Ctrl-C reaches it through us alone.
+        server = subprocess.Popen(  # noqa: S603 - our own interpreter
+            [sys.executable, "-m", "uvicorn", *app], stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        yield server
+    finally:
+        # Asked to end it takes five seconds and more; its database outlives being killed.
+        server.kill()
+        server.wait()
+
+
+def _await_prefect(server: "subprocess.Popen[bytes]") -> None:
+    deadline_s = time.monotonic() + _PREFECT_START_S
+    while not _answers(f"{os.environ['PREFECT_API_URL']}/health"):
+        if server.poll() is not None or time.monotonic() > deadline_s:
+            raise ServiceError(f"The Prefect server did not start: see {_PREFECT_LOG}.")
+        time.sleep(0.1)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):  # noqa: S310 - our own server
+            return True
+    except OSError:
+        return False
 
 
 def _start_database(stack: ExitStack) -> str:
@@ -110,29 +156,35 @@ def _start_database(stack: ExitStack) -> str:
     return url
 
 
-async def _run_flows() -> "list[SeriesReport]":
-    with _step("Prefect"):
+def _run_flows(prefect: "subprocess.Popen[bytes]") -> "list[SeriesReport]":
+    with _step("Prefect server"):
+        # Imported here, because Prefect reads its settings when it is imported.
         from flows.ingest_ohlcv import Markets, ingest_ohlcv
         from flows.refresh_rollups import refresh_rollups
         from flows.sync_instruments import sync_instruments
-    with _step("Flow sync_instruments (starts a Prefect server for the run)"):
-        await sync_instruments(list(_SYMBOLS))
-    markets = [Markets(exchange=exchange, symbols=symbols) for exchange, symbols in _SYMBOLS.items()]
-    with _step(f"Flow ingest_ohlcv ({_DAYS} days of 1m candles)"):
-        reports = await ingest_ohlcv(markets, since=f"{_DAYS}d")
-    with _step("Flow refresh_rollups"):
-        await refresh_rollups()
-    return reports
+
+        _await_prefect(prefect)
+
+    async def run() -> "list[SeriesReport]":
+        with _step("Flow sync_instruments"):
+            await sync_instruments(list(_SYMBOLS))
+        markets = [Markets(exchange=exchange, symbols=symbols) for exchange, symbols in _SYMBOLS.items()]
+        with _step(f"Flow ingest_ohlcv ({_DAYS} days of 1m candles)"):
+            reports = await ingest_ohlcv(markets, since=f"{_DAYS}d")
+        with _step("Flow refresh_rollups"):
+            await refresh_rollups()
+        return reports
+
+    return asyncio.run(run())
 
 
 def _spoil_some_rows(sandbox: Sandbox) -> None:
     """Make the sandbox send a few impossible candles, on the first day of those asked for."""
     opened = (datetime.now(UTC) - timedelta(days=_DAYS)).replace(minute=0) + timedelta(hours=6)
     start_ms = int(opened.timestamp()) // 60 * 60_000
-    end_ms = start_ms + 2 * 60_000
-    sandbox.faults.add(Fault("high_below_low", symbol="BTC/USDT", start_ms=start_ms, end_ms=end_ms))
-    sandbox.faults.add(Fault("negative_volume", symbol="ETH/USDT", start_ms=start_ms, end_ms=end_ms))
-    sandbox.faults.add(Fault("null_price", symbol="SOL/USDT", start_ms=start_ms, end_ms=end_ms))
+    sandbox.faults.add(Fault("high_below_low", symbol="BTC/USDT", start_ms=start_ms, end_ms=start_ms + 120_000))
+    sandbox.faults.add(Fault("negative_volume", symbol="ETH/USDT", start_ms=start_ms, end_ms=start_ms + 60_000))
+    sandbox.faults.add(Fault("null_price", symbol="SOL/USDT", start_ms=start_ms, end_ms=start_ms + 60_000))
 
 
 @contextmanager
@@ -162,25 +214,29 @@ def _show_rejected(rows: "Sequence[QuarantinedRow]") -> None:
         return
     _heading("In quarantine: rejected rows as they came, to be asked for again")
     print_table(
-        [Column("exchange"), Column("symbol"), Column("time (UTC)"), Column("failed"), Column("row", wraps=True)],
+        [
+            Column("exchange"),
+            Column("symbol"),
+            Column("time (UTC)"),
+            Column("failed", wraps=True),
+            Column("row", wraps=True),
+        ],
         [[one.exchange, one.symbol, one.time, ", ".join(one.reasons), str(one.raw)] for one in rows],
     )
 
 
 def _show_stored(market: MarketData) -> None:
-    _heading("Stored, and what the rollups make of it (candles that can be read)")
-    stored = records(market.coverage())
-    columns = ["exchange", "symbol", "first", "last", "gaps", "1m"]
-    print_table(
-        [Column(name, align="left" if name in _WORDS else "right") for name in (*columns, *map(str, ROLLUPS))],
-        [
-            [
-                *(one[name] for name in ("exchange", "symbol", "first", "last", "gaps", "rows")),
-                *(len(_candles(market, one["exchange"], one["symbol"], str(rollup))) for rollup in ROLLUPS),
-            ]
-            for one in stored
-        ],
-    )
+    _heading("Coverage, and the candles that can be read of it in each timeframe")
+    columns = [Column(name) for name in ("exchange", "symbol", "from (UTC)", "to (UTC)")]
+    columns += [Column(name, align="right") for name in ("gaps", "1m", *map(str, ROLLUPS))]
+    print_table(columns, [_stored_row(market, one) for one in records(market.coverage())])
+
+
+def _stored_row(market: MarketData, stored: dict[str, Any]) -> list[object]:
+    exchange, symbol = stored["exchange"], stored["symbol"]
+    bounds = [f"{stored[name]:%m-%d %H:%M}" for name in ("first", "last")]
+    derived = [len(_candles(market, exchange, symbol, str(rollup))) for rollup in ROLLUPS]
+    return [exchange, symbol, *bounds, stored["gaps"], stored["rows"], *derived]
 
 
 def _show_candles(market: MarketData) -> None:
@@ -193,7 +249,7 @@ def _show_candles(market: MarketData) -> None:
 def _draw_chart(market: MarketData) -> None:
     candles = _candles(market, "binance", "BTC/USDT", "1h")
     save_candlesticks(candles, _CHART, title="binance BTC/USDT 1h (invented by the sandbox exchange)")
-    click.echo(f"Chart of the 1h candles: {_relative(_CHART)}")
+    click.echo(f"\nChart of the 1h candles: {_relative(_CHART)}")
 
 
 def _candles(market: MarketData, exchange: str, symbol: str, timeframe: str) -> pd.DataFrame:
@@ -202,8 +258,7 @@ def _candles(market: MarketData, exchange: str, symbol: str, timeframe: str) -> 
 
 def _tell_next(seconds: float) -> None:
     _heading(f"Done in {seconds:.0f} s; all that was started is stopped again. Try next:")
-    for what, command in _NEXT:
-        click.echo(f"  {click.style(f'# {what}', dim=True)}\n  {command}")
+    click.echo(_NEXT)
 
 
 def _relative(path: Path) -> Path:

@@ -1,2 +1,2 @@
--- Bring TimescaleDB into this database.
-create extension if not exists timescaledb
+-- Bring TimescaleDB into this database, where every search_path finds it.
+create extension if not exists timescaledb schema public

@@ -1,2 +1,2 @@
 -- Recompute a rollup's changed buckets in a range of whole buckets.
-call refresh_continuous_aggregate({rollup}, %(start)s::timestamptz, %(end)s::timestamptz, options => '{{"buckets_per_batch": 2016}}')
+call refresh_continuous_aggregate({rollup_name}, %(start)s::timestamptz, %(end)s::timestamptz, options => '{{"buckets_per_batch": 2016}}')

@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from tapehouse.errors import TapehouseError
 from tapehouse.exchange import Exchange, open_exchange
 from tapehouse.ingest import CandleIngest, CandlePlan, SeriesRequest, ingest_series, open_series
 from tapehouse.store.connection import Connection, connect
@@ -27,7 +26,7 @@ class Outcome:
     plan: CandlePlan | None
     result: CandleIngest
     seconds: float
-    error: TapehouseError | None
+    error: Exception | None
 
 
 class Watcher(Protocol):
@@ -72,7 +71,10 @@ async def _ingest_all(
         free.put_nowait(connection)
     async with open_exchange(exchange_id, base_url=base_url) as exchange:
         run = _Run(exchange, free, watcher)
-        return await asyncio.gather(*(run.ingest(request) for request in requests))
+        # A task group, since it ends only when all of its tasks have: they use what is closed then.
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(run.ingest(request)) for request in requests]
+    return [task.result() for task in tasks]
 
 
 class _Run:
@@ -98,7 +100,7 @@ class _Run:
     async def _outcome(self, request: SeriesRequest, connection: Connection) -> Outcome:
         began_s = time.monotonic()
         reached: tuple[CandlePlan | None, CandleIngest] = (None, CandleIngest())
-        error: TapehouseError | None = None
+        error: Exception | None = None
 
         def report(plan: CandlePlan, result: CandleIngest) -> None:
             nonlocal reached
@@ -110,7 +112,7 @@ class _Run:
             async with self._opening:
                 await open_series(self._exchange, connection, request.symbol, request.timeframe)
             await ingest_series(self._exchange, connection, request, progress=report)
-        except TapehouseError as failure:
+        except Exception as failure:  # noqa: BLE001 - one series' fault, whatever it is, must not stop the others
             error = failure
         plan, result = reached
         return Outcome(request, plan, result, time.monotonic() - began_s, error)

@@ -11,7 +11,7 @@ from tapehouse.cli.moments import moment_option
 from tapehouse.cli.options import database_option, exchange_options, json_option, open_database, usable_database
 from tapehouse.cli.output import Column, minute, print_json, print_table, remark
 from tapehouse.cli.venue import exchange_address
-from tapehouse.errors import InputError, ReversedRange
+from tapehouse.errors import InputError, ReversedRange, TapehouseError
 
 if TYPE_CHECKING:
     from tapehouse.cli.batch import Outcome
@@ -89,10 +89,7 @@ def ohlcv(
             days = _refresh_rollups(url)
     finally:
         _show(exchange_id, outcomes, days, as_json=as_json)
-    if failures := [(one.request, one.error) for one in outcomes if one.error]:
-        for request, error in failures:
-            report(error, about=request.symbol)
-        raise SystemExit(max(error.exit_code for _, error in failures))
+    _report_failures(outcomes)
 
 
 def _require_sensible_range(since: datetime, until: datetime | None) -> None:
@@ -153,6 +150,20 @@ def _show(exchange_id: str, outcomes: "Sequence[Outcome]", days: "Sequence[TimeR
     print_table(columns, (_row(one) for one in outcomes), title=title)
     for first, last in days:
         remark(f"Rollups refreshed from {minute(first)} to {minute(last)} UTC.")
+
+
+def _report_failures(outcomes: "Sequence[Outcome]") -> None:
+    """Say what failed and end with the worst exit code; errors that are not ours are raised as they are."""
+    ours: list[TapehouseError] = []
+    for one in outcomes:
+        if isinstance(one.error, TapehouseError):
+            report(one.error, about=one.request.symbol)
+            ours.append(one.error)
+    for one in outcomes:
+        if one.error is not None and not isinstance(one.error, TapehouseError):
+            raise one.error
+    if ours:
+        raise SystemExit(max(error.exit_code for error in ours))
 
 
 def _row(outcome: "Outcome") -> list[object]:

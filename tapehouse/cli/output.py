@@ -52,7 +52,14 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[object]], *, 
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+        title=title,
+        title_justify="left",
+        title_style="bold",
+    )
     for column in columns:
         table.add_column(column.title, justify=column.align, no_wrap=not column.wraps)
     for row in rows:

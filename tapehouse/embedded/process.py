@@ -6,6 +6,7 @@ Whether and when to start it again is decided in `tapehouse.embedded.supervisor`
 import asyncio
 import json
 import logging
+import resource
 import signal
 from asyncio.subprocess import PIPE, Process
 from collections import deque
@@ -18,6 +19,10 @@ from tapehouse.errors import ServiceError
 
 # frontend.mjs ends the process by itself after 8 s.
 _STOP_TIMEOUT_S = 10.0
+
+# What Node's main thread keeps of its stack for itself, and what it is given if there is no limit.
+_STACK_RESERVE_KB = 1024
+_STACK_UNLIMITED_KB = 8192
 
 _log = logging.getLogger("tapehouse.embedded")
 
@@ -40,6 +45,7 @@ class EngineProcess:
         config = {"engineDir": str(engine.directory), "dataDir": str(directory.path), "port": port}
         process = await asyncio.create_subprocess_exec(
             engine.node,
+            f"--stack-size={_stack_kb()}",
             NODE_SOURCES / "main.mjs",
             json.dumps(config),
             stdin=PIPE,
@@ -93,3 +99,10 @@ class EngineProcess:
             text = line.decode(errors="replace").rstrip()
             self._last_words.append(text)
             _log.info("engine: %s", text)
+
+
+def _stack_kb() -> int:
+    """How deep nested SQL may go: Node uses an eighth of the stack that it has unless it is told to use more."""
+    soft_bytes, _ = resource.getrlimit(resource.RLIMIT_STACK)
+    limit_kb = _STACK_UNLIMITED_KB if soft_bytes == resource.RLIM_INFINITY else soft_bytes // 1024
+    return max(min(limit_kb, _STACK_UNLIMITED_KB) - _STACK_RESERVE_KB, _STACK_RESERVE_KB)

@@ -74,9 +74,11 @@ async def ingest_candles(
     total = CandleIngest()
     try:
         while batch := await _waiting_pages(pages):
-            total += await _finish_in_thread(lambda: _write_pages(connection, series, batch, max_reject_share))
+            written = await _finish_in_thread(lambda: _write_pages(connection, series, batch))
+            total += written
             if progress:
                 progress(total)
+            _refuse_bad_share(series, written, max_reject_share)
         await fetching
     finally:
         fetching.cancel()
@@ -111,18 +113,11 @@ async def _waiting_pages(pages: asyncio.Queue[CandlePage | None]) -> list[Candle
     return batch
 
 
-def _write_pages(
-    connection: Connection, series: Series, pages: Sequence[CandlePage], max_reject_share: float
-) -> CandleIngest:
+def _write_pages(connection: Connection, series: Series, pages: Sequence[CandlePage]) -> CandleIngest:
     rows = [row for page in pages for row in page.rows]
     asked = [window for page in pages for window in page.answered]
     refused = [Unavailable(*window) for page in pages for window in page.refused]
     written = _write_rows(connection, series, rows, asked, refused)
-    if rows and written.rejected / len(rows) > max_reject_share:
-        raise QualityError(
-            f"{series}: {written.rejected} of {len(rows)} candles were rejected, which is more than "
-            f"{max_reject_share:.0%}. They are in quarantine with their reasons; good ones were stored."
-        )
     return CandleIngest(
         fetched=len(rows),
         inserted=written.inserted,
@@ -133,6 +128,14 @@ def _write_pages(
         revision=written.revision,
         reached=max(end for _, end in (*asked, *((one.start, one.end) for one in refused))),
     )
+
+
+def _refuse_bad_share(series: Series, written: CandleIngest, max_reject_share: float) -> None:
+    if written.rejected > max_reject_share * written.fetched:
+        raise QualityError(
+            f"{series}: {written.rejected} of {written.fetched} candles were rejected, which is more than "
+            f"{max_reject_share:.0%}. They are in quarantine with their reasons; good ones were stored."
+        )
 
 
 def _write_rows(

@@ -50,10 +50,10 @@ def _portions(connection: Connection, read: Read) -> Iterator[TimeRange]:
     if not is_embedded(connection):
         yield start, end
         return
-    length = read.timeframe.length * _EMBEDDED_ROWS_AT_ONCE
+    step = min(read.timeframe.length * _EMBEDDED_ROWS_AT_ONCE, end - start)
     while start < end:
-        yield start, min(start + length, end)
-        start += length
+        yield start, min(start + step, end)
+        start += step
 
 
 def _copy_statement(instrument_id: int, read: Read, span: TimeRange) -> Composed:

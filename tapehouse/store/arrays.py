@@ -58,36 +58,48 @@ def register_columns(connection: psycopg.Connection[Any]) -> None:
     connection.adapters.register_dumper(FloatColumn, _FloatColumnDumper)
 
 
-def copy_tuples(constants: Sequence[int], columns: Sequence[Column]) -> bytes:
+def copy_tuples(constants: Sequence[int], columns: Sequence[Column]) -> bytearray:
     """COPY BINARY data: each tuple holds the int4 constants, then one value of every column."""
-    layout: list[tuple[str, str]] = [("fields", ">i2")]
+    fields: list[tuple[str, str]] = [("fields", ">i2")]
     for number in range(len(constants)):
-        layout += [(f"constant_bytes{number}", ">i4"), (f"constant{number}", ">i4")]
+        fields += [(f"constant_bytes{number}", ">i4"), (f"constant{number}", ">i4")]
     for number, column in enumerate(columns):
-        layout += [(f"column_bytes{number}", ">i4"), (f"column{number}", column.layout)]
-    tuples = np.empty(len(columns[0].values), dtype=layout)
-    tuples["fields"] = len(constants) + len(columns)
+        fields += [(f"column_bytes{number}", ">i4"), (f"column{number}", column.layout)]
+    template = np.zeros(1, dtype=fields)
+    template["fields"] = len(constants) + len(columns)
     for number, constant in enumerate(constants):
-        tuples[f"constant_bytes{number}"] = 4
-        tuples[f"constant{number}"] = constant
+        template[f"constant_bytes{number}"] = 4
+        template[f"constant{number}"] = constant
+    for number in range(len(columns)):
+        template[f"column_bytes{number}"] = 8
+    # One buffer from header to trailer: copies of a megabyte cost more than what is put into them.
+    count = len(columns[0].values)
+    data = bytearray(len(_COPY_HEADER) + count * template.itemsize + len(_COPY_TRAILER))
+    data[: len(_COPY_HEADER)] = _COPY_HEADER
+    data[-len(_COPY_TRAILER) :] = _COPY_TRAILER
+    tuples = np.frombuffer(data, dtype=template.dtype, count=count, offset=len(_COPY_HEADER))
+    tuples[:] = template
     for number, column in enumerate(columns):
-        tuples[f"column_bytes{number}"] = 8
         tuples[f"column{number}"] = column.wire_values()
-    return _COPY_HEADER + tuples.tobytes() + _COPY_TRAILER
+    return data
 
 
 class _ColumnDumper(Dumper):
     format = Format.BINARY
 
-    def dump(self, obj: Column) -> bytes:
+    def dump(self, obj: Column) -> bytes | bytearray:
         count = len(obj.values)
         if count == 0:
             return struct.pack(">iii", 0, 0, obj.oid)
-        elements = np.empty(count, dtype=[("size", ">i4"), ("value", obj.layout)])
-        elements["size"] = 8
-        elements["value"] = obj.wire_values()
         # One dimension, no NULLs, lower bound 1.
-        return struct.pack(">iiiii", 1, 0, obj.oid, count, 1) + elements.tobytes()
+        header = struct.pack(">iiiii", 1, 0, obj.oid, count, 1)
+        layout = np.dtype([("bytes", ">i4"), ("value", obj.layout)])
+        data = bytearray(len(header) + count * layout.itemsize)
+        data[: len(header)] = header
+        elements = np.frombuffer(data, dtype=layout, offset=len(header))
+        elements["bytes"] = 8
+        elements["value"] = obj.wire_values()
+        return data
 
 
 class _TimeColumnDumper(_ColumnDumper):

@@ -81,15 +81,18 @@ def write_candles(
     Raises BeyondRetention or StoreError; then nothing of the batch is written.
     """
     misfits: tuple[Reject, ...] = ()
+    has_room = True
     with store_errors():
         for _ in range(_ATTEMPTS):
             try:
+                if not has_room:
+                    batch, more_misfits = make_room(connection, series, batch)
+                    misfits += more_misfits
+                covered = subtract_ranges(covered, _intervals(series, misfits))
                 with connection.transaction():
-                    covered = subtract_ranges(covered, _intervals(series, misfits))
                     return _write(connection, series, batch, asked, covered, (*rejected, *misfits), refused)
             except _DoesNotFit:
-                batch, more_misfits = make_room(connection, series, batch)
-                misfits += more_misfits
+                has_room = False
             except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
                 continue
     raise StoreError(f"{series} is being written by too many others at once: try again later.")
@@ -127,7 +130,8 @@ def _write(
 
 def _lock(connection: Connection, series: Series, batch: CandleBatch) -> _Lock:
     span = TimestamptzRange(*_span(series, batch)) if len(batch) else TimestamptzRange(empty=True)
-    row = connection.execute(query("lock_series"), {"series_id": series.series_id, "span": span}).fetchone()
+    key = {"series_id": series.series_id, "instrument_id": series.instrument.instrument_id, "span": span}
+    row = connection.execute(query("lock_series"), key).fetchone()
     if row is None:
         raise StoreError(f"{series} was removed while it was being written.")
     price_decimals, amount_decimals, known_until, overlaps, dropped_before = row
@@ -142,10 +146,15 @@ def _write_rows(connection: Connection, series: Series, batch: CandleBatch, lock
     if not len(batch):
         return _Written(0, 0, 0, None)
     ticks = _ticks(batch, lock.scale)
-    if lock.overlaps_covered or is_embedded(connection):
-        return _upsert(connection, series, batch, ticks, lock)
     # Rows and coverage commit together: where nothing is covered, nothing was ever written.
-    return _copy(connection, series, batch, ticks, lock)
+    if lock.overlaps_covered and _holds_any(connection, series, batch):
+        return _upsert(connection, series, batch, ticks, lock)
+    return _append(connection, series, batch, ticks, lock)
+
+
+def _holds_any(connection: Connection, series: Series, batch: CandleBatch) -> bool:
+    """Whether any candle is stored in the batch's span; asked under the lock, so that stays true."""
+    return connection.execute(query("read_has_candles"), _key(series, batch), prepare=False).fetchone() == (True,)
 
 
 def _ticks(batch: CandleBatch, scale: Scale) -> dict[str, FloatColumn]:
@@ -158,12 +167,17 @@ def _ticks(batch: CandleBatch, scale: Scale) -> dict[str, FloatColumn]:
     return columns
 
 
-def _copy(
+def _append(
     connection: Connection, series: Series, batch: CandleBatch, ticks: dict[str, FloatColumn], lock: _Lock
 ) -> _Written:
-    keys = (series.instrument.instrument_id, series.timeframe.seconds)
-    with connection.cursor() as cursor, cursor.copy(query("copy_candles_in")) as copy:
-        copy.write(copy_tuples(keys, (TimeColumn(batch.time_us), *ticks.values())))
+    """Write candles where none is stored."""
+    columns = {"time": TimeColumn(batch.time_us), **ticks}
+    if is_embedded(connection):
+        connection.execute(query("insert_candles"), {**_key(series, batch), **columns})
+    else:
+        keys = (series.instrument.instrument_id, series.timeframe.seconds)
+        with connection.cursor() as cursor, cursor.copy(query("copy_candles_in")) as copy:
+            copy.write(copy_tuples(keys, tuple(columns.values())))
     known = np.searchsorted(batch.time_us, to_us(lock.known_until)) if lock.known_until else 0
     return _Written(len(batch), 0, int(known), _span(series, batch))
 
@@ -171,24 +185,29 @@ def _copy(
 def _upsert(
     connection: Connection, series: Series, batch: CandleBatch, ticks: dict[str, FloatColumn], lock: _Lock
 ) -> _Written:
-    first, end = _span(series, batch)
     connection.execute(query("allow_decompression"))
-    row = connection.execute(
-        query("upsert_candles"),
-        {
-            "instrument_id": series.instrument.instrument_id,
-            "timeframe_s": series.timeframe.seconds,
-            "first": first,
-            "last": end,
-            "known_until": lock.known_until or first,
-            "time": TimeColumn(batch.time_us),
-            **ticks,
-        },
-    ).fetchone()
+    parameters = {
+        **_key(series, batch),
+        "known_until": lock.known_until or from_us(int(batch.time_us[0])),
+        "time": TimeColumn(batch.time_us),
+        **ticks,
+    }
+    # A plan kept for any parameters takes the batch for ten rows and joins it in a nested loop.
+    row = connection.execute(query("upsert_candles"), parameters, prepare=False).fetchone()
     if row is None or row[3] is None:
         return _Written(0, 0, 0, None)
     inserted, changed, inserted_known, first_written, last_written = row
     return _Written(inserted, changed, inserted_known, (first_written, series.timeframe.close(last_written)))
+
+
+def _key(series: Series, batch: CandleBatch) -> dict[str, object]:
+    """The key of the batch's candles: the series, and the first and the last open time."""
+    return {
+        "instrument_id": series.instrument.instrument_id,
+        "timeframe_s": series.timeframe.seconds,
+        "first": from_us(int(batch.time_us[0])),
+        "last": from_us(int(batch.time_us[-1])),
+    }
 
 
 def _mark_rollups_stale(connection: Connection, series: Series, span: TimeRange) -> None:

@@ -64,10 +64,16 @@ def store_errors() -> Generator[None]:
         raise StoreRefused(f"The database refused this: {_first_line(exc)}.") from exc
     except (errors.DiskFull, errors.OutOfMemory) as exc:
         raise StoreError(f"The database server ran out of room: {_first_line(exc)}.") from exc
-    except psycopg.OperationalError as exc:
-        raise StoreUnreachable(f"The connection to the database was lost: {_first_line(exc)}.") from exc
     except psycopg.Error as exc:
+        if _is_lost(exc):
+            raise StoreUnreachable(f"The connection to the database was lost: {_first_line(exc)}.") from exc
         raise StoreError(f"The database reported: {_first_line(exc)}.") from exc
+
+
+def _is_lost(exc: psycopg.Error) -> bool:
+    # libpq's own errors have no SQLSTATE; class 08 is connection trouble, 57P01 to 57P03 a server that stops.
+    state = exc.sqlstate
+    return isinstance(exc, psycopg.OperationalError) and (state is None or state.startswith(("08", "57P0")))
 
 
 def _connect_error(url: str, exc: psycopg.OperationalError) -> StoreError:

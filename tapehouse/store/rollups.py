@@ -83,7 +83,7 @@ def _touched_days(stale: Sequence[TimestamptzRange], floor: datetime | None) -> 
 def _refresh(connection: Connection, rollup: Timeframe, start: datetime, end: datetime) -> None:
     if start >= end:
         return
-    statement = query("refresh_rollup").format(rollup=sql.Literal(f"candle_{rollup}"))
+    statement = query("refresh_rollup").format(rollup_name=sql.Literal(f"candle_{rollup}"))
     connection.execute(statement, {"start": start, "end": end})
 
 

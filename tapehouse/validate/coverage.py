@@ -15,13 +15,13 @@ Window = tuple[datetime, datetime]
 
 
 def all_but(timeframe: Timeframe, opened: Sequence[datetime], start: datetime, end: datetime) -> list[Window]:
-    """[start, end) without the candles that open at those ascending times."""
+    """[start, end) without the candles that open at those ascending times within it."""
     windows: list[Window] = []
     reached = start
     for time in opened:
         if time > reached:
             windows.append((reached, time))
-        reached = max(reached, timeframe.close(time))
+        reached = timeframe.close(time)
     if reached < end:
         windows.append((reached, end))
     return windows

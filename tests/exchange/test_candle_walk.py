@@ -211,6 +211,14 @@ def test_the_time_before_a_listing_costs_two_requests_not_hundreds(newest_first:
     assert tiles(pages) == [(at(0), at(100_000)), (at(100_000), at(100_010))]
 
 
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_an_empty_answer_by_mistake_hides_no_candles_of_its_window(newest_first: bool):
+    exchange = Temper(set(range(15, 50)), 20, now=50, spoil=lambda rows, asked: [] if asked == 1 else rows)
+    pages = walk(exchange, Habits(skips_ahead=True), at(10), at(30), newest_first=newest_first)
+    assert minutes_in(pages) == set(range(15, 30))
+    assert tiles(pages) == [(at(10), at(30))]
+
+
 def test_odd_rows_pass_and_rows_of_other_times_do_not():
     odd: list[Row] = [
         [None] * 6,

@@ -1,18 +1,19 @@
 """A database, a sandbox exchange and a Prefect server of this folder's own, each for the whole session."""
 
 import os
-from collections.abc import AsyncGenerator, Generator
-from datetime import UTC, datetime
+import warnings
+from collections.abc import Generator
 
 import pytest
-import pytest_asyncio
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from tapehouse import embedded
 from tapehouse.sandbox import Sandbox, generated_markets
 from tapehouse.store.connection import Connection, connect
 from tapehouse.store.migrate import migrate
-from tests.flows.services import PrefectServer, prefect_server
+from tests.flows.services import PrefectServer, free_port, prefect_server
 
 
 @pytest.fixture(scope="session")
@@ -51,14 +52,24 @@ def settings(monkeypatch: pytest.MonkeyPatch, database_url: str, sandbox: Sandbo
 
 @pytest.fixture(scope="session")
 def server(
-    tmp_path_factory: pytest.TempPathFactory, database_url: str, shared_sandbox: Sandbox
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, database_url: str, shared_sandbox: Sandbox
 ) -> Generator[PrefectServer]:
     """A real Prefect server, which the flows called in this process use too."""
-    home = tmp_path_factory.mktemp("prefect")
+    home, port = tmp_path_factory.mktemp("prefect"), free_port()
+    _ignore_open_sockets(request.config, port)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "TAPEHOUSE_"))}
     urls = {"TAPEHOUSE_DATABASE_URL": database_url, "TAPEHOUSE_EXCHANGE_URL": shared_sandbox.url}
     with (
-        prefect_server(home, inherited | urls) as server,
+        prefect_server(home, port, inherited | urls) as server,
         temporary_settings({PREFECT_API_URL: server.api_url, PREFECT_HOME: home}),
     ):
         yield server
+        APILogHandler().flush()
+        EventsWorker.drain_all()
+
+
+def _ignore_open_sockets(config: pytest.Config, port: int) -> None:
+    """Prefect's client leaves its connections to the server to the garbage collector, which warns of them."""
+    message = rf"unclosed <socket\.socket .*'127\.0\.0\.1', {port}"
+    warnings.filterwarnings("ignore", message, ResourceWarning)
+    config.addinivalue_line("filterwarnings", f"ignore:{message}:ResourceWarning")

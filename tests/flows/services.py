@@ -70,9 +70,8 @@ def background(arguments: list[str], environment: Mapping[str, str], log: Path) 
 
 
 @contextmanager
-def prefect_server(home: Path, environment: Mapping[str, str]) -> Generator[PrefectServer]:
-    """A server with a new database in `home`, on a free port; `environment` is added to that of its processes."""
-    port = _free_port()
+def prefect_server(home: Path, port: int, environment: Mapping[str, str]) -> Generator[PrefectServer]:
+    """A server with a new database in `home`; `environment` is added to that of its processes."""
     api_url = f"http://127.0.0.1:{port}/api"
     settings = {
         **environment,
@@ -101,7 +100,8 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port on which nobody listens at the moment."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]

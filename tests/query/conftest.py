@@ -1,6 +1,6 @@
 """Fixtures of the query tests: a reader, and instruments whose rows are written with plain SQL."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -9,8 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from psycopg.sql import SQL, Identifier
+from psycopg.types.multirange import TimestamptzMultirange
+from psycopg.types.range import TimestamptzRange
 
 from tapehouse import MarketData
+from tapehouse.ranges import TimeRange
 from tapehouse.store.connection import Connection, connect
 from tapehouse.timeframe import timeframe
 
@@ -41,12 +44,15 @@ class Tape:
         return row[0]
 
     def cover(self, start: datetime, end: datetime, name: str = "1m") -> None:
+        self.cover_all([(start, end)], name)
+
+    def cover_all(self, ranges: Iterable[TimeRange], name: str = "1m") -> None:
         self.connection.execute(
             """
-            insert into coverage (series_id, covered) values (%s, tstzmultirange(tstzrange(%s, %s)))
+            insert into coverage (series_id, covered) values (%s, %s)
             on conflict (series_id) do update set covered = coverage.covered + excluded.covered
             """,
-            (self.series_id(name), start, end),
+            (self.series_id(name), TimestamptzMultirange(TimestamptzRange(*one) for one in ranges)),
         )
 
     def insert(self, bars: pd.DataFrame, name: str = "1m") -> None:
@@ -85,8 +91,9 @@ class Tape:
 
     def refresh_rollups(self, start: datetime, end: datetime) -> None:
         for rollup in ("candle_5m", "candle_15m", "candle_1h", "candle_4h", "candle_1d"):
-            call = SQL("call refresh_continuous_aggregate({}, %s::timestamptz, %s::timestamptz)")
-            self.connection.execute(call.format(rollup), (start, end))
+            call = SQL("call refresh_continuous_aggregate({}, %s::timestamptz, %s::timestamptz, options => %s::jsonb)")
+            # In one batch: the default is ten buckets at a time.
+            self.connection.execute(call.format(rollup), (start, end, '{"buckets_per_batch": 100000}'))
 
     def rollup_closes(self, rollup: str) -> list[float]:
         statement = SQL("select close from {} where instrument_id = %s order by time").format(Identifier(rollup))
@@ -160,15 +167,20 @@ def random_bars(start: datetime, count: int, *, step: timedelta = timedelta(minu
     return pd.DataFrame(bars, index=index, dtype=np.float64)
 
 
+def times(frame: pd.DataFrame) -> pd.DatetimeIndex:
+    assert isinstance(frame.index, pd.DatetimeIndex)
+    return frame.index
+
+
 def in_units(bars: pd.DataFrame) -> pd.DataFrame:
     """The same bars at ordinary prices and amounts, as a reader should get them."""
     units = bars[COLUMNS] / 10.0**PRICE_DECIMALS
     units["volume"] = bars["volume"] / 10.0**AMOUNT_DECIMALS
-    units.index = units.index.as_unit("us").rename("time")
+    units.index = times(units).as_unit("us").rename("time")
     return units
 
 
 def pandas_resample(bars: pd.DataFrame, rule: str) -> pd.DataFrame:
     """Longer bars by pandas, in ticks and lots; bars of which there is nothing are left out."""
-    grouped = bars.resample(rule, label="left", closed="left", origin="epoch")
+    grouped = bars.resample(rule, label="left", closed="left")
     return grouped.agg({"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}).dropna()

@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -21,7 +22,15 @@ def schema_url(server_url: str) -> Iterator[str]:
         connection.execute(sql.SQL("create schema {}").format(sql.Identifier(schema)))
         separator = "&" if "?" in server_url else "?"
         yield f"{server_url}{separator}options=-csearch_path%3D{schema}%2Cpublic"
-        connection.execute(sql.SQL("drop schema {} cascade").format(sql.Identifier(schema)))
+        _drop(connection, schema)
+
+
+def _drop(connection: Connection, schema: str) -> None:
+    # TimescaleDB's own jobs, which start with the tables, may be looking at them just now.
+    for _ in range(10):
+        with suppress(psycopg.errors.DeadlockDetected):
+            connection.execute(sql.SQL("drop schema {} cascade").format(sql.Identifier(schema)))
+            return
 
 
 @pytest.fixture

@@ -13,6 +13,9 @@ from tapehouse.store.sql import query, sql_folder
 ROOT = Path(__file__).parents[2]
 QUERIES = sorted(file.name.removesuffix(".sql") for file in (sql_folder() / "queries").iterdir())
 
+# What stands for the name of a table in a query.
+TABLES = {"table": "ohlcv", "rollup": "candle_1h"}
+
 
 def numbered(text: str) -> bytes:
     """The statement with psycopg's placeholders as PostgreSQL's own."""
@@ -28,7 +31,7 @@ def numbered(text: str) -> bytes:
 def test_the_server_understands_the_query(connection: Connection, name: str):
     statement = query(name)
     names = re.findall(r"\{([a-z_]+)\}", statement.as_string(None))
-    fields = {name: sql.Identifier("ohlcv") if name == "table" else sql.Literal(1) for name in names}
+    fields = {name: sql.Identifier(TABLES[name]) if name in TABLES else sql.Literal(1) for name in names}
     text = statement.format(**fields) if fields else statement
     result = connection.pgconn.prepare(b"", numbered(text.as_string(connection)))
     assert result.status == psycopg.pq.ExecStatus.COMMAND_OK, result.error_message.decode()

@@ -18,6 +18,10 @@ const DEFAULTS = {
 const PGC_SUSET = 5;
 const PGC_S_DATABASE = 6;
 
+// The build gives C code 64 KB of stack above its static data and checks no depth: sixty nested calls of a PL/pgSQL
+// function would silently overwrite variables. With this much, JavaScript's own stack runs out first, which ends the process.
+const STACK_BYTES = 16 * 1024 * 1024;
+
 const SCRATCH_BYTES = 256 * 1024;
 
 export class Engine {
@@ -36,6 +40,7 @@ export class Engine {
     const engine = new Engine();
     engine.#mod = pglite.Module;
     engine.#emit = emit;
+    engine.#moveStack();
     engine.#connect();
     engine.#setDefaults();
     return engine;
@@ -80,6 +85,11 @@ export class Engine {
       if (error?.name !== "ExitStatus" || error.status !== 0) throw error;
     }
     this.#mod.FS.quit();
+  }
+
+  #moveStack() {
+    const bottom = this.#mod._malloc(STACK_BYTES);
+    this.#mod.___stack_pointer.value = (bottom + STACK_BYTES) & ~15;
   }
 
   #connect() {

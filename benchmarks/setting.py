@@ -1,0 +1,74 @@
+"""The setting of a run: which database, how much work, what else is at hand."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tapehouse.errors import InputError
+from tapehouse.store.connection import Connection, connect, is_embedded
+from tapehouse.store.migrate import migrate
+
+# The exchange that all instruments made here belong to.
+EXCHANGE: Final = "benchmark"
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much work a run does."""
+
+    rounds: int
+    written_candles: int
+    batch_candles: int
+    read_candles: int
+    fetched_candles: int
+    history_candles: int
+
+
+FULL: Final = Sizes(
+    rounds=7,
+    written_candles=100_000,
+    batch_candles=10_000,
+    read_candles=1_000_000,
+    fetched_candles=43_000,
+    history_candles=43_000,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What every benchmark is given. `psql` is the program, if there is one; `recordings` the folder of klines."""
+
+    url: str
+    sizes: Sizes
+    psql: str | None
+    recordings: Path
+
+    def connect_emptied(self) -> Connection:
+        """A connection to the database, migrated, with nothing in it.
+
+        Raises InputError where the database holds anything that was not made here.
+        """
+        connection = connect(self.url)
+        migrate(connection)
+        _refuse_foreign(connection)
+        connection.execute("truncate ohlcv, series, coverage, unavailable, quarantine, stale_rollup, instrument")
+        return connection
+
+
+def engine_of(connection: Connection) -> str:
+    """The server in words: `embedded` or `native`, with its versions."""
+    row = connection.execute(
+        "select current_setting('server_version'), extversion from pg_extension where extname = 'timescaledb'"
+    ).fetchone()
+    postgresql, timescaledb = row or ("?", "?")
+    kind = "embedded" if is_embedded(connection) else "native"
+    return f"{kind} PostgreSQL {postgresql.split()[0]}, TimescaleDB {timescaledb}"
+
+
+def _refuse_foreign(connection: Connection) -> None:
+    row = connection.execute("select exchange from instrument where exchange <> %s limit 1", [EXCHANGE]).fetchone()
+    if row is not None:
+        raise InputError(
+            f"This database holds instruments of {row[0]}, and a benchmark empties the database it uses: "
+            "give it one of its own."
+        )

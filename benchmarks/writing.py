@@ -1,0 +1,160 @@
+"""Writing batches: `write_candles` with all it keeps account of, against the bare statements.
+
+The baselines write the same rows, in the same batches with a commit each, to a hypertable made
+like `ohlcv`, from parameters and buffers made ready before the clock starts.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from typing import Final, LiteralString, TypeVar
+
+from benchmarks.figure import Figure
+from benchmarks.history import AMOUNT_DECIMALS, PRICE_DECIMALS, in_batches, made_up_candles, new_series, span_of
+from benchmarks.rounds import Rounds, take_rounds
+from benchmarks.setting import Setting
+from tapehouse.candle import VALUE_COLUMNS, CandleBatch
+from tapehouse.store.arrays import FloatColumn, TimeColumn, copy_tuples
+from tapehouse.store.candles import write_candles
+from tapehouse.store.connection import Connection, is_embedded
+from tapehouse.store.instruments import Series
+from tapehouse.store.ticks import to_ticks
+
+T = TypeVar("T")
+_NO_CANDLES: Final = made_up_candles(0)
+
+_CREATE_TABLE: Final = """
+drop table if exists plain_candle;
+create table plain_candle (like ohlcv including indexes);
+select create_hypertable('plain_candle', by_range('time', interval '30 days'), create_default_indexes => false);
+alter table plain_candle set (
+    timescaledb.compress,
+    timescaledb.compress_segmentby = 'instrument_id, timeframe_s',
+    timescaledb.compress_orderby = 'time'
+)
+"""
+_COPY: Final = """
+copy plain_candle (instrument_id, timeframe_s, time, open, high, low, close, volume) from stdin (format binary)
+"""
+_INSERT: Final = """
+insert into plain_candle (instrument_id, timeframe_s, time, open, high, low, close, volume)
+select %(instrument_id)s, 60, *
+from unnest(
+    %(time)s::timestamptz[], %(open)s::float8[], %(high)s::float8[], %(low)s::float8[],
+    %(close)s::float8[], %(volume)s::float8[]
+)
+"""
+_ON_CONFLICT: Final = """
+on conflict (instrument_id, timeframe_s, time) do update
+set open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close, volume = excluded.volume
+"""
+
+
+def upsert_new_vs_copy(setting: Setting) -> Figure:
+    """Rows that the coverage ledger proves to be new."""
+    return _new_rows(setting, "upsert_new_vs_copy", covered_before=False)
+
+
+def upsert_unproven_vs_copy(setting: Setting) -> Figure:
+    """Rows of a range that was asked for before and was empty then."""
+    return _new_rows(setting, "upsert_unproven_vs_copy", covered_before=True)
+
+
+def reingest_identical_vs_on_conflict(setting: Setting) -> Figure:
+    """Rows that are stored already, exactly so."""
+    with closing(setting.connect_emptied()) as connection:
+        batches = _batches(setting)
+        connection.execute(_CREATE_TABLE)
+        series = new_series(connection)
+        _write_time_s(connection, series, batches)
+        _insert_time_s(connection, series, batches, _INSERT)
+        rounds = take_rounds(
+            setting.sizes.rounds,
+            lambda: _write_time_s(connection, series, batches),
+            lambda: _insert_time_s(connection, series, batches, _INSERT + _ON_CONFLICT),
+        )
+    baseline = "insert ... select unnest ... on conflict do update"
+    return _rate("reingest_identical_vs_on_conflict", setting, rounds, baseline)
+
+
+def _new_rows(setting: Setting, key: str, *, covered_before: bool) -> Figure:
+    with closing(setting.connect_emptied()) as connection:
+        batches = _batches(setting)
+        connection.execute(_CREATE_TABLE)
+        # Each round writes as a new instrument, the same one both ways.
+        measured = [new_series(connection) for _ in range(setting.sizes.rounds + 1)]
+        plain = list(measured)
+        if covered_before:
+            for series in measured:
+                _cover(connection, series, batches)
+        baseline, name = (
+            (_insert_new_time_s, "insert ... select unnest")
+            if is_embedded(connection)
+            else (_copy_time_s, "COPY FROM STDIN (FORMAT binary)")
+        )
+        rounds = take_rounds(
+            setting.sizes.rounds,
+            lambda: _write_time_s(connection, measured.pop(0), batches),
+            lambda: baseline(connection, plain.pop(0), batches),
+        )
+    return _rate(key, setting, rounds, name)
+
+
+def _rate(key: str, setting: Setting, rounds: Rounds, baseline: str) -> Figure:
+    return rounds.as_rate(key, "krows/s", setting.sizes.written_candles / 1000, baseline=baseline)
+
+
+def _batches(setting: Setting) -> list[CandleBatch]:
+    return in_batches(made_up_candles(setting.sizes.written_candles), setting.sizes.batch_candles)
+
+
+def _cover(connection: Connection, series: Series, batches: Sequence[CandleBatch]) -> None:
+    for batch in batches:
+        span = [span_of(batch)]
+        write_candles(connection, series, _NO_CANDLES, asked=span, covered=span)
+
+
+def _write_time_s(connection: Connection, series: Series, batches: Sequence[CandleBatch]) -> float:
+    spans = [[span_of(batch)] for batch in batches]
+    started_s = time.perf_counter()
+    for batch, span in zip(batches, spans, strict=True):
+        write_candles(connection, series, batch, asked=span, covered=span)
+    return time.perf_counter() - started_s
+
+
+def _copy_time_s(connection: Connection, series: Series, batches: Sequence[CandleBatch]) -> float:
+    keys = (series.instrument.instrument_id, series.timeframe.seconds)
+    buffers = [copy_tuples(keys, tuple(_columns(batch).values())) for batch in batches]
+
+    def copy_in(buffer: bytearray) -> None:
+        with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+            copy.write(buffer)
+
+    return _committed_time_s(connection, buffers, copy_in)
+
+
+def _insert_new_time_s(connection: Connection, series: Series, batches: Sequence[CandleBatch]) -> float:
+    return _insert_time_s(connection, series, batches, _INSERT)
+
+
+def _insert_time_s(
+    connection: Connection, series: Series, batches: Sequence[CandleBatch], statement: LiteralString
+) -> float:
+    key = {"instrument_id": series.instrument.instrument_id}
+    parameters = [{**key, **_columns(batch)} for batch in batches]
+    return _committed_time_s(connection, parameters, lambda one: connection.execute(statement, one))
+
+
+def _committed_time_s(connection: Connection, parts: Sequence[T], write: Callable[[T], object]) -> float:
+    started_s = time.perf_counter()
+    for part in parts:
+        with connection.transaction():
+            write(part)
+    return time.perf_counter() - started_s
+
+
+def _columns(batch: CandleBatch) -> dict[str, TimeColumn | FloatColumn]:
+    """The columns in whole ticks and lots, under their names in SQL."""
+    decimals = {name: AMOUNT_DECIMALS if name == "volume" else PRICE_DECIMALS for name in VALUE_COLUMNS}
+    ticks = {name: FloatColumn(to_ticks(getattr(batch, name), decimals[name])) for name in VALUE_COLUMNS}
+    return {"time": TimeColumn(batch.time_us), **ticks}

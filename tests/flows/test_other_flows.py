@@ -1,0 +1,50 @@
+"""The flows that sync instruments and refresh rollups, on a real Prefect server."""
+
+import pytest
+
+from flows.refresh_rollups import refresh_rollups
+from flows.sync_instruments import sync_instruments
+from tapehouse.errors import UnknownExchange
+from tapehouse.sandbox import Sandbox
+from tapehouse.store.connection import Connection
+from tests.flows.services import PrefectServer
+
+pytestmark = pytest.mark.usefixtures("settings")
+
+
+async def test_sync_stores_what_each_exchange_lists(
+    server: PrefectServer, sandbox: Sandbox, database: Connection
+) -> None:
+    await sync_instruments(["binance", "kraken", "kraken"])
+
+    for exchange in ("binance", "kraken"):
+        listed = {market.symbol: market.active for market in sandbox.markets if market.exchange == exchange}
+        stored = database.execute("select symbol, active from instrument where exchange = %s", (exchange,)).fetchall()
+        assert dict(stored) == listed
+    table = server.latest_artifact("sync-instruments")["data"]
+    assert [(row["exchange"], row["error"]) for row in table] == [("binance", None), ("kraken", None)]
+
+
+async def test_sync_goes_on_after_an_exchange_that_fails(server: PrefectServer) -> None:
+    with pytest.raises(UnknownExchange, match=r"^1 of 2 failed\. krakn: ccxt knows no exchange 'krakn'"):
+        await sync_instruments(["krakn", "binance"])
+
+    errors = {row["exchange"]: row["error"] for row in server.latest_artifact("sync-instruments")["data"]}
+    assert errors["binance"] is None
+    assert "did you mean kraken" in errors["krakn"]
+
+
+async def test_refresh_says_that_nothing_was_behind(server: PrefectServer, database: Connection) -> None:
+    database.execute("delete from stale_rollup")
+    await refresh_rollups()
+
+    artifact = server.latest_artifact("refresh-rollups")
+    assert artifact["data"] == []
+    assert artifact["description"] == "Nothing was behind."
+
+
+def test_siblings_run_from_a_shell(server: PrefectServer) -> None:
+    done = server.python("-m", "flows.refresh_rollups")
+
+    assert done.returncode == 0, done.stderr
+    assert "Finished in state Completed()" in done.stderr

@@ -1,0 +1,167 @@
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tapehouse.query.plan import Plan, SeriesState, closed_window, derivable_from_minutes, plan_candles
+from tapehouse.ranges import TimeRange
+from tapehouse.timeframe import timeframe
+
+# A Monday that is also the first day of a month.
+START = datetime(2024, 1, 1, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+DAY = timedelta(days=1)
+
+
+def hours(first: float, last: float) -> TimeRange:
+    return START + timedelta(hours=first), START + timedelta(hours=last)
+
+
+def series(name: str, *covered: TimeRange, dropped_before: datetime | None = None) -> SeriesState:
+    return SeriesState(timeframe(name), 1, covered, dropped_before)
+
+
+def plan(
+    name: str,
+    window: TimeRange,
+    *,
+    native: SeriesState | None = None,
+    minutes: SeriesState | None = None,
+    stale: Sequence[TimeRange] = (),
+) -> Plan:
+    found = plan_candles(timeframe(name), window, native=native, minutes=minutes, stale=stale)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "end", "now", "expected"),
+    [
+        ("1h", 0, 3, 9, (0, 3)),
+        ("1h", 0.5, 3.5, 9, (1, 3)),
+        ("1h", 0, 9, 3.5, (0, 3)),
+        ("1h", 0, 9, 0.5, (0, 0)),
+        ("1h", 5, 9, 3.5, (3, 3)),
+        ("1h", 0.2, 0.8, 9, (0, 0)),
+        ("1d", 0, 47, 99, (0, 24)),
+    ],
+)
+def test_a_window_is_cut_to_whole_closed_bars(
+    name: str, start: float, end: float, now: float, expected: tuple[float, float]
+):
+    times = (START + timedelta(hours=hour) for hour in (start, end, now))
+    assert closed_window(timeframe(name), *times) == hours(*expected)
+
+
+def test_a_monthly_window_follows_the_calendar():
+    window = closed_window(timeframe("1M"), START + DAY, START + 100 * DAY, START + 200 * DAY)
+    assert window == (datetime(2024, 2, 1, tzinfo=UTC), datetime(2024, 4, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("name", "derivable"),
+    [("1s", False), ("30s", False), ("1m", False), ("90s", False), ("2m", True), ("5m", True), ("1M", True)],
+)
+def test_only_whole_minutes_are_built_from_minutes(name: str, derivable: bool):
+    assert derivable_from_minutes(timeframe(name)) is derivable
+
+
+@pytest.mark.parametrize(
+    ("name", "tables"),
+    [
+        ("2m", ["ohlcv"]),
+        ("3m", ["ohlcv"]),
+        ("5m", ["candle_5m"]),
+        ("10m", ["candle_5m"]),
+        ("15m", ["candle_15m"]),
+        ("45m", ["candle_15m"]),
+        ("1h", ["candle_1h"]),
+        ("3h", ["candle_1h"]),
+        ("4h", ["candle_4h"]),
+        ("12h", ["candle_4h"]),
+        ("1d", ["candle_1d"]),
+        ("1w", ["candle_1d"]),
+        ("1M", ["candle_1d"]),
+    ],
+)
+def test_bars_are_built_from_the_longest_candles_that_tile_them(name: str, tables: list[str]):
+    window = (START, datetime(2024, 7, 1, tzinfo=UTC))
+    found = plan(name, window, minutes=series("1m", window))
+    assert [read.table for read in found.reads] == tables
+    assert found.source == ("rollup" if name in ("5m", "15m", "1h", "4h", "1d") else "resampled")
+
+
+def test_nothing_stored_makes_no_plan():
+    window = hours(0, 5)
+    assert plan_candles(timeframe("1h"), window, native=None, minutes=None, stale=()) is None
+    minutes = series("1m", window)
+    assert plan_candles(timeframe("30s"), window, native=None, minutes=minutes, stale=()) is None
+
+
+@pytest.mark.parametrize(
+    ("native", "minutes", "source"),
+    [
+        ((0, 6), (0, 6), "native"),
+        ((0, 5), (0, 6), "rollup"),
+        ((0, 5), (0, 5), "native"),
+        ((0, 5), (0, 4), "native"),
+        ((0, 2), (3, 6), "rollup"),
+    ],
+)
+def test_native_candles_win_unless_minutes_know_more(
+    native: tuple[float, float], minutes: tuple[float, float], source: str
+):
+    found = plan("1h", hours(0, 6), native=series("1h", hours(*native)), minutes=series("1m", hours(*minutes)))
+    assert found.source == source
+
+
+def test_a_stale_minute_has_its_whole_bar_built_anew():
+    stale = (START + 90 * MINUTE, START + 91 * MINUTE)
+    found = plan("1h", hours(0, 48), minutes=series("1m", hours(0, 48)), stale=[stale])
+    assert [(read.table, read.keep) for read in found.reads] == [
+        ("candle_1h", (hours(0, 1), hours(2, 48))),
+        ("ohlcv", (hours(1, 2),)),
+    ]
+
+
+def test_a_stale_day_in_a_month_leaves_the_other_days_to_the_rollup():
+    month = (START, START + 31 * DAY)
+    stale = (START + 30 * DAY, START + 31 * DAY)
+    found = plan("1M", month, minutes=series("1m", month), stale=[stale])
+    assert [(read.table, read.span) for read in found.reads] == [
+        ("candle_1d", (START, START + 30 * DAY)),
+        ("ohlcv", stale),
+    ]
+
+
+def test_ranges_far_apart_are_read_one_by_one_and_near_ones_together():
+    stale = [hours(0, 1), hours(3, 4), hours(1000, 1001)]
+    found = plan("1h", hours(0, 1200), minutes=series("1m", hours(0, 1200)), stale=stale)
+    minute_reads = [read for read in found.reads if read.table == "ohlcv"]
+    assert [(read.span, read.keep) for read in minute_reads] == [
+        (hours(0, 4), (hours(0, 1), hours(3, 4))),
+        (hours(1000, 1001), (hours(1000, 1001),)),
+    ]
+
+
+def test_a_stale_bar_whose_minutes_are_dropped_is_not_known():
+    minutes = series("1m", hours(0, 10), dropped_before=hours(2.5, 0)[0])
+    found = plan("1h", hours(0, 10), minutes=minutes, stale=[hours(1, 4)])
+    assert found.known == (hours(0, 1), hours(3, 10))
+    assert found.gaps == (hours(1, 2.5),)
+    assert found.incomplete == (hours(2, 3),)
+    assert found.dropped_before == hours(2.5, 0)[0]
+
+
+def test_dropped_minutes_do_not_matter_where_rollups_stand_for_them():
+    found = plan("1h", hours(0, 10), minutes=series("1m", hours(0, 10), dropped_before=hours(5, 0)[0]))
+    assert (found.known, found.gaps, found.dropped_before) == ((hours(0, 10),), (), None)
+
+
+def test_covered_and_gaps_tile_the_window():
+    found = plan("1h", hours(0, 10), minutes=series("1m", hours(0.5, 3), hours(4, 8.25)))
+    assert found.covered == (hours(0.5, 3), hours(4, 8.25))
+    assert found.gaps == (hours(0, 0.5), hours(3, 4), hours(8.25, 10))
+    assert found.known == (hours(1, 3), hours(4, 8))
+    assert found.incomplete == (hours(0, 1), hours(8, 9))
+    assert found.known_bars == 6
