@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.artifacts import acreate_table_artifact
 from prefect.cache_policies import NO_CACHE
 
@@ -108,31 +108,28 @@ class ExchangeReport:
 async def publish_ingest(reports: Sequence[SeriesReport]) -> None:
     """Publish the table of an ingest, a row a series."""
     total = sum((report.done for report in reports), CandleIngest())
-    await acreate_table_artifact(
-        key=INGEST_KEY,
-        table=[report.row() for report in reports],
-        description=(
-            f"{_outcome(reports, 'series')} {total.fetched} candles fetched: {total.inserted} new, "
-            f"{total.changed} changed, {total.unchanged} unchanged, {total.rejected} rejected."
-        ),
+    summary = (
+        f"{_outcome(reports, 'series')} {total.fetched} candles fetched: {total.inserted} new, "
+        f"{total.changed} changed, {total.unchanged} unchanged, {total.rejected} rejected."
     )
+    await _publish(INGEST_KEY, [report.row() for report in reports], summary)
 
 
 @task(name="report-sync", cache_policy=NO_CACHE, persist_result=False)
 async def publish_sync(reports: Sequence[ExchangeReport]) -> None:
     """Publish the table of a sync of instruments, a row an exchange."""
-    await acreate_table_artifact(
-        key=SYNC_KEY, table=[report.row() for report in reports], description=_outcome(reports, "exchanges")
-    )
+    await _publish(SYNC_KEY, [report.row() for report in reports], _outcome(reports, "exchanges"))
 
 
 @task(name="report-refresh", cache_policy=NO_CACHE, persist_result=False)
 async def publish_refresh(result: RefreshResult) -> None:
     """Publish the table of a refresh of the rollups, a row a range of days."""
     levels = ", ".join(str(rollup) for rollup in ROLLUPS)
-    rows = [{"from": str(start.date()), "to": str(end.date()), "rollups": levels} for start, end in result.days]
-    description = f"{result.settled} notes of late writes settled." if rows else "Nothing was behind."
-    await acreate_table_artifact(key=REFRESH_KEY, table=rows, description=description)
+    rows: list[Row] = [
+        {"from": str(start.date()), "to": str(end.date()), "rollups": levels} for start, end in result.days
+    ]
+    summary = f"{result.settled} notes of writes settled." if rows else "Nothing was behind."
+    await _publish(REFRESH_KEY, rows, summary)
 
 
 def raise_failures(parts: Sequence[Part]) -> None:
@@ -146,6 +143,11 @@ def raise_failures(parts: Sequence[Part]) -> None:
         kind = TapehouseError
     reasons = " | ".join(f"{name}: {_said(error)}" for name, error in errors.items())
     raise kind(f"{len(errors)} of {len(parts)} failed. {reasons}")
+
+
+async def _publish(key: str, rows: list[Row], summary: str) -> None:
+    get_run_logger().info(summary)
+    await acreate_table_artifact(key=key, table=rows, description=summary)
 
 
 def _outcome(parts: Sequence[Part], noun: str) -> str:

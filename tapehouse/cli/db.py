@@ -189,5 +189,6 @@ def _confirmed(question: str) -> bool:
     try:
         return click.confirm(question, err=True)
     except click.Abort:
-        # End of input, as in a script that was not told --yes.
+        # End of input, as in a script that was not told --yes; the question's line is still open.
+        click.echo(err=True)
         return False

@@ -21,6 +21,7 @@ from tapehouse.store.widening import Scale
 
 # pandas copies attrs with every operation, so long lists would slow all of them down.
 RANGES_IN_ATTRS: Final = 50
+_CANDLE_COLUMNS: Final = pd.Index(VALUE_COLUMNS)
 _SERIES_COLUMNS: Final = (
     "exchange",
     "symbol",
@@ -60,7 +61,7 @@ def candle_frame(asked: Asked, plan: Plan, candles: Candles, scale: Scale) -> pd
     values[:4] /= 10.0**scale.price_decimals
     values[4] /= 10.0**scale.amount_decimals
     index = pd.DatetimeIndex(candles.time_us.view("datetime64[us]"), name="time").tz_localize("UTC")
-    frame = pd.DataFrame(values.T, index=index, columns=pd.Index(VALUE_COLUMNS), copy=False)
+    frame = pd.DataFrame(values.T, index=index, columns=_CANDLE_COLUMNS, copy=False)
     frame.attrs.update(_attrs(asked, plan, candles))
     return frame
 

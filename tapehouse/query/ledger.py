@@ -59,9 +59,11 @@ def read_ledger(
 ) -> Ledger:
     """What is known of [start, end), up to now where no end is given; raises UnknownSymbol."""
     parameters = {"exchange": exchange, "symbol": symbol, "timeframe_s": asked.seconds, "start": start, "end": end}
-    # In a pipeline BEGIN and the statement take one round trip.
-    with connection.pipeline(), connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(query("read_candle_series"), parameters).fetchall()
+    with connection.cursor(row_factory=dict_row) as cursor:
+        # In a pipeline BEGIN and the statement take one round trip; fetching inside would make it two.
+        with connection.pipeline():
+            cursor.execute(query("read_candle_series"), parameters)
+        rows = cursor.fetchall()
     if not rows:
         raise unknown_symbol(connection, exchange, symbol)
     series = {row["timeframe_s"]: row for row in rows}

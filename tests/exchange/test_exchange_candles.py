@@ -242,6 +242,13 @@ async def test_listings_describe_spot_and_swaps_and_keep_the_delisted(sandbox: S
     assert exchange.requests == 2
 
 
+async def test_krakens_markets_cost_one_request(sandbox: Sandbox, open_on: Open):
+    exchange = await open_on("kraken")
+    listings = await exchange.listings()
+    assert {listing.symbol for listing in listings} == {m.symbol for m in sandbox.markets if m.exchange == "kraken"}
+    assert exchange.requests == 1
+
+
 async def test_many_series_at_once_share_one_exchange(open_on: Open):
     exchange = await open_on("binance")
     symbols = ["BTC/USDT", "ETH/USDT", "SOL/USDT", "BTC/USDT:USDT", "ETH/USDT:USDT"]

@@ -7,7 +7,7 @@ from collections.abc import Generator
 import pytest
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogHandler
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW, temporary_settings
 
 from tapehouse import embedded
 from tapehouse.sandbox import Sandbox, generated_markets
@@ -61,7 +61,14 @@ def server(
     urls = {"TAPEHOUSE_DATABASE_URL": database_url, "TAPEHOUSE_EXCHANGE_URL": shared_sandbox.url}
     with (
         prefect_server(home, port, inherited | urls) as server,
-        temporary_settings({PREFECT_API_URL: server.api_url, PREFECT_HOME: home}),
+        temporary_settings(
+            {
+                PREFECT_API_URL: server.api_url,
+                PREFECT_HOME: home,
+                # Tasks called outside a flow have no run to which the server could add their log lines.
+                PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW: "ignore",
+            }
+        ),
     ):
         yield server
         APILogHandler().flush()

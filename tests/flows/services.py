@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
+
 ROOT: Final = Path(__file__).parents[2]
 _START_S: Final = 60.0
 _STOP_S: Final = 20.0
@@ -37,13 +39,13 @@ class PrefectServer:
             check=False,
         )
 
-    def post(self, path: str, body: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
+    def post(self, path: str, body: Mapping[str, Any], *, method: str = "POST") -> Any:
         """What the server's API answers."""
-        request = urllib.request.Request(
-            f"{self.api_url}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.api_url}{path}", json.dumps(body).encode(), headers, method=method)
         with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.load(answer)
+            text = answer.read()
+        return json.loads(text) if text else None
 
     def latest_artifact(self, key: str) -> dict[str, Any]:
         """The artifact of that key that was published last; its table is under `data`."""
@@ -61,12 +63,7 @@ def background(arguments: list[str], environment: Mapping[str, str], log: Path) 
         try:
             yield process
         finally:
-            process.terminate()
-            try:
-                process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            _stop(process)
 
 
 @contextmanager
@@ -90,6 +87,19 @@ def prefect_server(home: Path, port: int, environment: Mapping[str, str]) -> Gen
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
         yield PrefectServer(api_url, settings)
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    """End a process, and what it started if that outlives it."""
+    try:
+        family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    except psutil.NoSuchProcess:
+        family = []
+    process.terminate()
+    _, still_there = psutil.wait_procs(family, timeout=_STOP_S)
+    for member in still_there:
+        member.kill()
+    process.wait()
 
 
 def _answers(url: str) -> bool:

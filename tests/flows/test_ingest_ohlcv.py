@@ -8,8 +8,8 @@ from typing import Final
 import pytest
 
 from flows.ingest_ohlcv import Markets, TimeframeName, ingest_ohlcv
-from tapehouse.errors import InputError, NaiveDatetime, PermanentError, TapehouseError, UnknownSymbol
-from tapehouse.sandbox import Fault, Sandbox
+from tapehouse.errors import InputError, NaiveDatetime, TapehouseError, UnknownSymbol
+from tapehouse.sandbox import Sandbox
 from tapehouse.store.connection import Connection
 from tapehouse.timeframe import to_ms
 from tasks.report import SeriesReport

@@ -71,7 +71,7 @@ async def test_a_chunk_that_fails_says_what_it_wrote(sandbox: Sandbox) -> None:
     with disable_run_logger():
         async with open_exchange("binanceusdm", base_url=sandbox.url) as exchange:
             series, plan = await plan_candles.fn(exchange, request)
-            with pytest.raises(QualityError, match="440 of 1?440 candles were rejected"):
+            with pytest.raises(QualityError, match="440 of 1440 candles were rejected"):
                 await ingest_candles.fn(exchange, series, plan.chunks[0], max_reject_share=0.1, record=recorded.append)
 
     assert [(done.fetched, done.inserted, done.rejected) for done in recorded] == [(1440, 1000, 440)]
@@ -84,6 +84,7 @@ async def test_tasks_are_plain_functions_underneath(sandbox: Sandbox) -> None:
             await check_database.fn()
             result = await sync_instruments.fn(exchange)
             again = await sync_instruments.fn(exchange)
+            await refresh_rollups.fn()
             refreshed = await refresh_rollups.fn()
 
     kraken = [market for market in sandbox.markets if market.exchange == "kraken"]

@@ -8,11 +8,11 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 import pytest
 
@@ -27,7 +27,7 @@ END: Final = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0
 DAYS: Final = 14
 
 # Everything a reader can see, and the ledgers, as of the end.
-STATE: Final = {
+STATE: Final[dict[str, LiteralString]] = {
     "candles": "select symbol, md5(string_agg(c::text, ',' order by time)), count(*) from candle c group by 1",
     "hours": "select symbol, md5(string_agg(c::text, ',' order by time)) from candle_1h_view c group by 1 order by 1",
     "days": "select symbol, md5(string_agg(c::text, ',' order by time)) from candle_1d_view c group by 1 order by 1",
@@ -43,7 +43,7 @@ STATE: Final = {
 
 
 @contextmanager
-def database(folder: Path) -> Iterator[str]:
+def database(folder: Path) -> Generator[str]:
     with embedded.running(folder) as status:
         assert status.url is not None
         with connect(status.url) as connection:
@@ -53,7 +53,7 @@ def database(folder: Path) -> Iterator[str]:
 
 def state(url: str) -> dict[str, Any]:
     with connect(url) as connection:
-        return {name: sorted(connection.execute(query).fetchall()) for name, query in STATE.items()}  # pyright: ignore[reportArgumentType] -- the constants above
+        return {name: sorted(connection.execute(query).fetchall()) for name, query in STATE.items()}
 
 
 def start_ingest(url: str, sandbox: Sandbox) -> subprocess.Popen[bytes]:

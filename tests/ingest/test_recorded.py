@@ -78,7 +78,7 @@ def test_rollups_equal_a_recomputation_in_pandas(replay: Replay, recorded_data: 
     rule = PANDAS_RULES[level]
     expected = base.resample(rule).agg({"open": "first", "high": "max", "low": "min", "close": "last"})
     # Sums of the decimals themselves: adding float64 volumes one by one would round.
-    exact = base["volume"].map(lambda value: Decimal(repr(value)))
+    exact = pd.Series([Decimal(repr(value)) for value in base["volume"].tolist()], index=base.index)
     expected["volume"] = exact.resample(rule).sum().map(float)
     with connect(replay.url) as connection:
         rows = connection.execute(

@@ -1,6 +1,6 @@
 /**
  * The front end's thread: a PostgreSQL server on 127.0.0.1 for as many clients as come, over the one engine.
- * The supervisor speaks to it over the process's stdin: a line `stop`, or its end, means stop.
+ * The end of the process's stdin, which the supervisor holds, means stop.
  */
 import fs from "node:fs";
 import net from "node:net";
@@ -30,7 +30,7 @@ server.listen({ host: "127.0.0.1", port }, () => {
   tellSupervisor({ event: "ready", port: server.address().port, pid: process.pid });
 });
 // Read here, not by the engine's thread, which may be busy for long.
-fs.createReadStream(null, { fd: 0 }).on("data", stop).on("end", stop).on("error", stop);
+new net.Socket({ fd: 0, readable: true, writable: false }).on("end", stop).on("error", stop).resume();
 
 async function serve(socket) {
   socket.on("error", () => socket.destroy());

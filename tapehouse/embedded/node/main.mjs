@@ -2,21 +2,21 @@
  * The engine's process: the engine on this thread, its front end on another one.
  * Started by the supervisor as `node main.mjs '{"engineDir", "dataDir", "port"}'`; events for it are lines of JSON on stdout.
  */
+import fs from "node:fs";
 import path from "node:path";
 import { Worker } from "node:worker_threads";
 import { Engine } from "./engine.mjs";
 
 const MAX_UNSENT_BYTES = 8 * 1024 * 1024;
-const CRASHED = 70;
 
 const config = JSON.parse(process.argv[2]);
 // [0]: bytes of answers handed to the front end and not yet taken by a client's socket.
 const unsent = new Int32Array(new SharedArrayBuffer(4));
 
-// PGlite replaces the process's exit code handling when it loads: a crash must still end the process at once.
 const crash = (error) => {
-  console.error(`The engine crashed: ${error?.stack ?? error}`);
-  process.exit(CRASHED);
+  fs.writeSync(2, `The engine crashed: ${error?.stack ?? error}\n`);
+  // An orderly exit waits for other threads; nothing of this process may outlive a broken engine.
+  process.kill(process.pid, "SIGKILL");
 };
 process.on("uncaughtException", crash);
 process.on("unhandledRejection", crash);

@@ -1,0 +1,120 @@
+"""The deployments of prefect.yaml on a real Prefect server: put there as a user does, run by a real worker."""
+
+import subprocess
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tapehouse.store.connection import Connection
+from tests.flows.services import PrefectServer, background
+
+_RUN_WITHIN_S: Final = 110.0
+
+
+def prefect(server: PrefectServer, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    done = server.python("-m", "prefect", "--no-prompt", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def deployed(server: PrefectServer) -> dict[str, dict[str, Any]]:
+    """The server's deployments after `prefect deploy --all`, by flow and name."""
+    prefect(server, "work-pool", "create", "tapehouse", "--type", "process")
+    prefect(server, "deploy", "--all")
+    flows = {flow["id"]: flow["name"] for flow in server.post("/flows/filter", {})}
+    return {f"{flows[one['flow_id']]}/{one['name']}": one for one in server.post("/deployments/filter", {})}
+
+
+def test_every_flow_is_deployed_with_its_schedules(deployed: dict[str, dict[str, Any]]) -> None:
+    schedules = {
+        name: [one["schedule"]["cron"] for one in sorted(deployment["schedules"], key=lambda one: one["slug"])]
+        for name, deployment in deployed.items()
+    }
+    assert schedules == {
+        "ingest-ohlcv/minutes": ["* * * * *"],
+        "ingest-ohlcv/days": ["5 0 * * *", "5 12 * * *"],
+        "sync-instruments/daily": ["0 0 * * *"],
+        "refresh-rollups/quarter-hours": ["7,22,37,52 * * * *"],
+    }
+
+
+def test_no_deployment_runs_twice_at_a_time(deployed: dict[str, dict[str, Any]]) -> None:
+    for deployment in deployed.values():
+        assert deployment["global_concurrency_limit"]["limit"] == 1
+        assert deployment["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+
+
+def test_every_field_of_the_forms_is_described_and_none_must_be_filled_in(deployed: dict[str, dict[str, Any]]) -> None:
+    for name, deployment in deployed.items():
+        form = deployment["parameter_openapi_schema"]
+        assert not form.get("required"), name
+        models = form.get("definitions", {}).values()
+        for field in [*form["properties"].values(), *(one for model in models for one in model["properties"].values())]:
+            assert field.get("description"), f"{name}: {field['title']}"
+
+
+def test_the_ingest_form_offers_choices_lists_and_bounds(deployed: dict[str, dict[str, Any]]) -> None:
+    form = deployed["ingest-ohlcv/minutes"]["parameter_openapi_schema"]
+    fields = form["properties"]
+
+    assert list(fields) == ["markets", "timeframe", "since", "until", "max_reject_share"]
+    assert fields["markets"]["items"] == {"$ref": "#/definitions/Markets"}
+    assert form["definitions"]["Markets"]["properties"]["symbols"]["minItems"] == 1
+    assert {"1m", "1h", "1d", "1w", "1M"} <= set(fields["timeframe"]["enum"])
+    assert (fields["max_reject_share"]["minimum"], fields["max_reject_share"]["maximum"]) == (0, 1)
+
+
+def test_a_schedule_fires_by_itself_and_its_run_completes(
+    server: PrefectServer, deployed: dict[str, dict[str, Any]], database: Connection, tmp_path: Path
+) -> None:
+    deployment_id = deployed["ingest-ohlcv/minutes"]["id"]
+    started_at = datetime.now(UTC)
+    # The same deployment, only more often, and with a window that is soon fetched.
+    prefect(server, "deploy", "-n", "minutes", "--interval", "10", "--param", "since=2h")
+
+    log = tmp_path / "worker.log"
+    with background(["-m", "prefect", "worker", "start", "--pool", "tapehouse"], server.environment, log):
+        run = _await_completed(server, deployment_id, log)
+        server.post(f"/deployments/{deployment_id}", {"paused": True}, method="PATCH")
+        _await_quiet(server, deployment_id)
+
+    assert run["auto_scheduled"]
+    assert run["name"] == "1m binance BTC/USDT, binance ETH/USDT and 2 more"
+    artifacts = server.post("/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}})
+    assert "ingest-ohlcv" in {artifact["key"] for artifact in artifacts}
+    newest = database.execute(
+        "select exchange, symbol, max(time) from candle where timeframe_s = 60 group by exchange, symbol"
+    ).fetchall()
+    just_now = {(exchange, symbol) for exchange, symbol, time in newest if time > started_at - timedelta(minutes=3)}
+    assert just_now == {("binance", "BTC/USDT"), ("binance", "ETH/USDT"), ("kraken", "BTC/USD"), ("kraken", "ETH/USD")}
+
+
+def _await_completed(server: PrefectServer, deployment_id: str, log: Path) -> dict[str, Any]:
+    deadline = time.monotonic() + _RUN_WITHIN_S
+    while time.monotonic() < deadline:
+        runs = _runs(server, deployment_id, "COMPLETED", "FAILED", "CRASHED")
+        if runs:
+            assert runs[0]["state_type"] == "COMPLETED", log.read_text()
+            return runs[0]
+        time.sleep(0.5)
+    pytest.fail(f"No scheduled run ended within {_RUN_WITHIN_S:.0f} s: {log.read_text()}")
+
+
+def _await_quiet(server: PrefectServer, deployment_id: str) -> None:
+    deadline = time.monotonic() + _RUN_WITHIN_S
+    while _runs(server, deployment_id, "PENDING", "RUNNING") and time.monotonic() < deadline:
+        time.sleep(0.5)
+
+
+def _runs(server: PrefectServer, deployment_id: str, *states: str) -> list[dict[str, Any]]:
+    return server.post(
+        "/flow_runs/filter",
+        {
+            "flow_runs": {"deployment_id": {"any_": [deployment_id]}, "state": {"type": {"any_": list(states)}}},
+            "sort": "START_TIME_ASC",
+        },
+    )
