@@ -17,6 +17,23 @@ def merge_ranges(ranges: Iterable[TimeRange]) -> list[TimeRange]:
     return merged
 
 
+def intersect_ranges(left: Iterable[TimeRange], right: Iterable[TimeRange]) -> list[TimeRange]:
+    """What lies in `left` and in `right`, oldest first."""
+    common: list[TimeRange] = []
+    lefts, rights = merge_ranges(left), merge_ranges(right)
+    first = second = 0
+    while first < len(lefts) and second < len(rights):
+        start = max(lefts[first][0], rights[second][0])
+        end = min(lefts[first][1], rights[second][1])
+        if start < end:
+            common.append((start, end))
+        if lefts[first][1] < rights[second][1]:
+            first += 1
+        else:
+            second += 1
+    return common
+
+
 def subtract_ranges(ranges: Iterable[TimeRange], holes: Iterable[TimeRange]) -> list[TimeRange]:
     """What of `ranges` lies in none of `holes`, oldest first."""
     left: list[TimeRange] = []

@@ -1,5 +1,6 @@
 """`tapehouse db`: the embedded database (up, down, reset), and what can be asked of any (url, status, migrate)."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -16,6 +17,9 @@ from tapehouse.errors import InputError
 if TYPE_CHECKING:
     from tapehouse.store.migrate import Migration
 
+_PASSWORD_IN_URL: Final = re.compile(r"(://[^:/?#@]*:)[^@/?#]*@")
+# As an option of a URL or of a key=value string, where a value may be quoted.
+_PASSWORD_OPTION: Final = re.compile(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&]+)")
 _UP_EPILOG: Final = """\b
 Examples:
   tapehouse db up
@@ -134,13 +138,8 @@ def reset(*, yes: bool) -> None:
 
 
 def masked(url: str) -> str:
-    """A PostgreSQL URL or connection string as a URL with its password hidden."""
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}").geturl()
+    """A PostgreSQL URL or connection string with its password hidden."""
+    return _PASSWORD_OPTION.sub(r"\1***", _PASSWORD_IN_URL.sub(r"\1***@", url))
 
 
 def _migrate(url: str) -> list[str]:

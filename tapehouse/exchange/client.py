@@ -81,7 +81,7 @@ class Exchange:
             ask=lambda first, last, bars: self._ask_for_candles(symbol, timeframe, first, last, bars),
             timeframe=timeframe,
             habits=self._habits,
-            page_limit=self._page_limit(symbol),
+            page_limit=self._page_limit(symbol, timeframe),
             start=start,
             end=end,
             closed_until=timeframe.floor(await self.now()),
@@ -112,10 +112,13 @@ class Exchange:
         if ccxt.timeframes and timeframe.name not in ccxt.timeframes:
             raise UnknownTimeframe(f"{self.exchange_id} has no {timeframe} candles: use {', '.join(ccxt.timeframes)}.")
 
-    def _page_limit(self, symbol: str) -> int:
-        if self._habits.page_limit is not None:
-            return self._habits.page_limit
-        return self._connection.ccxt.feature_value(symbol, "fetchOHLCV", "limit") or _DEFAULT_PAGE_LIMIT
+    def _page_limit(self, symbol: str, timeframe: Timeframe) -> int:
+        limit: int | None = self._habits.page_limit
+        if limit is None:
+            limit = self._connection.ccxt.feature_value(symbol, "fetchOHLCV", "limit")
+        if self._habits.page_span is not None:
+            limit = min(limit or _DEFAULT_PAGE_LIMIT, self._habits.page_span // timeframe.length)
+        return limit or _DEFAULT_PAGE_LIMIT
 
     async def _ask_for_candles(
         self, symbol: str, timeframe: Timeframe, first: datetime, last: datetime | None, bars: int

@@ -5,7 +5,8 @@ here is taken to be careful about nothing: its pages are as large as ccxt says, 
 are missing are asked for once more.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Final, Literal
 
 ContractType = Literal["linear", "inverse"]
@@ -16,6 +17,7 @@ class Habits:
     """One exchange's habits.
 
     - `page_limit`: the most candles a page, where ccxt's own figure is missing or too low.
+    - `page_span`: the longest time one request may ask for.
     - `recent_only`: only the last `page_limit` candles exist; whatever the start asked for, one
       page holds all from there to now, and an end is ignored.
     - `leaves_out_empty`: no row for an interval without trades, so a missing row means nothing.
@@ -25,6 +27,7 @@ class Habits:
     """
 
     page_limit: int | None = None
+    page_span: timedelta | None = None
     recent_only: bool = False
     leaves_out_empty: bool = False
     skips_ahead: bool = False
@@ -32,41 +35,45 @@ class Habits:
     volume_in_contracts: frozenset[ContractType] = frozenset()
 
 
-# Zero-volume klines for quiet minutes, startTime alone goes on from there, limit 1000:
+# Quiet minutes come as zero-volume rows, a start alone goes on from there, at most 1000 a page:
 # https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints
 # USD-M allows 1500 a page, but ccxt cuts any limit to 1000 (binance.py, fetch_ohlcv, maxLimit).
 _BINANCE: Final = Habits(page_limit=1000, skips_ahead=True)
+_COINBASE: Final = Habits(page_limit=300, leaves_out_empty=True)
+_ALL_IN_CONTRACTS: Final = Habits(volume_in_contracts=frozenset(("linear", "inverse")))
 
 _HABITS: Final = {
     # COIN-M has markets of its own id; loading them here would cost a third request.
-    "binance": Habits(page_limit=1000, skips_ahead=True, market_types=("spot", "linear")),
+    "binance": replace(_BINANCE, market_types=("spot", "linear")),
     "binanceusdm": _BINANCE,
     "binanceus": _BINANCE,
-    # ccxt adds an end to a start here (binance.py, fetch_ohlcv, issue 8454), so nothing is skipped.
-    "binancecoinm": Habits(page_limit=1000),
+    # "The difference between startTime and endTime can only be up to 200 days", and a start alone gets
+    # an end: https://developers.binance.com/docs/derivatives/coin-margined-futures/market-data/rest-api
+    "binancecoinm": Habits(page_limit=1000, page_span=timedelta(days=200)),
     # "Returns up to 720 of the most recent entries (older data cannot be retrieved, regardless of
-    # the value of since)": https://docs.kraken.com/api/docs/rest-api/get-ohlc-data
+    # the value of since)": https://docs.kraken.com/api-reference/market-data/get-ohlc-data
     # Quiet minutes come as zero-volume rows: 216 of 721 in a recorded answer.
     "kraken": Habits(page_limit=720, recent_only=True),
-    # PI_ contracts are worth 1 USD each and counted: https://docs.kraken.com/api/docs/futures-api/charts/candles
+    # Inverse contracts are worth 1 USD each and counted: https://docs.kraken.com/api-reference/candles/market-candles
     "krakenfutures": Habits(volume_in_contracts=frozenset(("inverse",))),
-    # "If there are no ticks within the interval, no data is published"; at most 300 a page:
-    # https://docs.cdp.coinbase.com/exchange/reference/exchangerestapi_getproductcandles
-    "coinbase": Habits(page_limit=300, leaves_out_empty=True),
-    "coinbaseexchange": Habits(page_limit=300, leaves_out_empty=True),
+    # "No data is published for intervals where there are no ticks"; at most 300 a page:
+    # https://docs.cdp.coinbase.com/api-reference/exchange-api/rest-api/products/get-product-candles
+    "coinbase": _COINBASE,
+    "coinbaseexchange": _COINBASE,
     # https://bybit-exchange.github.io/docs/v5/market/kline (inverse: ccxt takes the turnover, in base units)
     "bybit": Habits(page_limit=1000),
-    # https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-candlesticks (ccxt takes volCcy, base units)
+    # https://www.okx.com/docs-v5/en/#rest-api-market-data-get-candlesticks (ccxt takes volCcy, in base units)
     "okx": Habits(page_limit=300),
-    # "The candles are only given for timeframes with trades": https://docs.bitfinex.com/reference/rest-public-candles
+    # "Candles will not be generated if there was no trading volume":
+    # https://github.com/bitfinexcom/bitfinex-api-py/issues/198
     "bitfinex": Habits(leaves_out_empty=True),
     # v is "size volume (contract size)": https://www.gate.com/docs/developers/apiv4/#get-futures-candlesticks
-    "gate": Habits(volume_in_contracts=frozenset(("linear", "inverse"))),
-    # Volumes of futures are in lots: https://www.kucoin.com/docs-new/rest/futures-trading/market-data/get-klines
-    "kucoin": Habits(volume_in_contracts=frozenset(("linear", "inverse"))),
-    "kucoinfutures": Habits(volume_in_contracts=frozenset(("linear", "inverse"))),
-    # vol is in contracts: https://www.mexc.com/api-docs/futures/market-endpoints
-    "mexc": Habits(volume_in_contracts=frozenset(("linear", "inverse"))),
+    "gate": _ALL_IN_CONTRACTS,
+    # Futures volumes are whole lots: https://www.kucoin.com/docs-new/rest/futures-trading/market-data/get-klines
+    "kucoin": _ALL_IN_CONTRACTS,
+    "kucoinfutures": _ALL_IN_CONTRACTS,
+    # vol counts contracts, of contractSize each: https://www.mexc.com/api-docs/futures/market-endpoints
+    "mexc": _ALL_IN_CONTRACTS,
 }
 
 

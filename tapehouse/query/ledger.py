@@ -98,7 +98,6 @@ def _series_state(row: dict[str, Any] | None) -> SeriesState | None:
         return None
     dropped_before = row["dropped_before"]
     return SeriesState(
-        timeframe=timeframe_of_seconds(row["timeframe_s"]),
         revision=row["revision"],
         covered=_ranges(row["covered"]),
         dropped_before=dropped_before.astimezone(UTC) if dropped_before else None,

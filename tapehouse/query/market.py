@@ -34,18 +34,9 @@ class MarketData:
         candles = market.candles("binance", "BTC/USDT", "1h", start, end)
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, pool: ConnectionPool[Connection]) -> None:
         self._url = url
-        self._pool = ConnectionPool(
-            url,
-            connection_class=Connection,
-            kwargs={"connect_timeout": CONNECT_TIMEOUT_S, "fallback_application_name": "tapehouse"},
-            configure=_prepare_reader,
-            min_size=1,
-            max_size=_MOST_CONNECTIONS,
-            timeout=CONNECT_TIMEOUT_S,
-            open=False,
-        )
+        self._pool = pool
 
     @classmethod
     def connect(cls, url: str | None = None) -> Self:
@@ -57,9 +48,7 @@ class MarketData:
         url = database_url(url)
         # The pool only says that it waited in vain; this says why.
         connect(url).close()
-        market = cls(url)
-        market._pool.open()
-        return market
+        return cls(url, _open_pool(url))
 
     def close(self) -> None:
         """Close all connections."""
@@ -123,12 +112,15 @@ class MarketData:
         return self._read(lambda connection: series_frame(read_stored_series(connection, exchange, symbol)))
 
     def _read(self, work: Callable[[Connection], T]) -> T:
+        if self._pool.closed:
+            raise StoreUnreachable("This MarketData is closed: connect a new one.")
         try:
             return self._try(work)
         except StoreUnreachable:
             # The server may have been restarted, which idle connections notice only when used.
             connect(self._url).close()
-            self._pool.check()
+            with store_errors():
+                self._pool.check()
             return self._try(work)
 
     def _try(self, work: Callable[[Connection], T]) -> T:
@@ -175,6 +167,19 @@ def _checked_time(time: datetime) -> datetime:
     if not isinstance(time, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] - notebooks are not type-checked
         raise InputError(f"{time!r} is no datetime: pass pd.Timestamp({str(time)!r}, tz='UTC').")
     return aware_utc(time)
+
+
+def _open_pool(url: str) -> ConnectionPool[Connection]:
+    return ConnectionPool(
+        url,
+        connection_class=Connection,
+        kwargs={"connect_timeout": CONNECT_TIMEOUT_S, "fallback_application_name": "tapehouse"},
+        configure=_prepare_reader,
+        min_size=1,
+        max_size=_MOST_CONNECTIONS,
+        timeout=CONNECT_TIMEOUT_S,
+        open=True,
+    )
 
 
 def _prepare_reader(connection: Connection) -> None:

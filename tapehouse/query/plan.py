@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from tapehouse.ranges import TimeRange, merge_ranges, subtract_ranges
+from tapehouse.ranges import TimeRange, intersect_ranges, merge_ranges, subtract_ranges
 from tapehouse.timeframe import Timeframe, timeframe
 
 Source = Literal["native", "rollup", "resampled", "rollup+resampled"]
@@ -36,7 +36,6 @@ class SeriesState:
     `dropped_before` are no longer stored.
     """
 
-    timeframe: Timeframe
     revision: int
     covered: tuple[TimeRange, ...]
     dropped_before: datetime | None
@@ -111,8 +110,9 @@ def plan_candles(
 
 
 def _plan_native(asked: Timeframe, window: TimeRange, series: SeriesState) -> Plan:
-    dropped = _before(series.dropped_before, [window])
-    covered = subtract_ranges(_common(series.covered, [window]), dropped)
+    fetched = intersect_ranges(series.covered, [window])
+    lost = _before(series.dropped_before, fetched)
+    covered = subtract_ranges(fetched, lost)
     known = _whole_bars(asked, covered)
     return Plan(
         source="native",
@@ -124,21 +124,21 @@ def _plan_native(asked: Timeframe, window: TimeRange, series: SeriesState) -> Pl
         covered=tuple(covered),
         gaps=tuple(subtract_ranges([window], covered)),
         incomplete=tuple(_bars_touched(asked, subtract_ranges(covered, known))),
-        dropped_before=series.dropped_before if dropped else None,
+        dropped_before=series.dropped_before if lost else None,
     )
 
 
 def _plan_derived(asked: Timeframe, window: TimeRange, minutes: SeriesState, stale: Sequence[TimeRange]) -> Plan:
     base = _largest_rollup(asked)
-    covered = _common(minutes.covered, [window])
+    covered = intersect_ranges(minutes.covered, [window])
     known = _whole_bars(asked, covered)
     # What the rollups can't be trusted with is built anew from 1m candles, where they still are.
-    rebuilt = _common(known, _bars_touched(base, stale)) if base in ROLLUPS else known
+    rebuilt = intersect_ranges(known, _bars_touched(base, stale)) if base in ROLLUPS else known
     lost = _before(minutes.dropped_before, rebuilt)
     if lost:
         covered = subtract_ranges(covered, lost)
         known = subtract_ranges(known, _bars_touched(asked, lost))
-        rebuilt = _common(rebuilt, known)
+        rebuilt = intersect_ranges(rebuilt, known)
     rolled_up = subtract_ranges(known, rebuilt)
     reads = _reads("ohlcv", MINUTE, rebuilt)
     if rolled_up:
@@ -152,7 +152,7 @@ def _plan_derived(asked: Timeframe, window: TimeRange, minutes: SeriesState, sta
         known=tuple(known),
         covered=tuple(covered),
         gaps=tuple(subtract_ranges([window], covered)),
-        incomplete=tuple(_common(_bars_touched(asked, subtract_ranges(covered, known)), [window])),
+        incomplete=tuple(intersect_ranges(_bars_touched(asked, subtract_ranges(covered, known)), [window])),
         dropped_before=minutes.dropped_before if lost else None,
     )
 
@@ -164,9 +164,9 @@ def _largest_rollup(asked: Timeframe) -> Timeframe:
 
 
 def _derived_source(asked: Timeframe, base: Timeframe, *, rolled_up: bool, rebuilt: bool) -> Source:
-    if asked != base or not rolled_up:
-        return "resampled"
-    return "rollup+resampled" if rebuilt else "rollup"
+    if asked == base and not rebuilt:
+        return "rollup"
+    return "rollup+resampled" if asked == base and rolled_up else "resampled"
 
 
 def _reads(table: Table, stored: Timeframe, ranges: Sequence[TimeRange]) -> list[Read]:
@@ -192,7 +192,3 @@ def _before(time: datetime | None, ranges: Sequence[TimeRange]) -> list[TimeRang
     if time is None:
         return []
     return [(start, min(end, time)) for start, end in ranges if start < time]
-
-
-def _common(left: Sequence[TimeRange], right: Sequence[TimeRange]) -> list[TimeRange]:
-    return subtract_ranges(left, subtract_ranges(left, right))

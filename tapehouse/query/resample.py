@@ -14,6 +14,8 @@ from tapehouse.query.decode import Candles
 from tapehouse.ranges import TimeRange
 from tapehouse.timeframe import EPOCH, Timeframe, from_us, to_us
 
+IndexArray = npt.NDArray[np.intp]
+
 
 def resample(candles: Candles, asked: Timeframe) -> Candles:
     """One candle for each bar that holds any of the candles, which are sorted by time and at most as long."""
@@ -56,7 +58,8 @@ def merge_candles(parts: Sequence[Candles]) -> Candles:
 
 def count_rows(time_us: Int64Array, ranges: Sequence[TimeRange]) -> int:
     """How many of the sorted times lie in the ranges."""
-    return sum(len(_inside(time_us, one)) for one in ranges)
+    firsts, stops = _positions(time_us, ranges)
+    return int((stops - firsts).sum())
 
 
 def bars_without_row(
@@ -64,22 +67,24 @@ def bars_without_row(
 ) -> list[TimeRange]:
     """The first runs of bars in the ranges whose open time is not among the sorted times."""
     runs: list[TimeRange] = []
-    for start, end in ranges:
-        inside = _inside(time_us, (start, end))
-        if len(inside) == asked.count(start, end):
-            continue
-        due_us = np.append(to_us(start), _bar_closes(asked, inside))
-        next_us = np.append(inside, to_us(end))
-        holes = np.flatnonzero(due_us < next_us)[: at_most - len(runs)]
-        runs.extend((from_us(int(due_us[hole])), from_us(int(next_us[hole]))) for hole in holes)
+    for (start, end), first, stop in zip(ranges, *_positions(time_us, ranges), strict=True):
         if len(runs) == at_most:
             break
+        if stop - first == asked.count(start, end):
+            continue
+        due_us = np.append(to_us(start), _bar_closes(asked, time_us[first:stop]))
+        next_us = np.append(time_us[first:stop], to_us(end))
+        holes = np.flatnonzero(due_us < next_us)[: at_most - len(runs)]
+        runs.extend((from_us(int(due_us[hole])), from_us(int(next_us[hole]))) for hole in holes)
     return runs
 
 
-def _inside(time_us: Int64Array, one: TimeRange) -> Int64Array:
-    first, stop = np.searchsorted(time_us, [to_us(one[0]), to_us(one[1])])
-    return time_us[first:stop]
+def _positions(time_us: Int64Array, ranges: Sequence[TimeRange]) -> tuple[IndexArray, IndexArray]:
+    """Where the sorted times of each range begin and stop."""
+    return (
+        np.searchsorted(time_us, np.array([to_us(start) for start, _ in ranges], dtype=np.int64)),
+        np.searchsorted(time_us, np.array([to_us(end) for _, end in ranges], dtype=np.int64)),
+    )
 
 
 def _bar_opens(asked: Timeframe, time_us: Int64Array) -> Int64Array:

@@ -1,12 +1,11 @@
-"""A migrated embedded database and a sandbox exchange of the command line's own, and ways to run it."""
+"""A migrated embedded database and a sandbox exchange of the command line's own, and two ways to run it."""
 
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from click.testing import CliRunner, Result
@@ -18,17 +17,16 @@ from tapehouse.store.connection import connect
 from tapehouse.store.migrate import migrate
 
 Cli = Callable[..., Result]
-Program = Callable[..., "subprocess.CompletedProcess[str]"]
+Program = Callable[..., "subprocess.Popen[str]"]
+_PROGRAM: Final = Path(sys.executable).with_name("tapehouse")
 
 
 @pytest.fixture(scope="session")
-def cli_data_dir(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
-    data_dir = tmp_path_factory.mktemp("cli") / "data"
-    with embedded.running(data_dir) as status:
-        assert status.url is not None
-        with connect(status.url) as connection:
+def database(tmp_path_factory: pytest.TempPathFactory) -> Generator[embedded.EmbeddedStatus]:
+    with embedded.running(tmp_path_factory.mktemp("cli") / "data") as status:
+        with connect(status.url or "") as connection:
             migrate(connection)
-        yield data_dir
+        yield status
 
 
 @pytest.fixture(scope="session")
@@ -41,18 +39,19 @@ def shared_sandbox() -> Generator[Sandbox]:
 def sandbox(shared_sandbox: Sandbox) -> Generator[Sandbox]:
     yield shared_sandbox
     shared_sandbox.faults.clear()
+    shared_sandbox.latency_ms = 0
 
 
-@pytest.fixture
-def environment(cli_data_dir: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def environment(database: embedded.EmbeddedStatus, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a user's shell would hold: a data folder with a running database, and an exchange."""
     monkeypatch.delenv("TAPEHOUSE_DATABASE_URL", raising=False)
-    monkeypatch.setenv("TAPEHOUSE_DATA_DIR", str(cli_data_dir))
+    monkeypatch.setenv("TAPEHOUSE_DATA_DIR", str(database.data_dir))
     monkeypatch.setenv("TAPEHOUSE_EXCHANGE_URL", sandbox.url)
 
 
 @pytest.fixture
-def cli(environment: None) -> Cli:
+def cli() -> Cli:
     """Run a command in this process."""
 
     def run(*arguments: str, **options: Any) -> Result:
@@ -62,23 +61,23 @@ def cli(environment: None) -> Cli:
 
 
 @pytest.fixture
-def program(environment: None) -> Program:
-    """Run a command as a program of its own."""
+def program() -> Generator[Program]:
+    """Start a command as a program of its own, with pipes for stdout and stderr."""
+    started: list[subprocess.Popen[str]] = []
 
-    def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-m", "tapehouse", *arguments],
-            env={**os.environ, **variables},
-            capture_output=True,
+    def start(*arguments: str, **options: Any) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [_PROGRAM, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
-            check=False,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            **options,
         )
+        started.append(process)
+        return process
 
-    return run
-
-
-def json_of(result: Result) -> Any:
-    """The one JSON document on stdout."""
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()

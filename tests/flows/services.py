@@ -43,9 +43,16 @@ class PrefectServer:
         """What the server's API answers."""
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(f"{self.api_url}{path}", json.dumps(body).encode(), headers, method=method)
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            text = answer.read()
-        return json.loads(text) if text else None
+        for pause_s in (0.5, 1, 2, 4):
+            try:
+                return _json_answer(request)
+            except urllib.error.HTTPError as error:
+                # What the server says while another of its services writes to its SQLite.
+                if error.code != 503:
+                    raise
+                error.close()
+                time.sleep(pause_s)
+        return _json_answer(request)
 
     def latest_artifact(self, key: str) -> dict[str, Any]:
         """The artifact of that key that was published last; its table is under `data`."""
@@ -100,6 +107,12 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
     for member in still_there:
         member.kill()
     process.wait()
+
+
+def _json_answer(request: urllib.request.Request) -> Any:
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        text = answer.read()
+    return json.loads(text) if text else None
 
 
 def _answers(url: str) -> bool:

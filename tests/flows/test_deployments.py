@@ -71,10 +71,12 @@ def test_the_ingest_form_offers_choices_lists_and_bounds(deployed: dict[str, dic
 def test_a_schedule_fires_by_itself_and_its_run_completes(
     server: PrefectServer, deployed: dict[str, dict[str, Any]], database: Connection, tmp_path: Path
 ) -> None:
-    deployment_id = deployed["ingest-ohlcv/minutes"]["id"]
-    started_at = datetime.now(UTC)
+    deployment = deployed["ingest-ohlcv/minutes"]
+    deployment_id, started_at = deployment["id"], datetime.now(UTC)
     # The same deployment, only more often, and with a window that is soon fetched.
-    prefect(server, "deploy", "-n", "minutes", "--interval", "10", "--param", "since=2h")
+    often = {"slug": "every-minute", "schedule": {"interval": 10}, "active": True}
+    change = {"schedules": [often], "parameters": deployment["parameters"] | {"since": "2h"}}
+    server.post(f"/deployments/{deployment_id}", change, method="PATCH")
 
     log = tmp_path / "worker.log"
     with background(["-m", "prefect", "worker", "start", "--pool", "tapehouse"], server.environment, log):

@@ -20,6 +20,8 @@ from tests.ingest.conftest import OpenExchange
 MINUTE: Final = timedelta(minutes=1)
 # A day of generated history that no other test asks for.
 DAY: Final = datetime(2026, 3, 1, tzinfo=UTC)
+# Unless a fault says otherwise, it strikes half of the pages.
+SPREAD: Final[dict[str, Any]] = {"probability": 0.5, "seed": 5}
 FAULTS: Final[list[dict[str, Any]]] = [
     {"kind": "status", "status": 429, "retry_after_s": 0},
     {"kind": "status", "status": 503},
@@ -92,7 +94,7 @@ def test_what_a_faulty_exchange_gives_in_the_end_is_what_a_sound_one_gives(
     ingest(sandbox, connection, open_unlimited, request(0, 2500))
     sound = closes(connection)
     connection.execute("update instrument set exchange = %s || exchange where exchange = 'binance'", (uuid4().hex,))
-    sandbox.faults.add(Fault(path="klines", **{"probability": 0.5, "seed": 5, **fault}))
+    sandbox.faults.add(Fault(path="klines", **(SPREAD | fault)))
     ingest(sandbox, connection, open_unlimited, request(0, 2500))
     assert len(sound) == 2500
     assert closes(connection) == sound

@@ -138,6 +138,13 @@ def test_without_any_database_one_is_told_how_to_get_one(monkeypatch: pytest.Mon
         MarketData.connect()
 
 
+def test_a_closed_market_says_so(quiet_url: str):
+    market = MarketData.connect(quiet_url)
+    market.close()
+    with pytest.raises(StoreUnreachable, match="This MarketData is closed"):
+        market.instruments()
+
+
 def test_threads_share_one_market(market: MarketData, make_tape: Callable[..., Tape]):
     tapes = [make_tape() for _ in range(12)]
     bars = [random_bars(START, 200, seed=number) for number in range(12)]
@@ -155,7 +162,7 @@ def test_threads_share_one_market(market: MarketData, make_tape: Callable[..., T
 
 def test_a_reader_survives_the_loss_of_its_connections(market: MarketData, tape: Tape):
     if is_embedded(tape.connection):
-        pytest.skip("the embedded database has one session, which can't be ended alone: tests/embedded kills it")
+        pytest.skip("needs a native server: the embedded one has a single session, which can't be ended alone")
     tape.write(random_bars(START, 3))
     assert len(market.candles(tape.exchange, tape.symbol, "1m", START, END)) == 3
     tape.connection.execute(

@@ -17,8 +17,8 @@ def hours(first: float, last: float) -> TimeRange:
     return START + timedelta(hours=first), START + timedelta(hours=last)
 
 
-def series(name: str, *covered: TimeRange, dropped_before: datetime | None = None) -> SeriesState:
-    return SeriesState(timeframe(name), 1, covered, dropped_before)
+def series(*covered: TimeRange, dropped_before: datetime | None = None) -> SeriesState:
+    return SeriesState(1, covered, dropped_before)
 
 
 def plan(
@@ -86,7 +86,7 @@ def test_only_whole_minutes_are_built_from_minutes(name: str, derivable: bool):
 )
 def test_bars_are_built_from_the_longest_candles_that_tile_them(name: str, tables: list[str]):
     window = (START, datetime(2024, 7, 1, tzinfo=UTC))
-    found = plan(name, window, minutes=series("1m", window))
+    found = plan(name, window, minutes=series(window))
     assert [read.table for read in found.reads] == tables
     assert found.source == ("rollup" if name in ("5m", "15m", "1h", "4h", "1d") else "resampled")
 
@@ -94,7 +94,7 @@ def test_bars_are_built_from_the_longest_candles_that_tile_them(name: str, table
 def test_nothing_stored_makes_no_plan():
     window = hours(0, 5)
     assert plan_candles(timeframe("1h"), window, native=None, minutes=None, stale=()) is None
-    minutes = series("1m", window)
+    minutes = series(window)
     assert plan_candles(timeframe("30s"), window, native=None, minutes=minutes, stale=()) is None
 
 
@@ -111,13 +111,13 @@ def test_nothing_stored_makes_no_plan():
 def test_native_candles_win_unless_minutes_know_more(
     native: tuple[float, float], minutes: tuple[float, float], source: str
 ):
-    found = plan("1h", hours(0, 6), native=series("1h", hours(*native)), minutes=series("1m", hours(*minutes)))
+    found = plan("1h", hours(0, 6), native=series(hours(*native)), minutes=series(hours(*minutes)))
     assert found.source == source
 
 
 def test_a_stale_minute_has_its_whole_bar_built_anew():
     stale = (START + 90 * MINUTE, START + 91 * MINUTE)
-    found = plan("1h", hours(0, 48), minutes=series("1m", hours(0, 48)), stale=[stale])
+    found = plan("1h", hours(0, 48), minutes=series(hours(0, 48)), stale=[stale])
     assert [(read.table, read.keep) for read in found.reads] == [
         ("candle_1h", (hours(0, 1), hours(2, 48))),
         ("ohlcv", (hours(1, 2),)),
@@ -127,7 +127,7 @@ def test_a_stale_minute_has_its_whole_bar_built_anew():
 def test_a_stale_day_in_a_month_leaves_the_other_days_to_the_rollup():
     month = (START, START + 31 * DAY)
     stale = (START + 30 * DAY, START + 31 * DAY)
-    found = plan("1M", month, minutes=series("1m", month), stale=[stale])
+    found = plan("1M", month, minutes=series(month), stale=[stale])
     assert [(read.table, read.span) for read in found.reads] == [
         ("candle_1d", (START, START + 30 * DAY)),
         ("ohlcv", stale),
@@ -136,7 +136,7 @@ def test_a_stale_day_in_a_month_leaves_the_other_days_to_the_rollup():
 
 def test_ranges_far_apart_are_read_one_by_one_and_near_ones_together():
     stale = [hours(0, 1), hours(3, 4), hours(1000, 1001)]
-    found = plan("1h", hours(0, 1200), minutes=series("1m", hours(0, 1200)), stale=stale)
+    found = plan("1h", hours(0, 1200), minutes=series(hours(0, 1200)), stale=stale)
     minute_reads = [read for read in found.reads if read.table == "ohlcv"]
     assert [(read.span, read.keep) for read in minute_reads] == [
         (hours(0, 4), (hours(0, 1), hours(3, 4))),
@@ -145,7 +145,7 @@ def test_ranges_far_apart_are_read_one_by_one_and_near_ones_together():
 
 
 def test_a_stale_bar_whose_minutes_are_dropped_is_not_known():
-    minutes = series("1m", hours(0, 10), dropped_before=hours(2.5, 0)[0])
+    minutes = series(hours(0, 10), dropped_before=hours(2.5, 0)[0])
     found = plan("1h", hours(0, 10), minutes=minutes, stale=[hours(1, 4)])
     assert found.known == (hours(0, 1), hours(3, 10))
     assert found.gaps == (hours(1, 2.5),)
@@ -154,12 +154,21 @@ def test_a_stale_bar_whose_minutes_are_dropped_is_not_known():
 
 
 def test_dropped_minutes_do_not_matter_where_rollups_stand_for_them():
-    found = plan("1h", hours(0, 10), minutes=series("1m", hours(0, 10), dropped_before=hours(5, 0)[0]))
+    found = plan("1h", hours(0, 10), minutes=series(hours(0, 10), dropped_before=hours(5, 0)[0]))
     assert (found.known, found.gaps, found.dropped_before) == ((hours(0, 10),), (), None)
 
 
+@pytest.mark.parametrize(("fetched_from", "says_so"), [(0, True), (4, True), (5, False), (6, False)])
+def test_retention_is_named_only_where_it_took_something(fetched_from: float, says_so: bool):
+    dropped_before = hours(5, 0)[0]
+    native = series(hours(fetched_from, 10), dropped_before=dropped_before)
+    found = plan("1m", hours(0, 10), native=native)
+    assert found.dropped_before == (dropped_before if says_so else None)
+    assert found.known == (hours(max(5, fetched_from), 10),)
+
+
 def test_covered_and_gaps_tile_the_window():
-    found = plan("1h", hours(0, 10), minutes=series("1m", hours(0.5, 3), hours(4, 8.25)))
+    found = plan("1h", hours(0, 10), minutes=series(hours(0.5, 3), hours(4, 8.25)))
     assert found.covered == (hours(0.5, 3), hours(4, 8.25))
     assert found.gaps == (hours(0, 0.5), hours(3, 4), hours(8.25, 10))
     assert found.known == (hours(1, 3), hours(4, 8))

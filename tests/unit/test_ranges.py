@@ -4,7 +4,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapehouse.ranges import TimeRange, merge_ranges, subtract_ranges
+from tapehouse.ranges import TimeRange, intersect_ranges, merge_ranges, subtract_ranges
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 bounds = st.tuples(st.integers(0, 40), st.integers(0, 40)).filter(lambda pair: pair[0] <= pair[1])
@@ -37,3 +37,10 @@ def test_subtracted_ranges_are_the_difference(ranges: list[TimeRange], holes: li
     left = subtract_ranges(ranges, holes)
     assert minutes(left) == minutes(ranges) - minutes(holes)
     assert is_minimal(left)
+
+
+@given(left=range_lists, right=range_lists)
+def test_what_two_lists_have_in_common_is_in_both(left: list[TimeRange], right: list[TimeRange]):
+    common = intersect_ranges(left, right)
+    assert minutes(common) == minutes(left) & minutes(right)
+    assert is_minimal(common)

@@ -1,0 +1,39 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from tapehouse.cli.moments import moment
+from tapehouse.errors import InputError, NaiveDatetime
+
+NOW = datetime(2025, 3, 1, 12, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("30m", datetime(2025, 3, 1, 12, 0, tzinfo=UTC)),
+        ("12h", datetime(2025, 3, 1, 0, 30, tzinfo=UTC)),
+        # 2025 has no 29th of February.
+        ("7d", datetime(2025, 2, 22, 12, 30, tzinfo=UTC)),
+        ("2w", datetime(2025, 2, 15, 12, 30, tzinfo=UTC)),
+        ("0d", NOW),
+        ("2025-05-01", datetime(2025, 5, 1, tzinfo=UTC)),
+        ("2025-05-01T12:30Z", datetime(2025, 5, 1, 12, 30, tzinfo=UTC)),
+        ("2025-05-01T12:30:15.5+02:00", datetime(2025, 5, 1, 10, 30, 15, 500_000, tzinfo=UTC)),
+        ("2025-05-01 00:00-05:00", datetime(2025, 5, 1, 5, tzinfo=UTC)),
+    ],
+)
+def test_moments_are_read_in_utc(text: str, expected: datetime) -> None:
+    assert moment(text, now=NOW) == expected
+    assert moment(text, now=NOW).utcoffset() == expected.utcoffset()
+
+
+@pytest.mark.parametrize("text", ["", "7", "d", "-7d", "1.5h", "7 days", "7y", "2025-13-01", "1746057600000", "now"])
+def test_other_texts_are_refused_with_what_to_write(text: str) -> None:
+    with pytest.raises(InputError, match=r"is no time: write 30m, 12h, 7d or 2w for that long ago, 2025-05-01"):
+        moment(text, now=NOW)
+
+
+def test_a_time_of_day_without_a_zone_is_refused() -> None:
+    with pytest.raises(NaiveDatetime, match="2025-05-01T12:30 has no time zone: write 2025-05-01T12:30Z for UTC"):
+        moment("2025-05-01T12:30", now=NOW)
