@@ -73,6 +73,7 @@ def new_series(
         price_decimals=price_decimals,
         amount_decimals=amount_decimals,
         active=True,
+        from_sandbox=False,
         raw={},
     )
     sync_listings(connection, EXCHANGE, [listing])

@@ -212,7 +212,7 @@ def _show_pulled(reports: "Sequence[SeriesReport]") -> None:
 def _show_rejected(rows: "Sequence[QuarantinedRow]") -> None:
     if not rows:
         return
-    _heading("In quarantine: rejected rows as they came, to be asked for again")
+    _heading("In quarantine: rejected rows as they came; their minutes are asked for again later")
     print_table(
         [
             Column("exchange"),

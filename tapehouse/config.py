@@ -15,6 +15,9 @@ DATABASE_URL: Final = "TAPEHOUSE_DATABASE_URL"
 EXCHANGE_URL: Final = "TAPEHOUSE_EXCHANGE_URL"
 DATA_DIR: Final = "TAPEHOUSE_DATA_DIR"
 
+# The sandbox says in every answer that it is no real exchange, wherever it is reached through.
+SANDBOX_HEADER: Final = "X-Tapehouse-Sandbox"
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:

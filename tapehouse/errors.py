@@ -23,6 +23,7 @@ Other libraries' errors are translated into these at one border each: ccxt's in
     │   ├── UnsuitableServer
     │   ├── NotMigrated
     │   ├── MigrationError
+    │   ├── MixedOrigins
     │   └── BeyondRetention
     ├── QualityError                exit 5   too many rejected rows in one batch
     └── ServiceError                exit 6   a local service: embedded database, sandbox
@@ -124,6 +125,10 @@ class NotMigrated(StoreError):
 
 class MigrationError(StoreError):
     """The migrations on disk and those applied do not fit together."""
+
+
+class MixedOrigins(StoreError):
+    """Candles of the sandbox and of the real exchange don't go into one database."""
 
 
 class BeyondRetention(StoreError):

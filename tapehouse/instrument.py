@@ -19,7 +19,8 @@ class Listing:
 
     `tick_size` and `contract_size` are in quote and in base units; `amount_unit` says what
     amounts and volumes count. `price_decimals` and `amount_decimals` are the decimal places
-    that the exchange announces, which its data may exceed.
+    that the exchange announces, which its data may exceed. `from_sandbox` says that it was the
+    sandbox that answered.
     """
 
     exchange: str
@@ -34,6 +35,7 @@ class Listing:
     price_decimals: int
     amount_decimals: int
     active: bool
+    from_sandbox: bool
     raw: Mapping[str, object] = field(repr=False)
 
 
@@ -58,5 +60,6 @@ class Instrument:
     price_decimals: int
     amount_decimals: int
     active: bool
+    from_sandbox: bool
     first_seen_at: datetime
     last_seen_at: datetime

@@ -17,6 +17,8 @@ create table instrument (
     price_decimals  smallint not null check (price_decimals between 0 and 18),
     amount_decimals smallint not null check (amount_decimals between 0 and 18),
     active          boolean not null,
+    -- The sandbox answered, not the exchange: its candles never mix with real ones.
+    from_sandbox    boolean not null,
     first_seen_at   timestamptz not null default now(),
     last_seen_at    timestamptz not null default now(),
     raw             json not null,

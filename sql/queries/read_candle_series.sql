@@ -7,6 +7,7 @@ select
     i.price_decimals,
     i.amount_decimals,
     i.amount_unit,
+    i.from_sandbox,
     now() as as_of,
     s.timeframe_s,
     s.revision,

@@ -11,7 +11,7 @@ import click
 
 from tapehouse.cli.options import database_option, json_option
 from tapehouse.cli.output import print_json, print_pairs, remark
-from tapehouse.config import settings_from_environment
+from tapehouse.config import DATABASE_URL, settings_from_environment
 from tapehouse.errors import InputError
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ def up(*, port: int | None, as_json: bool) -> None:
         return
     click.echo(f"The database is up: {masked(url)}")
     _tell_applied(applied)
+    if settings_from_environment().database_url is not None:
+        remark(f"{DATABASE_URL} is set: commands use that database, not this one.")
     remark("`tapehouse db url` prints the URL with its password; `tapehouse db down` stops it.")
 
 

@@ -15,8 +15,8 @@ from tapehouse.errors import InputError, ReversedRange, TapehouseError
 
 if TYPE_CHECKING:
     from tapehouse.cli.batch import Outcome
-    from tapehouse.ingest import SeriesRequest
     from tapehouse.ranges import TimeRange
+    from tapehouse.timeframe import Timeframe
 
 # What the rollups are built from (tapehouse.store.candles says so too, but is slow to import).
 _BASE_TIMEFRAME: Final = "1m"
@@ -78,11 +78,13 @@ def ohlcv(
 ) -> None:
     """Fetch closed candles of one or more markets of an exchange."""
     _require_sensible_range(since, until)
-    # Before the slow imports, so that there is an answer at once.
+    names = _names(symbols)
+    # What takes no time to check comes before the slow imports, and so does an answer.
     remark(f"{exchange_id}: {timeframe} candles from {minute(since)} UTC on.")
-    requests = _requests(symbols, timeframe, since, until)
+    length = _timeframe(timeframe)
+    database = usable_database(url)
     with exchange_address(sandbox=sandbox, exchange_url=exchange_url) as base_url:
-        outcomes = _ingest(exchange_id, requests, url=url, base_url=base_url)
+        outcomes = _ingest(exchange_id, names, length, since, until, database_url=database, base_url=base_url)
     days: Sequence[TimeRange] = ()
     try:
         if timeframe == _BASE_TIMEFRAME:
@@ -99,33 +101,38 @@ def _require_sensible_range(since: datetime, until: datetime | None) -> None:
         raise ReversedRange(f"--since is {minute(since)} and --until is {minute(until)} UTC: swap them.")
 
 
-def _requests(
-    symbols: Sequence[str], timeframe_name: str, since: datetime, until: datetime | None
-) -> "list[SeriesRequest]":
-    """One request a market, none twice; raises UnknownTimeframe, and InputError without a symbol."""
-    from tapehouse.timeframe import timeframe
-
-    length = timeframe(timeframe_name)
+def _names(symbols: Sequence[str]) -> list[str]:
+    """The symbols in the order given, none twice."""
     names = dict.fromkeys(name.strip() for given in symbols for name in given.split(",") if name.strip())
     if not names:
         raise InputError("No symbol was given: write --symbol BTC/USDT.")
+    return list(names)
 
-    from tapehouse.ingest import SeriesRequest
 
-    return [SeriesRequest(name, length, since, until) for name in names]
+def _timeframe(name: str) -> "Timeframe":
+    from tapehouse.timeframe import timeframe
+
+    return timeframe(name)
 
 
 def _ingest(
-    exchange_id: str, requests: "Sequence[SeriesRequest]", *, url: str | None, base_url: str | None
+    exchange_id: str,
+    symbols: Sequence[str],
+    timeframe: "Timeframe",
+    since: datetime,
+    until: datetime | None,
+    *,
+    database_url: str,
+    base_url: str | None,
 ) -> "list[Outcome]":
     from tapehouse.cli.batch import ingest_batch
     from tapehouse.cli.progress import progress
+    from tapehouse.ingest import SeriesRequest
 
+    requests = [SeriesRequest(symbol, timeframe, since, until) for symbol in symbols]
     try:
         with progress() as watcher:
-            return ingest_batch(
-                exchange_id, requests, database_url=usable_database(url), base_url=base_url, watcher=watcher
-            )
+            return ingest_batch(exchange_id, requests, database_url=database_url, base_url=base_url, watcher=watcher)
     except KeyboardInterrupt:
         remark("Stopped. What was committed stays: run the same command again to go on.")
         raise

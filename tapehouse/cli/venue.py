@@ -4,6 +4,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from tapehouse.cli.output import remark
 from tapehouse.config import settings_from_environment
 from tapehouse.errors import MissingExtra
 
@@ -27,6 +28,7 @@ def exchange_address(*, sandbox: bool, exchange_url: str | None) -> Generator[st
         return
     package = sandbox_package()
     with package.Sandbox(package.generated_markets(seed=SANDBOX_SEED)) as running:
+        remark("The sandbox exchange's data is invented: keep it in a database of its own.")
         yield running.url
 
 

@@ -72,7 +72,7 @@ def running(data_dir: Path, *, port: int | None = None) -> Generator[EmbeddedSta
 def stop(data_dir: Path) -> bool:
     """Stop the server cleanly and wait until it is gone; False if none ran."""
     directory = DataDirectory(data_dir.resolve())
-    if not directory.path.exists() or not directory.is_in_use():
+    if not directory.is_ours or not directory.is_in_use():
         return False
     record = directory.read_record()
     if record is not None and directory.is_supervised():

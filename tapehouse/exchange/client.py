@@ -99,7 +99,11 @@ class Exchange:
     async def _load_listings(self) -> dict[str, Listing]:
         ccxt = self._connection.ccxt
         markets = cast("dict[str, dict[str, Any]]", await ccxt.load_markets())
-        found = (listing_of(self.exchange_id, market, ccxt.precisionMode, self._habits) for market in markets.values())
+        from_sandbox = self._connection.is_sandbox
+        found = (
+            listing_of(self.exchange_id, market, ccxt.precisionMode, self._habits, from_sandbox=from_sandbox)
+            for market in markets.values()
+        )
         listings = {listing.symbol: listing for listing in found if listing is not None}
         if not listings:
             raise BadPage(f"{self.exchange_id} listed no markets at all: try again later.")

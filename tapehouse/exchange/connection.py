@@ -7,11 +7,12 @@ are dealt with in one place. What to ask for and what answers mean is `client`'s
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
+from tapehouse.config import SANDBOX_HEADER
 from tapehouse.errors import BadPage, RateLimited, RetryableError
 from tapehouse.exchange.habits import Habits
 from tapehouse.exchange.retry import RetryPolicy
@@ -27,7 +28,10 @@ _CLOCK_KEPT_S: Final = 600.0
 
 
 class Connection:
-    """An open ccxt exchange; `requests` counts what was sent, `retries` what was asked once more after a fault."""
+    """An open ccxt exchange; `requests` counts what was sent, `retries` what was asked once more after a fault.
+
+    `is_sandbox` is true as soon as an answer said that it came from the sandbox.
+    """
 
     def __init__(
         self, exchange_id: str, habits: Habits, *, base_url: str | None, timeout_s: float, retry: RetryPolicy
@@ -35,7 +39,14 @@ class Connection:
         self.exchange_id = exchange_id
         self.requests = 0
         self.retries = 0
-        self.ccxt: Any = watched_exchange(exchange_id, habits, timeout_s=timeout_s, on_request=self._count_request)
+        self.is_sandbox = False
+        self.ccxt: Any = watched_exchange(
+            exchange_id,
+            habits,
+            timeout_s=timeout_s,
+            on_request=self._count_request,
+            on_headers=self._note_sandbox,
+        )
         self._retry = retry
         self._quiet_until_s = 0.0
         self._clock: _ClockReading | None = None
@@ -75,6 +86,9 @@ class Connection:
 
     def _count_request(self) -> None:
         self.requests += 1
+
+    def _note_sandbox(self, headers: Mapping[str, str]) -> None:
+        self.is_sandbox = self.is_sandbox or any(name.lower() == SANDBOX_HEADER.lower() for name in headers)
 
     async def _ask_once(self, request: Callable[[], Awaitable[_T]]) -> _T:
         try:

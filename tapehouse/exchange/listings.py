@@ -18,7 +18,9 @@ _USUAL_DECIMALS: Final = 8
 _KINDS: Final = frozenset(get_args(Kind))
 
 
-def listing_of(exchange_id: str, market: Mapping[str, Any], precision_mode: int, habits: Habits) -> Listing | None:
+def listing_of(
+    exchange_id: str, market: Mapping[str, Any], precision_mode: int, habits: Habits, *, from_sandbox: bool
+) -> Listing | None:
     """The listing of a ccxt market, None for kinds that are not kept (indices, stocks)."""
     if market["type"] not in _KINDS:
         return None
@@ -38,6 +40,7 @@ def listing_of(exchange_id: str, market: Mapping[str, Any], precision_mode: int,
         amount_decimals=_decimals(lot_size),
         # Some exchanges say nothing of markets that trade; delisted ones are always marked.
         active=market.get("active") is not False,
+        from_sandbox=from_sandbox,
         raw=_raw(market.get("info")),
     )
 

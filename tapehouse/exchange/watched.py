@@ -4,7 +4,7 @@ It counts requests, judges every answer while its status, headers and body are a
 passes candles on as they came. All else is ccxt's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any, cast
 
@@ -15,19 +15,33 @@ from tapehouse.exchange.habits import Habits
 from tapehouse.exchange.translate import Answer, translate
 
 
-def watched_exchange(exchange_id: str, habits: Habits, *, timeout_s: float, on_request: Callable[[], None]) -> object:
+def watched_exchange(
+    exchange_id: str,
+    habits: Habits,
+    *,
+    timeout_s: float,
+    on_request: Callable[[], None],
+    on_headers: Callable[[Mapping[str, str]], None],
+) -> object:
     """An instance of ccxt's async class for the exchange; raises UnknownExchange, naming the closest ones."""
     if exchange_id not in ccxt_async.exchanges:
         matches = get_close_matches(exchange_id.lower(), ccxt_async.exchanges, n=3)
         hint = f"did you mean {', '.join(matches)}?" if matches else "see ccxt's list of exchanges."
         raise UnknownExchange(f"ccxt knows no exchange {exchange_id!r}: {hint}")
-    watched_class = _watched_class(cast("type[Any]", getattr(ccxt_async, exchange_id)), exchange_id, on_request)
+    watched_class = _watched_class(
+        cast("type[Any]", getattr(ccxt_async, exchange_id)), exchange_id, on_request, on_headers
+    )
     exchange = watched_class({"enableRateLimit": True, "timeout": round(timeout_s * 1000)})
     _load_less(exchange, habits)
     return exchange
 
 
-def _watched_class(ccxt_class: type[Any], exchange_id: str, on_request: Callable[[], None]) -> type[Any]:
+def _watched_class(
+    ccxt_class: type[Any],
+    exchange_id: str,
+    on_request: Callable[[], None],
+    on_headers: Callable[[Mapping[str, str]], None],
+) -> type[Any]:
     class WatchedExchange(ccxt_class):
         async def fetch(self, *args: Any, **options: Any) -> object:  # noqa: ANN401 - passed on as it is
             on_request()
@@ -37,6 +51,7 @@ def _watched_class(ccxt_class: type[Any], exchange_id: str, on_request: Callable
             """Called by ccxt with (reason, url, method, headers, body, parsed JSON, ...) of each answer."""
             error = _error_of(cast("Callable[..., object]", super().handle_errors), code, *context)
             _, _, _, headers, body, parsed, *_ = context
+            on_headers(headers)
             # ccxt goes on with an answer that is no JSON, and makes rows of None out of it.
             if error is not None or not 200 <= code < 300 or parsed is None:
                 raise translate(error, exchange_id=exchange_id, answer=Answer(code, headers, body)) from error

@@ -10,7 +10,14 @@ from tapehouse.exchange import Exchange
 from tapehouse.ingest.candles import MAX_REJECT_SHARE, CandleIngest, ingest_candles
 from tapehouse.ingest.plan import CandlePlan, plan_candles
 from tapehouse.store.connection import Connection
-from tapehouse.store.instruments import Series, SyncResult, ensure_series, find_instrument, sync_listings
+from tapehouse.store.instruments import (
+    Series,
+    SyncResult,
+    ensure_series,
+    find_instrument,
+    require_origin,
+    sync_listings,
+)
 from tapehouse.timeframe import Timeframe
 
 
@@ -33,12 +40,14 @@ async def sync_instruments(exchange: Exchange, connection: Connection) -> SyncRe
 async def open_series(exchange: Exchange, connection: Connection, symbol: str, timeframe: Timeframe) -> Series:
     """The series to ingest into; syncs the exchange's instruments first where the symbol is new.
 
-    Raises UnknownSymbol where the exchange lists no such symbol either.
+    Raises UnknownSymbol where the exchange lists no such symbol either, and MixedOrigins where the
+    store has the exchange from elsewhere.
     """
+    listing = await exchange.listing(symbol)
+    require_origin(connection, exchange.exchange_id, from_sandbox=listing.from_sandbox)
     try:
         instrument = find_instrument(connection, exchange.exchange_id, symbol)
     except UnknownSymbol:
-        await exchange.listing(symbol)
         await sync_instruments(exchange, connection)
         instrument = find_instrument(connection, exchange.exchange_id, symbol)
     return ensure_series(connection, instrument, timeframe)

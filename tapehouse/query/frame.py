@@ -49,6 +49,7 @@ class Asked:
     exchange: str
     symbol: str
     amount_unit: str
+    from_sandbox: bool
     start: datetime
     end: datetime
     as_of: datetime
@@ -118,11 +119,12 @@ def _attrs(asked: Asked, plan: Plan, candles: Candles) -> dict[str, Any]:
         "symbol": asked.symbol,
         "timeframe": plan.timeframe.name,
         "amount_unit": asked.amount_unit,
+        "from_sandbox": asked.from_sandbox,
         "start": asked.start.isoformat(),
         "end": asked.end.isoformat(),
         "as_of": asked.as_of.isoformat(),
         "source": plan.source,
-        "read_from": list(dict.fromkeys(f"{read.table} {read.timeframe}" for read in plan.reads)),
+        "read_from": list(dict.fromkeys(read.name for read in plan.reads)),
         "revision": plan.revision,
         "bars_expected": expected,
         "bars_empty": known - rows,

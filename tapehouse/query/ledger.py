@@ -31,6 +31,7 @@ class Ledger:
     instrument_id: int
     scale: Scale
     amount_unit: AmountUnit
+    from_sandbox: bool
     as_of: datetime
     native: SeriesState | None
     minutes: SeriesState | None
@@ -73,6 +74,7 @@ def read_ledger(
         instrument_id=first["instrument_id"],
         scale=Scale(first["price_decimals"], first["amount_decimals"]),
         amount_unit=first["amount_unit"],
+        from_sandbox=first["from_sandbox"],
         as_of=first["as_of"].astimezone(UTC),
         native=_series_state(series.get(asked.seconds)),
         minutes=_series_state(minutes),

@@ -77,6 +77,7 @@ class MarketData:
         50, `shortened` naming those that were cut:
 
         - exchange, symbol, timeframe, amount_unit ("base" or "contract"), start, end, as_of;
+          from_sandbox: whether they came from the sandbox and not from the exchange;
         - source: "native", "rollup", "resampled" or "rollup+resampled"; read_from: the tables;
         - revision: grows when anything changes that a reader could already have seen;
         - bars_expected = rows + bars_empty (fetched, and the exchange had no candle)
@@ -96,7 +97,8 @@ class MarketData:
         """The stored instruments, of one exchange or of all, delisted ones included (active is False).
 
         One row an instrument: exchange, symbol, kind, base, quote, settle, contract_size,
-        amount_unit, tick_size, price_decimals, amount_decimals, active, first_seen_at, last_seen_at.
+        amount_unit, tick_size, price_decimals, amount_decimals, active, from_sandbox, first_seen_at,
+        last_seen_at.
         """
         return self._read(lambda connection: instruments_frame(read_instruments(connection, exchange)))
 
@@ -137,7 +139,15 @@ def _candles(
     if plan is None:
         raise _unknown_series(connection, exchange, symbol, asked)
     candles = read_planned(connection, ledger.instrument_id, plan)
-    question = Asked(exchange, symbol, ledger.amount_unit, start, end, ledger.as_of)
+    question = Asked(
+        exchange=exchange,
+        symbol=symbol,
+        amount_unit=ledger.amount_unit,
+        from_sandbox=ledger.from_sandbox,
+        start=start,
+        end=end,
+        as_of=ledger.as_of,
+    )
     return candle_frame(question, plan, candles, ledger.scale)
 
 
@@ -162,8 +172,8 @@ def _checked_window(start: datetime, end: datetime | None) -> tuple[datetime, da
 
 def _checked_time(time: datetime) -> datetime:
     if isinstance(time, pd.Timestamp):
-        # Bars open on whole microseconds.
-        time = time.ceil("us").to_pydatetime()
+        # PostgreSQL counts microseconds; nanoseconds are cut off.
+        time = time.to_pydatetime(warn=False)
     if not isinstance(time, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] - notebooks are not type-checked
         raise InputError(f"{time!r} is no datetime: pass pd.Timestamp({str(time)!r}, tz='UTC').")
     return aware_utc(time)

@@ -50,6 +50,11 @@ class Read:
     span: TimeRange
     keep: tuple[TimeRange, ...]
 
+    @property
+    def name(self) -> str:
+        """What is read, in words: a rollup's table, or ohlcv and the timeframe."""
+        return f"{self.table} {self.timeframe}" if self.table == "ohlcv" else self.table
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

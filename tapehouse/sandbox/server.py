@@ -14,6 +14,7 @@ from typing import Final, Self
 
 from aiohttp import web
 
+from tapehouse.config import SANDBOX_HEADER
 from tapehouse.errors import ServiceError
 from tapehouse.sandbox.answer import Answer, Ask, Page, Refused, json_answer
 from tapehouse.sandbox.control import CONTROL_HOST, control
@@ -193,7 +194,7 @@ def _spoilt(answer: Answer, fault: Fault) -> Answer:
 
 
 def _written(answer: Answer) -> web.Response:
-    headers = {"Content-Type": answer.content_type, **answer.headers}
+    headers = {"Content-Type": answer.content_type, SANDBOX_HEADER: "1", **answer.headers}
     return web.Response(status=answer.status, body=answer.body, headers=headers)
 
 

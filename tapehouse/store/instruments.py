@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from psycopg.rows import class_row
 
-from tapehouse.errors import UnknownSymbol
+from tapehouse.errors import MixedOrigins, UnknownSymbol
 from tapehouse.instrument import Instrument, Listing
 from tapehouse.store.connection import Connection, store_errors
 from tapehouse.store.sql import query
@@ -36,8 +36,25 @@ class Series:
         return f"{self.instrument.exchange} {self.instrument.symbol} {self.timeframe}"
 
 
+def require_origin(connection: Connection, exchange: str, *, from_sandbox: bool) -> None:
+    """Raise MixedOrigins if the store holds this exchange from elsewhere: the sandbox, or the real one."""
+    with store_errors():
+        origins = connection.execute(query("read_origins"), {"exchange": exchange}).fetchall()
+    if (not from_sandbox,) in origins:
+        stored, asked = ("real", "the sandbox's") if from_sandbox else ("the sandbox's", "real")
+        raise MixedOrigins(
+            f"This database holds {stored} {exchange} data, which {asked} must not mix with: use another database, "
+            "or empty this one with `tapehouse db reset`."
+        )
+
+
 def sync_listings(connection: Connection, exchange: str, listings: Sequence[Listing]) -> SyncResult:
-    """Store what the exchange lists; what it no longer lists is kept and marked as not active."""
+    """Store what the exchange lists; what it no longer lists is kept and marked as not active.
+
+    Raises MixedOrigins rather than let the sandbox stand for an exchange that is stored already.
+    """
+    for from_sandbox in {listing.from_sandbox for listing in listings}:
+        require_origin(connection, exchange, from_sandbox=from_sandbox)
     rows = json.dumps([asdict(listing) for listing in listings])
     symbols = [listing.symbol for listing in listings]
     with store_errors(), connection.transaction():

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -292,8 +291,6 @@ def test_waiting_statement_is_cancelled(connect: Connect, table: str):
 
 def test_cancel_with_a_wrong_key_does_nothing(connect: Connect):
     client = connect()
-    key = client.pgconn.get_cancel()
-    del key
     with socket.create_connection((client.info.host, client.info.port)) as sock:
         body = (80877102).to_bytes(4, "big") + client.info.backend_pid.to_bytes(4, "big") + b"\x00\x00\x00\x01"
         client.pgconn.send_query(b"SELECT count(*) FROM generate_series(1, 1000000)")
@@ -302,6 +299,41 @@ def test_cancel_with_a_wrong_key_does_nothing(connect: Connect):
     result = client.pgconn.get_result()
     assert result is not None
     assert result.get_value(0, 0) == b"1000000"
+
+
+def test_statement_timeout_is_kept(connect: Connect):
+    client = connect(options="-c statement_timeout=200")
+    with pytest.raises(psycopg.errors.QueryCanceled, match="statement timeout"):
+        client.execute("SELECT count(*) FROM generate_series(1, 100000000000)")
+    client.execute("SET statement_timeout = 0")
+    assert client.execute("SELECT count(*) FROM generate_series(1, 1000000)").fetchone() == (1_000_000,)
+
+
+@pytest.mark.parametrize("key", ["7", "-9223372036854775808", "3, 4"])
+def test_advisory_lock_of_a_session_excludes_other_clients(connect: Connect, key: str):
+    one, other = connect(), connect()
+    take, give = f"SELECT pg_try_advisory_lock({key})", f"SELECT pg_catalog.pg_advisory_unlock({key})"
+    assert one.execute(take).fetchone() == (True,)
+    assert one.execute(take).fetchone() == (True,)
+    assert other.execute(take).fetchone() == (False,)
+    assert other.execute(give).fetchone() == (False,)
+    assert one.execute(give).fetchone() == (True,)
+    assert other.execute(take).fetchone() == (False,)
+    assert one.execute(give).fetchone() == (True,)
+    assert other.execute(take).fetchone() == (True,)
+    with pytest.raises(psycopg.errors.LockNotAvailable):
+        one.execute(f"SELECT pg_advisory_lock({key})")
+
+
+def test_advisory_lock_outlives_a_rollback_and_goes_with_its_client(connect: Connect):
+    one, other = connect(autocommit=False), connect(prepare_threshold=0)
+    assert one.execute("SELECT pg_try_advisory_lock(%s)", [11]).fetchone() == (True,)
+    one.rollback()
+    take = "SELECT pg_try_advisory_xact_lock(%s)"
+    assert other.execute(take, [11]).fetchone() == (False,)
+    one.close()
+    assert connect().execute(take, [11]).fetchone() == (True,)
+    assert other.execute(take, [11]).fetchone() == (True,)
 
 
 def test_wrong_password_is_refused(embedded_url: str):
@@ -337,9 +369,3 @@ def test_slow_reader_does_not_lose_rows(connect: Connect):
             if number < 5:
                 time.sleep(0.05)
     assert read_bytes == 50_000 * 1001
-
-
-def test_connection_refused_in_authentication_leaves_no_trace(embedded_url: str, connect: Connect):
-    with suppress(psycopg.OperationalError):
-        psycopg.connect(embedded_url, password="wrong")
-    assert connect().execute("SELECT 1").fetchone() == (1,)

@@ -47,7 +47,9 @@ def market(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_tick_size_and_decimals_are_exact(mode: int, precision: object, tick_size: float | None, decimals: int):
-    listing = listing_of("x", market(precision={"price": precision, "amount": precision}), mode, Habits())
+    listing = listing_of(
+        "x", market(precision={"price": precision, "amount": precision}), mode, Habits(), from_sandbox=False
+    )
     assert listing is not None
     assert listing.tick_size == tick_size
     assert listing.price_decimals == decimals
@@ -67,7 +69,7 @@ def test_tick_size_and_decimals_are_exact(mode: int, precision: object, tick_siz
     ],
 )
 def test_amounts_are_in_contracts_where_the_exchange_counts_them(exchange_id: str, contract: dict[str, Any], unit: str):
-    listing = listing_of(exchange_id, market(**contract), TICK_SIZE, habits_of(exchange_id))
+    listing = listing_of(exchange_id, market(**contract), TICK_SIZE, habits_of(exchange_id), from_sandbox=False)
     assert listing is not None
     assert listing.amount_unit == unit
     assert listing.contract_size == contract.get("contractSize")
@@ -75,10 +77,10 @@ def test_amounts_are_in_contracts_where_the_exchange_counts_them(exchange_id: st
 
 @pytest.mark.parametrize(("said", "active"), [(True, True), (False, False), (None, True)])
 def test_only_a_market_that_is_marked_so_is_inactive(said: bool | None, active: bool):
-    listing = listing_of("x", market(active=said), TICK_SIZE, Habits())
+    listing = listing_of("x", market(active=said), TICK_SIZE, Habits(), from_sandbox=False)
     assert listing is not None
     assert listing.active is active
 
 
 def test_other_kinds_of_market_are_left_out():
-    assert listing_of("x", market(type="index"), TICK_SIZE, Habits()) is None
+    assert listing_of("x", market(type="index"), TICK_SIZE, Habits(), from_sandbox=False) is None

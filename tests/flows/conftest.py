@@ -1,5 +1,6 @@
 """A database, a sandbox exchange and a Prefect server of this folder's own, each for the whole session."""
 
+import gc
 import os
 import warnings
 from collections.abc import Generator
@@ -73,6 +74,8 @@ def server(
         yield server
         APILogHandler().flush()
         EventsWorker.drain_all()
+        # What Prefect leaves open goes now, while its warnings are ignored.
+        gc.collect()
 
 
 def _ignore_open_sockets(config: pytest.Config, port: int) -> None:

@@ -17,7 +17,7 @@ from tests.flows.services import PrefectServer
 
 pytestmark = pytest.mark.usefixtures("settings")
 
-# A whole day that is over, and late enough for every exchange's habits but kraken's last 720 candles.
+# A whole day that is over.
 DAY: Final = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=3)
 
 
@@ -43,8 +43,8 @@ def stored(
 ) -> list[tuple[int, float, float]]:
     rows = database.execute(
         "select (extract(epoch from time) * 1000)::bigint, close, volume from candle"
-        " where exchange = %s and symbol = %s and timeframe_s = %s order by time",
-        (exchange, symbol, timeframe_s),
+        " where exchange = %s and symbol = %s and timeframe_s = %s and time >= %s and time < %s order by time",
+        (exchange, symbol, timeframe_s, DAY, DAY + timedelta(days=1)),
     )
     return [(time_ms, close, volume) for time_ms, close, volume in rows]
 
@@ -97,13 +97,13 @@ async def test_a_second_run_asks_for_the_last_candles_only_and_changes_nothing(s
 async def test_a_series_longer_than_a_chunk_is_one_task_a_chunk(server: PrefectServer) -> None:
     (report,) = await ingest_ohlcv(
         [Markets(exchange="binanceusdm", symbols=["ETH/USDT:USDT"])],
-        since=(DAY - timedelta(days=40)).isoformat(),
+        since=(DAY - timedelta(days=35)).isoformat(),
         until=DAY.isoformat(),
     )
 
-    assert report.done.inserted == 40 * 1440
+    assert report.done.inserted == 35 * 1440
     runs = server.post("/task_runs/filter", {"task_runs": {"name": {"like_": "binanceusdm ETH/USDT:USDT 1m from"}}})
-    oldest, newest = DAY - timedelta(days=40), DAY - timedelta(minutes=50_000)
+    oldest, newest = DAY - timedelta(days=35), DAY - timedelta(minutes=50_000)
     assert {run["name"] for run in runs} == {
         f"binanceusdm ETH/USDT:USDT 1m from {start:%Y-%m-%d %H:%M}" for start in (oldest, newest)
     }

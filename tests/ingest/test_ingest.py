@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from tapehouse.errors import BeyondRetention, ExchangeError, QualityError, ReversedRange, UnknownSymbol
+from tapehouse.errors import BeyondRetention, ExchangeError, MixedOrigins, QualityError, ReversedRange, UnknownSymbol
 from tapehouse.exchange import Exchange
 from tapehouse.ingest import CandleIngest, SeriesRequest, ingest_series, open_series, plan_candles
 from tapehouse.ingest.plan import newest_first_chunks
@@ -205,6 +205,18 @@ def test_an_unknown_symbol_names_its_neighbours_and_stores_nothing(
         ingest(sandbox, connection, open_unlimited, request(0, 10, "BTC/USDTT"))
     stored = connection.execute("select count(*) from instrument where exchange = 'binance'").fetchall()
     assert stored == [(0,)]
+
+
+def test_the_sandbox_is_never_stored_as_the_exchange_it_plays(
+    sandbox: Sandbox, connection: Connection, open_unlimited: OpenExchange
+):
+    ingest(sandbox, connection, open_unlimited, request(0, 10))
+    connection.execute("update instrument set from_sandbox = false where exchange = 'binance'")
+    with pytest.raises(MixedOrigins, match="holds real binance data, which the sandbox's must not mix with"):
+        ingest(sandbox, connection, open_unlimited, request(0, 20))
+    with pytest.raises(MixedOrigins):
+        ingest(sandbox, connection, open_unlimited, request(0, 20, "ETH/USDT"))
+    assert len(closes(connection)) == 10
 
 
 def test_a_cancelled_ingest_has_finished_its_batch(

@@ -134,8 +134,9 @@ def make_tape(connection: Connection) -> Callable[..., Tape]:
         row = connection.execute(
             """
             insert into instrument
-                (exchange, symbol, base, quote, kind, amount_unit, price_decimals, amount_decimals, active, raw)
-            values (%s, %s, 'BTC', 'USDT', 'spot', 'base', %s, %s, true, '{}')
+                (exchange, symbol, base, quote, kind, amount_unit, price_decimals, amount_decimals, active,
+                    from_sandbox, raw)
+            values (%s, %s, 'BTC', 'USDT', 'spot', 'base', %s, %s, true, false, '{}')
             returning instrument_id
             """,
             (exchange, symbol, PRICE_DECIMALS, AMOUNT_DECIMALS),

@@ -41,6 +41,7 @@ def make_series(connection: Connection) -> SeriesFactory:
             price_decimals=price_decimals,
             amount_decimals=amount_decimals,
             active=True,
+            from_sandbox=False,
             raw={},
         )
         sync_listings(connection, exchange, [listing])

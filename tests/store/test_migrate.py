@@ -36,6 +36,8 @@ def _drop(connection: Connection, schema: str) -> None:
 @pytest.fixture
 def empty(schema_url: str) -> Iterator[Connection]:
     with connect(schema_url) as connection:
+        # Its own ledger of migrations, so that the one of schema public is out of sight.
+        migrate(connection, [])
         yield connection
 
 

@@ -22,15 +22,17 @@ export class AnswerFilter {
   ready = null;
   #keepsReady;
   #onNotification;
+  #onError;
   #carry = null;
   #skip = 0;
 
   /**
-   * `onNotification(bytes)` says what goes in its place: bytes, or null for nothing.
+   * `onNotification(bytes)` and `onError(bytes)` say what goes in its place: bytes, or null for nothing.
    * With `keepsReady` the ReadyForQuery is left out, and is there as `ready` in the end.
    */
-  constructor({ onNotification, keepsReady }) {
+  constructor({ onNotification, onError, keepsReady }) {
     this.#onNotification = onNotification;
+    this.#onError = onError;
     this.#keepsReady = keepsReady;
   }
 
@@ -80,7 +82,7 @@ export class AnswerFilter {
         return this.#onNotification(message);
       case TYPES.error:
         this.failed = true;
-        return message;
+        return this.#onError(message);
       case TYPES.commandComplete:
         this.lastTag = message.latin1Slice(HEADER_BYTES, message.length - 1);
         return message;

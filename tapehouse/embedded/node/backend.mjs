@@ -18,6 +18,11 @@ export class Backend {
     parentPort.on("message", (part) => this.#receive(part));
   }
 
+  /** How many runs there have been. */
+  get runs() {
+    return this.#runId;
+  }
+
   /** Run these messages; `onBytes(bytes, taken)` gets the answer as it comes and calls `taken` when it is out of our hands. */
   run(messages, onBytes) {
     const bytes = ownBuffer(messages);

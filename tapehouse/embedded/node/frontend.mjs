@@ -7,6 +7,7 @@ import net from "node:net";
 import path from "node:path";
 import { workerData } from "node:worker_threads";
 import { shakeHands } from "./handshake.mjs";
+import { keepHouse } from "./housekeeping.mjs";
 import { Hub } from "./hub.mjs";
 import { Reader } from "./reader.mjs";
 import { deriveVerifier } from "./scram.mjs";
@@ -22,6 +23,7 @@ const server = net.createServer({ noDelay: true }, (socket) => void serve(socket
 let lastId = 0;
 
 await hub.prepare();
+keepHouse(hub);
 server.on("error", (error) => {
   tellSupervisor({ event: "no-port", port, code: error.code });
   process.kill(process.pid, "SIGTERM");

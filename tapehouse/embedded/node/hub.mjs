@@ -1,6 +1,7 @@
 /**
  * What all clients share: the engine with its one session, the queue for it, and who is connected.
  */
+import fs from "node:fs";
 import { Backend } from "./backend.mjs";
 import { Notifications } from "./notifications.mjs";
 import { NO_SETTINGS, applySql } from "./settings.mjs";
@@ -30,8 +31,11 @@ export class Hub {
       const { strings: [name, value] } = readStrings(bytes, 5, 2);
       this.parameters.set(name, value);
     }
-    const { error } = await this.query("RESET ALL; LOAD 'timescaledb'");
-    if (error) throw new Error(`TimescaleDB can't be loaded: ${error.get("M")}`);
+    await this.#must("RESET ALL; LOAD 'timescaledb'");
+    const { rows } = await this.query("SELECT FROM pg_catalog.pg_proc WHERE proname = 'tapehouse_advisory_unlock_all'");
+    if (rows.length > 0) return;
+    const locks = fs.readFileSync(new URL("./advisory_locks.sql", import.meta.url), "utf8");
+    await this.#must(`SET allow_system_table_mods = on; ${locks}; RESET ALL`);
   }
 
   sessions() {
@@ -55,6 +59,11 @@ export class Hub {
     // A simple query drops the unnamed statement.
     this.unnamedOwner = null;
     return this.backend.query(sql);
+  }
+
+  async #must(sql) {
+    const { error } = await this.query(sql);
+    if (error) throw new Error(`The database can't be prepared: ${error.get("M")}`);
   }
 
   /** Put a client's settings in force: costs nothing while all clients have the same ones. The error, if there was one. */

@@ -11,6 +11,8 @@ import { deallocateAll } from "./statements.mjs";
 import * as wire from "./wire.mjs";
 
 const IDLE_IN_TRANSACTION_MS = 60_000;
+// A client that takes nothing of its answer for that long is let go: its statement holds up all others.
+const STALLED_MS = 60_000;
 
 export class Session {
   id;
@@ -28,7 +30,8 @@ export class Session {
   #holds = false;
   #runs = false;
   #leaves = false;
-  #madeTemporary = false;
+  #timedOut = false;
+  #leftovers = { temporary: false, locks: false };
   #changes = noChanges();
   #timer = null;
 
@@ -136,16 +139,19 @@ export class Session {
     this.#note(batch.analyses);
     const filter = new AnswerFilter({
       onNotification: (bytes) => this.#hub.notifications.route(bytes, this),
+      onError: (bytes) => this.#explain(bytes),
       // Who is told that its SET or LISTEN is done may rely on it at once.
       keepsReady: this.#changes.settings || this.#changes.channels.length > 0,
     });
     this.#status = null;
     this.#runs = true;
+    const limit = this.#limitStatement();
     await this.#hub.backend.run(batch.messages, (bytes, taken) => this.#forward(filter.feed(bytes), taken));
+    clearTimeout(limit);
     this.#runs = false;
     this.#status = filter.status;
     if (this.#status === "I") await this.#settle(filter);
-    else this.#timer = setTimeout(() => this.#idleTooLong(), this.#idleLimitMs());
+    else this.#awaitNext();
     if (filter.ready) this.send(filter.ready);
   }
 
@@ -174,15 +180,38 @@ export class Session {
     for (const analysis of analyses) {
       this.#changes.settings ||= analysis.settings;
       this.#changes.channels.push(...analysis.channels);
-      this.#madeTemporary ||= analysis.temporary;
+      this.#leftovers.temporary ||= analysis.temporary;
+      this.#leftovers.locks ||= analysis.locks;
     }
+  }
+
+  /** The engine's own timers don't run while it does: a statement's time limit is kept here. */
+  #limitStatement() {
+    this.#timedOut = false;
+    const limitMs = this.#milliseconds("statement_timeout");
+    if (limitMs === 0) return undefined;
+    return setTimeout(() => {
+      this.#timedOut = true;
+      this.#hub.backend.interrupt();
+    }, limitMs);
+  }
+
+  /** The engine takes every interruption for the user's. */
+  #explain(bytes) {
+    const isOurs = this.#timedOut && wire.readErrorFields(bytes).get("C") === "57014";
+    return isOurs ? wire.errorResponse("ERROR", "57014", "canceling statement due to statement timeout") : bytes;
   }
 
   #forward(pieces, taken) {
     const filled = pieces.filter((piece) => piece.length > 0);
     if (filled.length === 0 || !this.#socket.writable) return taken();
+    const stalled = setTimeout(() => this.#socket.destroy(), STALLED_MS);
+    const done = () => {
+      clearTimeout(stalled);
+      taken();
+    };
     this.#socket.cork();
-    filled.forEach((piece, i) => this.#socket.write(piece, i === filled.length - 1 ? taken : undefined));
+    filled.forEach((piece, i) => this.#socket.write(piece, i === filled.length - 1 ? done : undefined));
     this.#socket.uncork();
   }
 
@@ -207,12 +236,16 @@ export class Session {
     if (endsIn === "Q" || endsIn === "S") this.send(wire.readyForQuery("I"));
   }
 
-  #idleLimitMs() {
-    return Number(this.settings.values.get("idle_in_transaction_session_timeout")) || IDLE_IN_TRANSACTION_MS;
+  /** A setting that is a duration; zero where it is not set. */
+  #milliseconds(name) {
+    return Number(this.settings.values.get(name) ?? 0);
   }
 
-  #idleTooLong() {
-    this.terminate("25P03", "terminating connection due to idle-in-transaction timeout");
+  /** A client that sits in a transaction holds everyone up. */
+  #awaitNext() {
+    const limitMs = this.#milliseconds("idle_in_transaction_session_timeout") || IDLE_IN_TRANSACTION_MS;
+    const end = () => this.terminate("25P03", "terminating connection due to idle-in-transaction timeout");
+    this.#timer = setTimeout(end, limitMs);
   }
 
   /** Leave the engine as if this client had never been there. */
@@ -221,7 +254,8 @@ export class Session {
     if (this.#holds && this.#status === null) await this.#hub.backend.collect([wire.sync()]);
     if (this.#holds) texts.push("ROLLBACK");
     if (this.#batch.namesStatements) texts.push(deallocateAll(this.id));
-    if (this.#madeTemporary) texts.push("DISCARD TEMP");
+    if (this.#leftovers.locks) texts.push(`SELECT pg_catalog.tapehouse_advisory_unlock_all(${this.id})`);
+    if (this.#leftovers.temporary) texts.push("DISCARD TEMP");
     if (texts.length > 0 && !this.#holds) await this.#enter();
     for (const text of texts) await this.#hub.query(text);
     if (this.#holds) this.#leave();

@@ -5,7 +5,9 @@
  */
 
 const WORTH_A_LOOK =
-  /\b(copy|listen|unlisten|set|reset|discard|prepare|execute|deallocate|temp|temporary|set_config)\b/i;
+  /\b(copy|listen|unlisten|set|reset|discard|prepare|execute|deallocate|temp|temporary|set_config|pg_(try_)?advisory_\w+)\b/i;
+// Shared locks and locks of a pair's kind in `pg_locks` are not told apart: see advisory_locks.sql.
+const ADVISORY = /^pg_(advisory_lock|advisory_xact_lock|try_advisory_lock|try_advisory_xact_lock|advisory_unlock(?:_all)?)$/;
 const MAX_TOKENS = 64;
 const MAX_CACHED = 1000;
 const MAX_CACHED_LENGTH = 10_000;
@@ -24,24 +26,27 @@ export const deallocateAll = (clientId) =>
 const discardAll = (clientId) =>
   `DO $tapehouse$DECLARE s text; BEGIN FOR s IN SELECT name FROM pg_catalog.pg_prepared_statements
    WHERE pg_catalog.starts_with(name, '${clientId}/') LOOP EXECUTE pg_catalog.format('DEALLOCATE %I', s); END LOOP;
-   SET SESSION AUTHORIZATION DEFAULT; RESET ALL; END$tapehouse$`;
+   SET SESSION AUTHORIZATION DEFAULT; RESET ALL; PERFORM pg_catalog.tapehouse_advisory_unlock_all(${clientId});
+   DISCARD PLANS; END$tapehouse$`;
 
 /** How the engine knows a client's prepared statement; the unnamed one stays unnamed. */
 export const engineName = (clientId, name) => (name === "" ? "" : `${clientId}/${name}`);
 
-const NOTHING = Object.freeze({ edits: [], channels: [], settings: false, temporary: false, prepares: false });
+const NOTHING = Object.freeze({ edits: [], channels: [], settings: false, temporary: false, prepares: false, locks: false });
 const cache = new Map();
 
 /**
  * What a SQL text does beyond its answer: `edits` of the text, `channels` it starts or stops listening on,
- * whether it changes `settings` of the session, makes `temporary` tables or `prepares` statements.
+ * whether it changes `settings` of the session,
+ * makes `temporary` tables, `prepares` statements or takes advisory `locks`.
  */
 export function analyse(sql) {
   if (!WORTH_A_LOOK.test(sql)) return NOTHING;
   const known = cache.get(sql);
   if (known) return known;
   const found = { ...NOTHING, edits: [], channels: [], settings: /\bset_config\b/i.test(sql) };
-  for (const statement of split(sql)) READERS.get(statement.tokens[0].word)?.(statement, found);
+  for (const statement of split(sql, found)) READERS.get(statement.tokens[0].word)?.(statement, found);
+  found.edits.sort((one, other) => one.start - other.start);
   if (sql.length <= MAX_CACHED_LENGTH) {
     if (cache.size >= MAX_CACHED) cache.delete(cache.keys().next().value);
     cache.set(sql, found);
@@ -54,6 +59,8 @@ export function rewrite(sql, edits, clientId) {
   let text = "";
   let at = 0;
   for (const edit of edits) {
+    // Inside of what was replaced as a whole.
+    if (edit.start < at) continue;
     text += sql.slice(at, edit.start) + edit.replacement(clientId);
     at = edit.end;
   }
@@ -114,12 +121,24 @@ function rename(token, found) {
   found.edits.push({ start, end, replacement: (clientId) => `"${engineName(clientId, name).replaceAll('"', '""')}"` });
 }
 
+/** Have the front end's functions called, with the client as first argument. */
+function lock(name, parenthesis, found) {
+  found.locks = true;
+  const [, called] = ADVISORY.exec(name.word);
+  found.edits.push({ ...name, replacement: () => `tapehouse_${called}` });
+  const separator = called.endsWith("_all") ? "" : ", ";
+  found.edits.push({ ...parenthesis, replacement: (clientId) => `(${clientId}${separator}` });
+}
+
 /** The statements of a text: where each begins and ends, and its first tokens outside of parentheses. */
-function split(sql) {
+function split(sql, found) {
   const statements = [];
   let current = null;
+  let previous = null;
   let depth = 0;
   for (const token of tokenize(sql)) {
+    if (token.sign === "(" && ADVISORY.test(previous?.word)) lock(previous, token, found);
+    previous = token;
     if (token.sign === ";" && depth === 0) {
       current = null;
       continue;

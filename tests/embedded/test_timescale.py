@@ -1,0 +1,92 @@
+"""TimescaleDB on the embedded engine: the features the library builds on, through ordinary connections."""
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+import psycopg
+import pytest
+
+Connect = Callable[..., psycopg.Connection[tuple[Any, ...]]]
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+@pytest.fixture
+def connection(connect: Connect) -> Generator[Connection]:
+    """A connection with a hypertable `candle` of 3 days of minutes for two instruments; close is the minute's number."""
+    connection = connect()
+    connection.execute("""
+        CREATE TABLE candle (
+            instrument_id int NOT NULL, time timestamptz NOT NULL, close float8 NOT NULL,
+            PRIMARY KEY (instrument_id, time)
+        )""")
+    connection.execute(
+        "SELECT create_hypertable('candle', by_range('time', interval '1 day'), create_default_indexes => false)"
+    )
+    connection.execute("""
+        INSERT INTO candle
+        SELECT instrument_id, timestamptz '2025-01-01T00:00Z' + minute * interval '1 minute', minute
+        FROM generate_series(1, 2) AS instrument_id, generate_series(0, 4319) AS minute""")
+    yield connection
+    connection.execute("DROP TABLE candle CASCADE")
+
+
+def test_hypertable_has_a_chunk_a_day(connection: Connection):
+    assert connection.execute("SELECT count(*) FROM show_chunks('candle')").fetchone() == (3,)
+
+
+def test_unnest_upsert(connection: Connection):
+    upsert = """
+        INSERT INTO candle SELECT 1, * FROM unnest(%s::timestamptz[], %s::float8[])
+        ON CONFLICT (instrument_id, time) DO UPDATE SET close = excluded.close"""
+    times = [row[0] for row in connection.execute("SELECT time FROM candle WHERE instrument_id = 1 LIMIT 1000")]
+    assert connection.execute(upsert, [times, [-1.0] * 1000]).rowcount == 1000
+    assert connection.execute("SELECT count(*) FROM candle WHERE close = -1").fetchone() == (1000,)
+
+
+def test_compressed_chunks_take_upserts(connection: Connection):
+    connection.execute("""
+        ALTER TABLE candle SET (timescaledb.compress, timescaledb.compress_segmentby = 'instrument_id',
+                                timescaledb.compress_orderby = 'time')""")
+    connection.execute("SELECT compress_chunk(chunk) FROM show_chunks('candle') AS chunk")
+    connection.execute("""
+        INSERT INTO candle VALUES (1, '2025-01-02T00:00Z', -1)
+        ON CONFLICT (instrument_id, time) DO UPDATE SET close = excluded.close""")
+    row = connection.execute("SELECT count(*), min(close) FROM candle").fetchone()
+    assert row == (8640, -1)
+    compressed = (
+        "SELECT count(*) FROM timescaledb_information.chunks WHERE is_compressed AND hypertable_name = 'candle'"
+    )
+    assert connection.execute(compressed).fetchone() == (3,)
+
+
+def test_continuous_aggregates_over_each_other(connection: Connection):
+    for name, source, width in [("candle_1h", "candle", "1 hour"), ("candle_1d", "candle_1h", "1 day")]:
+        connection.execute(f"""
+            CREATE MATERIALIZED VIEW {name} WITH (timescaledb.continuous, timescaledb.materialized_only = false) AS
+            SELECT instrument_id, time_bucket('{width}', time) AS time, last(close, time) AS close
+            FROM {source} GROUP BY 1, 2 WITH NO DATA""")
+        connection.execute(f"CALL refresh_continuous_aggregate('{name}', '2025-01-01', '2025-01-03')")
+    rows = connection.execute("SELECT time::text, close FROM candle_1d WHERE instrument_id = 2 ORDER BY 1").fetchall()
+    assert rows == [
+        ("2025-01-01 00:00:00+00", 1439),
+        ("2025-01-02 00:00:00+00", 2879),
+        ("2025-01-03 00:00:00+00", 4319),
+    ]
+
+
+def test_policy_is_run_by_hand(connection: Connection):
+    # The engine has no background workers, so nothing runs by itself.
+    row = connection.execute("SELECT add_retention_policy('candle', interval '1 day')").fetchone()
+    assert row is not None
+    assert connection.execute("SELECT count(*) FROM candle").fetchone() == (8640,)
+    connection.execute("CALL run_job(%s)", row)
+    assert connection.execute("SELECT count(*) FROM candle").fetchone() == (0,)
+
+
+def test_deeply_nested_calls_do_not_break_the_engine(connection: Connection):
+    # With the stack as it is built, sixty calls overwrite the engine's variables.
+    connection.execute("""
+        CREATE FUNCTION depth(i int) RETURNS int LANGUAGE plpgsql
+        AS 'BEGIN IF i = 0 THEN RETURN 0; END IF; RETURN 1 + depth(i - 1); END'""")
+    assert connection.execute("SELECT depth(1000)").fetchone() == (1000,)
+    connection.execute("DROP FUNCTION depth")

@@ -1,0 +1,126 @@
+"""The compose file, the image and its entry point: what can be said of them without Docker."""
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+from prefect.settings import Settings
+
+from tests.flows.services import ROOT
+
+FOLDER: Final = ROOT / "deployments"
+COMPOSE: Final[Mapping[str, Any]] = yaml.safe_load((FOLDER / "compose.yaml").read_text())
+SERVICES: Final[Mapping[str, Mapping[str, Any]]] = COMPOSE["services"]
+_VARIABLE: Final = re.compile(r"(?<!\$)\$\{([A-Z_]+)")
+_PINNED_IMAGE: Final = re.compile(r"[a-z/]+:\d+\.\d+(\.\d+)?(-pg\d+)?")
+
+
+def test_the_compose_file_has_the_services_that_a_server_needs() -> None:
+    assert set(SERVICES) == {"database", "prefect-database", "prefect", "migrate", "deploy", "worker"}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_is_pinned_and_open_to_this_machine_alone(name: str) -> None:
+    service = SERVICES[name]
+
+    assert _PINNED_IMAGE.fullmatch(service["image"])
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_waits_only_for_services_that_can_tell(name: str) -> None:
+    for needed, how in SERVICES[name].get("depends_on", {}).items():
+        if how["condition"] == "service_healthy":
+            assert "healthcheck" in SERVICES[needed]
+        else:
+            assert how["condition"] == "service_completed_successfully"
+            assert SERVICES[needed]["restart"].startswith("on-failure")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_passwords_come_from_declared_secret_files(name: str) -> None:
+    secrets = [secret if isinstance(secret, str) else secret["source"] for secret in SERVICES[name].get("secrets", [])]
+
+    assert set(secrets) <= set(COMPOSE["secrets"])
+    for variable, value in SERVICES[name].get("environment", {}).items():
+        assert "PASSWORD" not in variable or value.startswith("/run/secrets/"), variable
+    for secret in COMPOSE["secrets"].values():
+        assert secret["file"].startswith("secrets/")
+
+
+def test_volumes_are_declared_and_used() -> None:
+    used = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
+
+    assert used == set(COMPOSE["volumes"])
+
+
+def test_every_variable_of_the_compose_file_is_in_the_example() -> None:
+    example = (FOLDER / ".env.example").read_text()
+    known = {line.split("=")[0] for line in example.splitlines() if line and not line.startswith("#")}
+
+    assert set(_VARIABLE.findall((FOLDER / "compose.yaml").read_text())) == known
+
+
+def test_prefect_knows_the_settings_of_its_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = SERVICES["prefect"]["environment"]
+    for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+
+    understood = Settings().to_environment_variables(exclude_unset=True)
+
+    assert set(given) <= set(understood)
+
+
+def test_the_database_is_one_that_the_store_accepts() -> None:
+    from tapehouse.store.server import OLDEST_TIMESCALEDB
+
+    version = SERVICES["database"]["image"].partition(":")[2].partition("-")[0]
+
+    assert tuple(map(int, version.split(".")[:2])) >= OLDEST_TIMESCALEDB
+    # The suffix -oss marks the edition without compression and continuous aggregates.
+    assert "oss" not in SERVICES["database"]["image"]
+
+
+def test_the_image_holds_what_flows_import_and_runs_as_a_user() -> None:
+    lines = (FOLDER / "Dockerfile").read_text().splitlines()
+    copied = {line.split()[1].rstrip("/") for line in lines if line.startswith("COPY ")}
+
+    assert {"tapehouse", "sql", "flows", "tasks", "prefect.yaml", "requirements/runtime.txt"} <= copied
+    assert all((ROOT / path).exists() for path in copied)
+    assert any("--require-hashes" in line for line in lines)
+    assert [line for line in lines if line.startswith("USER ")] == ["USER tapehouse"]
+
+
+def test_the_entry_point_fills_variables_from_secret_files(tmp_path: Path) -> None:
+    (tmp_path / "PGPASSWORD").write_text("a b$c'd\n")
+    (tmp_path / "OTHER").write_text("two")
+    show = [
+        "sh",
+        str(FOLDER / "entrypoint.sh"),
+        "sh",
+        "-c",
+        'printf "%s|%s|%s" "$PGPASSWORD" "$OTHER" "$1"',
+        "sh",
+        "x y",
+    ]
+
+    done = subprocess.run(
+        show, env={"SECRETS_DIR": str(tmp_path), "PATH": os.environ["PATH"]}, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "a b$c'd|two|x y"
+
+
+def test_the_entry_point_does_without_secrets(tmp_path: Path) -> None:
+    environment = {"SECRETS_DIR": str(tmp_path), "PATH": os.environ["PATH"]}
+
+    done = subprocess.run(["sh", str(FOLDER / "entrypoint.sh"), "sh", "-c", "exit 7"], env=environment, check=False)
+
+    assert done.returncode == 7
