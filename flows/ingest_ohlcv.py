@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, get_args
 
 import click
 from prefect import flow
@@ -135,13 +135,21 @@ async def _ingest_series(
 @click.command()
 @click.argument("exchange", required=False)
 @click.argument("symbols", metavar="[SYMBOL]...", nargs=-1)
-@click.option("--timeframe", default="1m", show_default=True, help="The candles' length.")
+@click.option(
+    "--timeframe",
+    type=click.Choice(get_args(TimeframeName)),
+    default="1m",
+    show_default=True,
+    help="The candles' length.",
+)
 @click.option("--since", default="7d", show_default=True, help="From when on: 12h or 7d ago, a date, a time with zone.")
 @click.option("--until", help="Up to when, written likewise; now if left out.")
 def command(
     exchange: str | None, symbols: tuple[str, ...], timeframe: TimeframeName, since: str, until: str | None
 ) -> None:
     """Fetch missing candles of an exchange's symbols; without names, of those of the flow's form."""
+    if exchange and not symbols:
+        raise click.UsageError(f"Name symbols of {exchange} too, for example BTC/USDT.")
     markets = [Markets(exchange=exchange, symbols=list(symbols))] if exchange else _MARKETS
     run_here(ingest_ohlcv(markets, timeframe, since, until))
 

@@ -1,5 +1,6 @@
 """Half-open time ranges in UTC and what can be done with lists of them."""
 
+from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -37,17 +38,16 @@ def intersect_ranges(left: Iterable[TimeRange], right: Iterable[TimeRange]) -> l
 def subtract_ranges(ranges: Iterable[TimeRange], holes: Iterable[TimeRange]) -> list[TimeRange]:
     """What of `ranges` lies in none of `holes`, oldest first."""
     left: list[TimeRange] = []
-    merged_holes = merge_ranges(holes)
-    first = 0
+    waiting = deque(merge_ranges(holes))
     for start, end in merge_ranges(ranges):
-        while first < len(merged_holes) and merged_holes[first][1] <= start:
-            first += 1
-        for hole_start, hole_end in merged_holes[first:]:
-            if hole_start >= end:
-                break
+        while waiting and waiting[0][0] < end:
+            hole_start, hole_end = waiting[0]
             if start < hole_start:
                 left.append((start, hole_start))
             start = max(start, hole_end)
+            if hole_end >= end:
+                break  # It may reach into the next range.
+            waiting.popleft()
         if start < end:
             left.append((start, end))
     return left

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import pytest
+from click.testing import CliRunner
 
-from flows.ingest_ohlcv import Markets, TimeframeName, ingest_ohlcv
+from flows.ingest_ohlcv import Markets, TimeframeName, command, ingest_ohlcv
 from tapehouse.errors import InputError, NaiveDatetime, TapehouseError, UnknownSymbol
 from tapehouse.sandbox import Sandbox
 from tapehouse.store.connection import Connection
@@ -155,6 +156,20 @@ async def test_a_time_that_makes_no_sense_is_refused(
     del server
     with pytest.raises(error):
         await ingest_ohlcv(since=since, until=until)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["binance"], "Name symbols of binance too"),
+        (["binance", "BTC/USDT", "--timeframe", "7m"], "'7m' is not one of"),
+    ],
+)
+def test_a_command_line_that_makes_no_sense_is_refused(arguments: list[str], said: str) -> None:
+    refused = CliRunner().invoke(command, arguments)
+
+    assert refused.exit_code == 2
+    assert said in refused.output
 
 
 def test_it_runs_from_a_shell_with_the_exit_code_of_its_error(server: PrefectServer) -> None:
