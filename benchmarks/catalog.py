@@ -1,21 +1,23 @@
-"""The benchmarks there are, by their keys."""
+"""The benchmarks there are, by their keys, and the bars they have to meet."""
 
 from collections.abc import Callable
 from typing import Final
 
-from benchmarks import reading, writing
+from benchmarks import compressing, fetching, importing, memory, reading, writing
 from benchmarks.figure import Bar, Outcome
 from benchmarks.setting import Setting
 
 BENCHMARKS: Final[dict[str, Callable[[Setting], Outcome]]] = {
-    benchmark.__name__: benchmark
-    for benchmark in (
-        writing.upsert_new_vs_copy,
-        writing.upsert_unproven_vs_copy,
-        writing.reingest_identical_vs_on_conflict,
-        reading.read_1m_rows_vs_psql_copy,
-        reading.read_1m_compressed_rows_vs_psql_copy,
-    )
+    "upsert_new_vs_copy": writing.upsert_new_vs_copy,
+    "upsert_unproven_vs_copy": writing.upsert_unproven_vs_copy,
+    "reingest_identical_vs_on_conflict": writing.reingest_identical_vs_on_conflict,
+    "read_1m_rows_vs_psql_copy": reading.read_1m_rows_vs_psql_copy,
+    "read_1m_compressed_rows_vs_psql_copy": reading.read_1m_compressed_rows_vs_psql_copy,
+    "http_ingest_vs_bare_ccxt_loop": fetching.http_ingest_vs_bare_ccxt_loop,
+    "http_ingest_limited_vs_bare_ccxt_loop": fetching.http_ingest_limited_vs_bare_ccxt_loop,
+    "peak_rss_mb_10x_history": memory.peak_rss_mb_10x_history,
+    "bytes_per_compressed_candle": compressing.bytes_per_compressed_candle,
+    "import_tapehouse_ms": importing.import_tapehouse_ms,
 }
 BARS: Final = {
     "upsert_new_vs_copy": Bar(">=", 0.8, native_only=True),
@@ -23,4 +25,8 @@ BARS: Final = {
     "reingest_identical_vs_on_conflict": Bar(">=", 3.0),
     "read_1m_rows_vs_psql_copy": Bar("<=", 1.15, native_only=True),
     "read_1m_compressed_rows_vs_psql_copy": Bar("<=", 1.15, native_only=True),
+    "http_ingest_vs_bare_ccxt_loop": Bar("<=", 1.5),
+    "http_ingest_limited_vs_bare_ccxt_loop": Bar("<=", 1.5),
+    "peak_rss_mb_10x_history": Bar("<=", 1.1),
+    "bytes_per_compressed_candle": Bar("<=", 16.0, of="measured"),
 }

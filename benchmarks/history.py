@@ -1,15 +1,16 @@
 """Candles to write and read: made-up ones, and series that nothing else uses."""
 
 from datetime import UTC, datetime
-from itertools import count
 from typing import Final
+from uuid import uuid4
 
 import numpy as np
 
-from benchmarks.setting import EXCHANGE
+from benchmarks.setting import EXCHANGE_PREFIX
 from tapehouse.candle import CandleBatch
 from tapehouse.instrument import Listing
 from tapehouse.ranges import TimeRange
+from tapehouse.store.candles import write_candles
 from tapehouse.store.connection import Connection
 from tapehouse.store.instruments import Series, ensure_series, find_instrument, sync_listings
 from tapehouse.timeframe import from_us, timeframe, to_us
@@ -18,7 +19,7 @@ START: Final = datetime(2024, 1, 1, tzinfo=UTC)
 PRICE_DECIMALS: Final = 2
 AMOUNT_DECIMALS: Final = 3
 
-_numbers = count(1)
+_BATCH_CANDLES: Final = 50_000
 
 
 def made_up_candles(number: int, *, seed: int = 7) -> CandleBatch:
@@ -51,17 +52,25 @@ def span_of(candles: CandleBatch) -> TimeRange:
     return from_us(int(candles.time_us[0])), from_us(int(candles.time_us[-1]) + 60_000_000)
 
 
+def write_history(connection: Connection, series: Series, candles: CandleBatch) -> TimeRange:
+    """Write all of the candles, and what they cover; returns their span."""
+    for batch in in_batches(candles, _BATCH_CANDLES):
+        span = [span_of(batch)]
+        write_candles(connection, series, batch, asked=span, covered=span)
+    return span_of(candles)
+
+
 def new_series(
     connection: Connection,
     *,
-    symbol: str | None = None,
+    symbol: str = "COIN/USDT",
     price_decimals: int = PRICE_DECIMALS,
     amount_decimals: int = AMOUNT_DECIMALS,
 ) -> Series:
-    """A 1m series of an instrument of its own."""
-    symbol = symbol or f"COIN{next(_numbers)}/USDT"
+    """A 1m series of an instrument and an exchange of its own."""
+    exchange = f"{EXCHANGE_PREFIX}{uuid4().hex[:12]}"
     listing = Listing(
-        exchange=EXCHANGE,
+        exchange=exchange,
         symbol=symbol,
         base="COIN",
         quote="USDT",
@@ -76,5 +85,5 @@ def new_series(
         from_sandbox=False,
         raw={},
     )
-    sync_listings(connection, EXCHANGE, [listing])
-    return ensure_series(connection, find_instrument(connection, EXCHANGE, symbol), timeframe("1m"))
+    sync_listings(connection, exchange, [listing])
+    return ensure_series(connection, find_instrument(connection, exchange, symbol), timeframe("1m"))

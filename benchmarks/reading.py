@@ -11,12 +11,11 @@ import psycopg
 from psycopg.pq import ExecStatus
 
 from benchmarks.figure import Figure
-from benchmarks.history import in_batches, made_up_candles, new_series, span_of
+from benchmarks.history import made_up_candles, new_series, write_history
 from benchmarks.rounds import take_rounds
-from benchmarks.setting import EXCHANGE, Setting
+from benchmarks.setting import Setting
 from tapehouse import MarketData
 from tapehouse.ranges import TimeRange
-from tapehouse.store.candles import write_candles
 from tapehouse.store.connection import Connection, is_embedded
 from tapehouse.store.instruments import Series
 
@@ -37,7 +36,7 @@ def read_1m_compressed_rows_vs_psql_copy(setting: Setting) -> Figure:
 def _read(setting: Setting, key: str, *, compressed: bool) -> Figure:
     with closing(setting.connect_emptied()) as connection, MarketData.connect(setting.url) as market:
         series = new_series(connection)
-        span = _write(connection, series, setting.sizes.read_candles)
+        span = write_history(connection, series, made_up_candles(setting.sizes.read_candles))
         if compressed:
             connection.execute("select compress_chunk(chunk) from show_chunks('ohlcv') as chunk")
         connection.execute("vacuum analyze ohlcv")
@@ -53,17 +52,9 @@ def _read(setting: Setting, key: str, *, compressed: bool) -> Figure:
     return rounds.as_cost(key, "ms", scale=1000, baseline=name)
 
 
-def _write(connection: Connection, series: Series, number: int) -> TimeRange:
-    candles = made_up_candles(number)
-    for batch in in_batches(candles, 50_000):
-        span = [span_of(batch)]
-        write_candles(connection, series, batch, asked=span, covered=span)
-    return span_of(candles)
-
-
 def _read_time_s(market: MarketData, series: Series, span: TimeRange, *, expected: int) -> float:
     started_s = time.perf_counter()
-    frame = market.candles(EXCHANGE, series.instrument.symbol, "1m", *span)
+    frame = market.candles(series.instrument.exchange, series.instrument.symbol, "1m", *span)
     taken_s = time.perf_counter() - started_s
     assert len(frame) == expected
     return taken_s

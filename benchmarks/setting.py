@@ -8,8 +8,8 @@ from tapehouse.errors import InputError
 from tapehouse.store.connection import Connection, connect, is_embedded
 from tapehouse.store.migrate import migrate
 
-# The exchange that all instruments made here belong to.
-EXCHANGE: Final = "benchmark"
+# What the names of all exchanges made up here begin with.
+EXCHANGE_PREFIX: Final = "benchmark-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,9 @@ def engine_of(connection: Connection) -> str:
 
 
 def _refuse_foreign(connection: Connection) -> None:
-    row = connection.execute("select exchange from instrument where exchange <> %s limit 1", [EXCHANGE]).fetchone()
+    row = connection.execute(
+        "select exchange from instrument where not starts_with(exchange, %s) limit 1", [EXCHANGE_PREFIX]
+    ).fetchone()
     if row is not None:
         raise InputError(
             f"This database holds instruments of {row[0]}, and a benchmark empties the database it uses: "

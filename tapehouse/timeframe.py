@@ -24,6 +24,8 @@ _NAME: Final = re.compile(r"([1-9][0-9]*)([smhdwM])")
 # A month's nominal length: what the store keeps as the key of the monthly timeframe.
 _MONTH_SECONDS: Final = 30 * 86_400
 
+Int64Array = npt.NDArray[np.int64]
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Timeframe:
@@ -67,9 +69,15 @@ class Timeframe:
 
     def close(self, opened: datetime) -> datetime:
         """The close time (exclusive) of the candle that opens at `opened`."""
+        return self.shift(opened, 1)
+
+    def shift(self, opened: datetime, candles: int) -> datetime:
+        """The open time that many candles after `opened`, itself an open time; before it where negative."""
         if not self.is_monthly:
-            return aware_utc(opened) + self.length
-        return (self.floor(opened) + timedelta(days=32)).replace(day=1)
+            return aware_utc(opened) + candles * self.length
+        opened = self.floor(opened)
+        years, month = divmod(opened.month - 1 + candles, 12)
+        return opened.replace(year=opened.year + years, month=month + 1)
 
     def count(self, start: datetime, end: datetime) -> int:
         """How many candles open in [start, end)."""
@@ -78,12 +86,28 @@ class Timeframe:
             return max(0, (stop.year - first.year) * 12 + stop.month - first.month)
         return max(0, (stop - first) // self.length)
 
-    def aligned(self, times_us: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Which of the times (microseconds since 1970 UTC) are open times."""
+    def floor_us(self, times_us: Int64Array) -> Int64Array:
+        """The open times of the candles that hold those times, all in microseconds since 1970 UTC."""
         if self.is_monthly:
-            times = times_us.astype("datetime64[us]")
-            return times == times.astype("datetime64[M]").astype("datetime64[us]")
-        return (times_us - to_us(self._origin)) % (self.seconds * 1_000_000) == 0
+            return _month_starts_us(_months(times_us))
+        return times_us - (times_us - to_us(self._origin)) % (self.seconds * 1_000_000)
+
+    def close_us(self, opens_us: Int64Array) -> Int64Array:
+        """The close times (exclusive) of the candles that open then, all in microseconds since 1970 UTC."""
+        if self.is_monthly:
+            return _month_starts_us(_months(opens_us) + 1)
+        return opens_us + self.seconds * 1_000_000
+
+    def opens_us(self, start: datetime, end: datetime) -> Int64Array:
+        """The open times in [start, end), in microseconds since 1970 UTC."""
+        bounds_us = np.array([to_us(self.ceil(start)), to_us(self.ceil(end))])
+        if self.is_monthly:
+            return _month_starts_us(np.arange(*_months(bounds_us)))
+        return np.arange(*bounds_us, self.seconds * 1_000_000)
+
+    def aligned(self, times_us: Int64Array) -> npt.NDArray[np.bool_]:
+        """Which of the times (microseconds since 1970 UTC) are open times."""
+        return self.floor_us(times_us) == times_us
 
     @property
     def _origin(self) -> datetime:
@@ -155,3 +179,11 @@ def to_ms(time: datetime) -> int:
 def from_ms(ms: int) -> datetime:
     """The UTC time that many milliseconds after 1970, exactly."""
     return from_us(ms * 1000)
+
+
+def _months(times_us: Int64Array) -> npt.NDArray[np.datetime64]:
+    return times_us.view("datetime64[us]").astype("datetime64[M]")
+
+
+def _month_starts_us(months: npt.NDArray[np.datetime64]) -> Int64Array:
+    return months.astype("datetime64[us]").view(np.int64)

@@ -11,7 +11,7 @@ import signal
 from asyncio.subprocess import PIPE, Process
 from collections import deque
 from contextlib import suppress
-from typing import Any, Self, TextIO, cast
+from typing import Self, TextIO, cast
 
 from tapehouse.embedded.directory import DataDirectory
 from tapehouse.embedded.engine import NODE_SOURCES, Engine
@@ -25,10 +25,6 @@ _STACK_RESERVE_KB = 1024
 _STACK_UNLIMITED_KB = 8192
 
 _log = logging.getLogger("tapehouse.embedded")
-
-
-class PortTaken(ServiceError):
-    """The port can't be listened on."""
 
 
 class EngineProcess:
@@ -56,17 +52,12 @@ class EngineProcess:
         return cls(process)
 
     async def ready(self) -> int:
-        """The port it listens on, once it does; raises PortTaken, or ServiceError if it ended before."""
+        """The port it listens on, once it does; raises ServiceError if it ended before."""
         line = await cast("asyncio.StreamReader", self._process.stdout).readline()
-        event = cast("dict[str, Any]", json.loads(line)) if line else {}
-        match event.get("event"):
-            case "ready":
-                return event["port"]
-            case "no-port":
-                raise PortTaken(f"127.0.0.1 has no port {event['port']} to listen on ({event['code']}).")
-            case _:
-                await self.wait()
-                raise ServiceError(" | ".join(self._last_words) or f"the engine ended with {self.ending}")
+        if line:
+            return int(line)
+        await self.wait()
+        raise ServiceError(" | ".join(self._last_words) or f"the engine ended with {self.ending}")
 
     async def wait(self) -> None:
         """Wait until it has ended and all it said is in the log."""

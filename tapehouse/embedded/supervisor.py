@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections import deque
@@ -23,7 +24,7 @@ from typing import TextIO
 
 from tapehouse.embedded.directory import DataDirectory, ServerRecord, held
 from tapehouse.embedded.engine import Engine, installed_engine
-from tapehouse.embedded.process import EngineProcess, PortTaken
+from tapehouse.embedded.process import EngineProcess
 from tapehouse.errors import ServiceError, TapehouseError
 
 _LOG_BYTES = 5_000_000
@@ -31,7 +32,7 @@ _LOG_BYTES = 5_000_000
 _SUPERVISOR_LOCK_TIMEOUT_S = 2.0
 # An engine whose supervisor was killed ends by itself, within 8 s (frontend.mjs).
 _ENGINE_LOCK_TIMEOUT_S = 12.0
-_MAX_CRASHES = 5
+_MAX_CRASHES = 4
 _CRASH_WINDOW_S = 60.0
 _FIRST_BACKOFF_S = 0.1
 
@@ -64,13 +65,12 @@ class Supervisor:
 
     async def _first_start(self) -> tuple[EngineProcess, int]:
         port = self.wanted_port or self.directory.last_port() or 0
-        try:
-            return await self._start(port)
-        except PortTaken:
+        if not _is_free(port):
             if self.wanted_port is not None:
-                raise
+                raise ServiceError(f"Port {port} of 127.0.0.1 is taken: choose another one.")
             _log.warning("Port %d of the last time is taken: another one is used.", port)
-            return await self._start(0)
+            port = 0
+        return await self._start(port)
 
     async def _start(self, port: int) -> tuple[EngineProcess, int]:
         process = await EngineProcess.launch(self.engine, self.directory, lock=self.lock, port=port)
@@ -105,7 +105,7 @@ class Supervisor:
         if len(recent) == _MAX_CRASHES:
             raise ServiceError(f"The engine crashed {_MAX_CRASHES} times within {_CRASH_WINDOW_S:.0f} s: giving up.")
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.stopping.wait(), _FIRST_BACKOFF_S * 4 ** (len(recent) - 1))
+            await asyncio.wait_for(self.stopping.wait(), _FIRST_BACKOFF_S * 2 ** (len(recent) - 1))
 
     async def _ends_by_itself(self, process: EngineProcess) -> bool:
         """Wait for its end or for the order to stop; True if it was the end."""
@@ -135,6 +135,11 @@ def main() -> int:
         _log.error("%s", exc)
         _say(report, {"error": str(exc)})
         return exc.exit_code
+    except Exception as exc:
+        # In the background there is no other place where anybody would see it.
+        _log.exception("The supervisor ends.")
+        _say(report, {"error": f"{type(exc).__name__}: {exc}"})
+        return 1
     return 0
 
 
@@ -160,8 +165,20 @@ async def _run(supervisor: Supervisor, *, owned: bool, report: TextIO) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.stopping.set)
     if owned:
-        loop.add_reader(sys.stdin.fileno(), supervisor.stopping.set)
+        owner = sys.stdin.fileno()
+        loop.add_reader(owner, lambda: (supervisor.stopping.set(), loop.remove_reader(owner)))
     await supervisor.run(report)
+
+
+def _is_free(port: int) -> bool:
+    # As Node will bind it: a connection of the last server that lingers doesn't count.
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _into_background() -> TextIO:

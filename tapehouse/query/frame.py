@@ -17,7 +17,7 @@ from tapehouse.query.ledger import StoredSeries
 from tapehouse.query.plan import Plan
 from tapehouse.query.resample import bars_without_row, count_rows
 from tapehouse.ranges import TimeRange, merge_ranges
-from tapehouse.store.widening import Scale
+from tapehouse.store.ticks import Scale
 
 # pandas copies attrs with every operation, so long lists would slow all of them down.
 RANGES_IN_ATTRS: Final = 50

@@ -16,7 +16,7 @@ from tapehouse.ranges import TimeRange
 from tapehouse.store.connection import Connection
 from tapehouse.store.instruments import unknown_symbol
 from tapehouse.store.sql import query
-from tapehouse.store.widening import Scale
+from tapehouse.store.ticks import Scale
 from tapehouse.timeframe import Timeframe, timeframe_of_seconds
 
 

@@ -17,12 +17,12 @@ from tapehouse.candle import VALUE_COLUMNS, CandleBatch, Reject
 from tapehouse.errors import BeyondRetention, StoreError
 from tapehouse.ranges import TimeRange, subtract_ranges
 from tapehouse.store.arrays import FloatColumn, TimeColumn, copy_tuples
-from tapehouse.store.connection import Connection, is_embedded, store_errors
+from tapehouse.store.connection import Connection, is_embedded, one_row, store_errors
 from tapehouse.store.instruments import Series
 from tapehouse.store.ledger import Unavailable, multirange, quarantine, record_coverage, record_unavailable
 from tapehouse.store.sql import query
-from tapehouse.store.ticks import fits, to_ticks
-from tapehouse.store.widening import Scale, make_room
+from tapehouse.store.ticks import Scale, fits, to_ticks
+from tapehouse.store.widening import make_room
 from tapehouse.timeframe import from_us, timeframe, to_us
 
 # The rollups are built from these candles.
@@ -131,9 +131,7 @@ def _write(
 def _lock(connection: Connection, series: Series, batch: CandleBatch) -> _Lock:
     span = TimestamptzRange(*_span(series, batch)) if len(batch) else TimestamptzRange(empty=True)
     key = {"series_id": series.series_id, "instrument_id": series.instrument.instrument_id, "span": span}
-    row = connection.execute(query("lock_series"), key).fetchone()
-    if row is None:
-        raise StoreError(f"{series} was removed while it was being written.")
+    row = one_row(connection.execute(query("lock_series"), key))
     price_decimals, amount_decimals, known_until, overlaps, dropped_before = row
     if dropped_before and len(batch) and from_us(int(batch.time_us[0])) < dropped_before:
         raise BeyondRetention(
@@ -193,10 +191,10 @@ def _upsert(
         **ticks,
     }
     # A plan kept for any parameters takes the batch for ten rows and joins it in a nested loop.
-    row = connection.execute(query("upsert_candles"), parameters, prepare=False).fetchone()
-    if row is None or row[3] is None:
-        return _Written(0, 0, 0, None)
+    row = one_row(connection.execute(query("upsert_candles"), parameters, prepare=False))
     inserted, changed, inserted_known, first_written, last_written = row
+    if first_written is None:
+        return _Written(0, 0, 0, None)
     return _Written(inserted, changed, inserted_known, (first_written, series.timeframe.close(last_written)))
 
 

@@ -51,6 +51,14 @@ def is_embedded(connection: Connection) -> bool:
     return connection.info.parameter_status(ENGINE_PARAMETER) == EMBEDDED_ENGINE
 
 
+def one_row(cursor: psycopg.Cursor[tuple[Any, ...]]) -> tuple[Any, ...]:
+    """The row of a statement that always gives one; raises StoreError where what it names is gone."""
+    row = cursor.fetchone()
+    if row is None:
+        raise StoreError("The series or instrument was removed meanwhile: run the command again.")
+    return row
+
+
 @contextmanager
 def store_errors() -> Generator[None]:
     """Translate psycopg's errors into StoreError and its kinds."""
@@ -65,12 +73,13 @@ def store_errors() -> Generator[None]:
     except (errors.DiskFull, errors.OutOfMemory) as exc:
         raise StoreError(f"The database server ran out of room: {_first_line(exc)}.") from exc
     except psycopg.Error as exc:
-        if _is_lost(exc):
+        if is_lost(exc):
             raise StoreUnreachable(f"The connection to the database was lost: {_first_line(exc)}.") from exc
         raise StoreError(f"The database reported: {_first_line(exc)}.") from exc
 
 
-def _is_lost(exc: psycopg.Error) -> bool:
+def is_lost(exc: psycopg.Error) -> bool:
+    """Whether the error means that the connection is gone."""
     # libpq's own errors have no SQLSTATE; class 08 is connection trouble, 57P01 to 57P03 a server that stops.
     state = exc.sqlstate
     return isinstance(exc, psycopg.OperationalError) and (state is None or state.startswith(("08", "57P0")))

@@ -9,7 +9,7 @@ from psycopg.rows import class_row
 
 from tapehouse.errors import MixedOrigins, UnknownSymbol
 from tapehouse.instrument import Instrument, Listing
-from tapehouse.store.connection import Connection, store_errors
+from tapehouse.store.connection import Connection, one_row, store_errors
 from tapehouse.store.sql import query
 from tapehouse.timeframe import Timeframe
 
@@ -58,10 +58,9 @@ def sync_listings(connection: Connection, exchange: str, listings: Sequence[List
     rows = json.dumps([asdict(listing) for listing in listings])
     symbols = [listing.symbol for listing in listings]
     with store_errors(), connection.transaction():
-        counts = connection.execute(query("upsert_instruments"), {"listings": rows}).fetchone()
+        new, listed = one_row(connection.execute(query("upsert_instruments"), {"listings": rows}))
         delisted = connection.execute(query("delist_instruments"), {"exchange": exchange, "symbols": symbols})
         gone = tuple(sorted(symbol for (symbol,) in delisted))
-    new, listed = counts or (0, 0)
     return SyncResult(exchange, listed, new, gone)
 
 
@@ -89,7 +88,5 @@ def ensure_series(connection: Connection, instrument: Instrument, timeframe: Tim
     """The candle series of that instrument and timeframe, made if there is none."""
     key = {"instrument_id": instrument.instrument_id, "dataset": "ohlcv", "timeframe_s": timeframe.seconds}
     with store_errors():
-        row = connection.execute(query("ensure_series"), key).fetchone()
-    if row is None:
-        raise UnknownSymbol
-    return Series(row[0], instrument, timeframe)
+        (series_id,) = one_row(connection.execute(query("ensure_series"), key))
+    return Series(series_id, instrument, timeframe)

@@ -15,7 +15,7 @@ from psycopg.types.range import TimestamptzRange
 
 from tapehouse.candle import Reject
 from tapehouse.ranges import TimeRange
-from tapehouse.store.connection import Connection, store_errors
+from tapehouse.store.connection import Connection, one_row, store_errors
 from tapehouse.store.instruments import Series
 from tapehouse.store.sql import query
 
@@ -66,11 +66,9 @@ def record_coverage(
 
     `changed_known` says that rows changed or appeared where readers could already have looked.
     """
-    row = connection.execute(
-        query("record_coverage"),
-        {"series_id": series.series_id, "answered": answered, "changed_known": changed_known},
-    ).fetchone()
-    return row or (0, False)
+    parameters = {"series_id": series.series_id, "answered": answered, "changed_known": changed_known}
+    revision, is_news = one_row(connection.execute(query("record_coverage"), parameters))
+    return revision, is_news
 
 
 def record_unavailable(connection: Connection, series: Series, refused: Sequence[Unavailable]) -> None:
@@ -97,8 +95,7 @@ def quarantine(connection: Connection, series: Series, rejects: Sequence[Reject]
         "reasons": [" ".join(reject.reasons) for reject in rejects],
         "raws": [json.dumps(_finite(reject.raw)) for reject in rejects],
     }
-    row = connection.execute(query("insert_quarantine"), parameters).fetchone()
-    return row[0] if row else 0
+    return one_row(connection.execute(query("insert_quarantine"), parameters))[0]
 
 
 def multirange(ranges: Iterable[TimeRange]) -> TimestamptzMultirange:

@@ -6,9 +6,7 @@ holds a single statement. What a migration says is `sql/migrations`' business.
 
 import hashlib
 import re
-import time
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from typing import Final, LiteralString, cast
@@ -17,6 +15,7 @@ import psycopg.sql
 
 from tapehouse.errors import MigrationError, NotMigrated
 from tapehouse.store.connection import Connection, store_errors
+from tapehouse.store.locks import advisory_lock
 from tapehouse.store.server import ensure_timescaledb
 from tapehouse.store.sql import query, sql_folder
 
@@ -25,7 +24,7 @@ _NO_TRANSACTION: Final = "-- migrate: no-transaction"
 # Any constant does, as long as every tapehouse uses the same: "tape" in ASCII.
 _LOCK_KEY: Final = 0x74617065
 _LOCK_WAIT_S: Final = 60.0
-_LOCK_POLL_S: Final = 0.1
+_LOCK_BUSY: Final = "Another migration has been running for a minute: try again later."
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ def migrate(connection: Connection, migrations: Sequence[Migration] | None = Non
     """
     migrations = read_migrations() if migrations is None else migrations
     ensure_timescaledb(connection)
-    with store_errors(), _migration_lock(connection):
+    with store_errors(), advisory_lock(connection, _LOCK_KEY, wait_s=_LOCK_WAIT_S, busy=_LOCK_BUSY):
         connection.execute(query("create_schema_migration"))
         pending = _pending(connection, migrations)
         return [migration for migration in pending if _apply(connection, migration)]
@@ -141,19 +140,3 @@ def _claim(connection: Connection, migration: Migration) -> bool:
     """Note the migration as applied; False where another process was quicker, and has committed."""
     record = {"number": migration.number, "name": migration.name, "checksum": migration.checksum}
     return connection.execute(query("insert_migration"), record).fetchone() is not None
-
-
-@contextmanager
-def _migration_lock(connection: Connection) -> Generator[None]:
-    # Polled, because a session that waits inside pg_advisory_lock holds a snapshot, which
-    # CREATE INDEX CONCURRENTLY and its kind would wait for.
-    deadline = time.monotonic() + _LOCK_WAIT_S
-    while connection.execute(query("try_lock"), {"key": _LOCK_KEY}).fetchone() != (True,):
-        if time.monotonic() > deadline:
-            raise MigrationError(f"Another migration has been running for {_LOCK_WAIT_S:.0f} s: try again later.")
-        time.sleep(_LOCK_POLL_S)
-    try:
-        yield
-    finally:
-        if not connection.broken:
-            connection.execute(query("release_lock"), {"key": _LOCK_KEY})

@@ -4,9 +4,7 @@ What was written since the last refresh is in `stale_rollup`, put there by the w
 refresh touches those days and no others, and one that is killed is done again.
 """
 
-import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -14,9 +12,9 @@ from typing import Final
 from psycopg import sql
 from psycopg.types.range import TimestamptzRange
 
-from tapehouse.errors import StoreError
 from tapehouse.ranges import TimeRange, merge_ranges
-from tapehouse.store.connection import Connection, store_errors
+from tapehouse.store.connection import Connection, one_row, store_errors
+from tapehouse.store.locks import advisory_lock
 from tapehouse.store.sql import query
 from tapehouse.timeframe import Timeframe, timeframe
 
@@ -27,7 +25,7 @@ _DAY: Final = timeframe("1d")
 # Any constant does, as long as every tapehouse uses the same: "roll" in ASCII.
 _LOCK_KEY: Final = 0x726F6C6C
 _LOCK_WAIT_S: Final = 600.0
-_POLL_S: Final = 0.2
+_LOCK_BUSY: Final = "Another refresh of the rollups has been running for ten minutes: try again later."
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,9 @@ def refresh_rollups(
     Buckets that have not ended yet are left to the real-time part of the views, and their days
     stay noted as stale. Calls `progress` before each level of each range.
     """
-    with store_errors(), _refresh_lock(connection):
+    # TimescaleDB 2.23 silently skips a refresh that overlaps another one; its notes must not be
+    # removed then, so only one process refreshes at a time.
+    with store_errors(), advisory_lock(connection, _LOCK_KEY, wait_s=_LOCK_WAIT_S, busy=_LOCK_BUSY):
         stale = connection.execute(query("read_stale_rollups")).fetchall()
         now, floor = _bounds(connection)
         days = _touched_days([during for _, _, during in stale], floor)
@@ -64,10 +64,8 @@ def _bounds(connection: Connection) -> tuple[datetime, datetime | None]:
 
     Retention has dropped the 1m candles before that; refreshing there would empty the rollups.
     """
-    row = connection.execute(query("read_refresh_bounds")).fetchone()
-    if row is None:
-        raise StoreError
-    return row
+    now, dropped_before = one_row(connection.execute(query("read_refresh_bounds")))
+    return now, dropped_before
 
 
 def _touched_days(stale: Sequence[TimestamptzRange], floor: datetime | None) -> list[TimeRange]:
@@ -102,19 +100,3 @@ def _settle(connection: Connection, stale: Sequence[tuple[int, int, TimestamptzR
                     {"instrument_id": instrument_id, "during": TimestamptzRange(start, end)},
                 )
     return len(stale)
-
-
-@contextmanager
-def _refresh_lock(connection: Connection) -> Generator[None]:
-    # TimescaleDB 2.23 silently skips a refresh that overlaps another one; its notes must not be
-    # removed then, so only one process refreshes at a time.
-    deadline = time.monotonic() + _LOCK_WAIT_S
-    while connection.execute(query("try_lock"), {"key": _LOCK_KEY}).fetchone() != (True,):
-        if time.monotonic() > deadline:
-            raise StoreError(f"Another refresh of the rollups has been running for {_LOCK_WAIT_S:.0f} s.")
-        time.sleep(_POLL_S)
-    try:
-        yield
-    finally:
-        if not connection.closed:
-            connection.execute(query("release_lock"), {"key": _LOCK_KEY})

@@ -7,7 +7,7 @@ import psycopg
 from psycopg import errors
 
 from tapehouse.errors import UnsuitableServer
-from tapehouse.store.connection import Connection, store_errors
+from tapehouse.store.connection import Connection, is_lost, store_errors
 from tapehouse.store.sql import query
 
 OLDEST_TIMESCALEDB: Final = (2, 23)
@@ -52,22 +52,21 @@ def _read_extension(connection: Connection) -> tuple[str, str | None] | None:
 
 
 def _create_extension(connection: Connection) -> None:
-    try:
-        with store_errors():
+    with store_errors():
+        try:
             connection.execute(query("create_extension"))
-    except Exception as exc:
-        cause = exc.__cause__
-        if isinstance(cause, errors.InsufficientPrivilege):
+        except errors.InsufficientPrivilege as exc:
             raise UnsuitableServer(
                 "This database has no TimescaleDB extension and this user may not create it: "
                 "let a superuser run CREATE EXTENSION timescaledb in it."
             ) from exc
-        if isinstance(cause, psycopg.Error):
+        except psycopg.DatabaseError as exc:
+            if is_lost(exc):
+                raise
             raise UnsuitableServer(
-                f"This server has no usable TimescaleDB ({str(cause).strip().splitlines()[0]}): "
+                f"This server has no usable TimescaleDB ({str(exc).strip().splitlines()[0]}): "
                 "install its community edition, 2.23 or newer, and preload it."
             ) from exc
-        raise
 
 
 def _major_minor(version: str) -> tuple[int, int]:

@@ -5,17 +5,30 @@ powers of ten up to 10^22 are exact in float64 and division rounds correctly, n 
 float64 nearest to the decimal that the exchange sent: nothing is lost either way.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from tapehouse.candle import Float64Array
+from tapehouse.candle import PRICE_COLUMNS, Float64Array
 
 MAX_DECIMALS: Final = 18
 MAX_TICKS: Final = float(2**53)
 
 _DOES_NOT_FIT: Final = MAX_DECIMALS + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How many decimals an instrument's prices and amounts are stored with."""
+
+    price_decimals: int
+    amount_decimals: int
+
+    def decimals(self, column: str) -> int:
+        """The decimals of that column of a candle."""
+        return self.price_decimals if column in PRICE_COLUMNS else self.amount_decimals
 
 
 def to_ticks(values: Float64Array, decimals: int) -> Float64Array:

@@ -4,31 +4,16 @@ All stored numbers of the instrument, its rollups included, are multiplied by a 
 one transaction, and the revisions of all its series grow, so no reader sees two scales at once.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 from psycopg import sql
 
 from tapehouse.candle import PRICE_COLUMNS, VALUE_COLUMNS, CandleBatch, Float64Array, Reject
-from tapehouse.errors import StoreError
-from tapehouse.store.connection import Connection
+from tapehouse.store.connection import Connection, one_row
 from tapehouse.store.instruments import Series
 from tapehouse.store.sql import query
-from tapehouse.store.ticks import MAX_TICKS, decimals_needed, most_decimals
+from tapehouse.store.ticks import MAX_TICKS, Scale, decimals_needed, most_decimals
 from tapehouse.timeframe import from_us
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """How many decimals an instrument's prices and amounts are stored with."""
-
-    price_decimals: int
-    amount_decimals: int
-
-    def decimals(self, column: str) -> int:
-        """The decimals of that column of a candle."""
-        return self.price_decimals if column in PRICE_COLUMNS else self.amount_decimals
 
 
 def make_room(connection: Connection, series: Series, batch: CandleBatch) -> tuple[CandleBatch, tuple[Reject, ...]]:
@@ -62,15 +47,12 @@ def _choose_decimals(values: Float64Array, decimals: int, largest: float) -> tup
 
 
 def _lock_scale(connection: Connection, instrument_id: int) -> Scale:
-    row = connection.execute(query("lock_instrument"), {"instrument_id": instrument_id}).fetchone()
-    if row is None:
-        raise StoreError("An instrument was removed while it was being written.")
-    return Scale(*row)
+    return Scale(*one_row(connection.execute(query("lock_instrument"), {"instrument_id": instrument_id})))
 
 
 def _read_largest(connection: Connection, instrument_id: int) -> tuple[float, float]:
-    row = connection.execute(query("read_largest"), {"instrument_id": instrument_id}).fetchone()
-    return row or (0.0, 0.0)
+    price, amount = one_row(connection.execute(query("read_largest"), {"instrument_id": instrument_id}))
+    return price, amount
 
 
 def _widen(connection: Connection, instrument_id: int, old: Scale, new: Scale) -> None:

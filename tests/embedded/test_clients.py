@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -33,6 +33,11 @@ def test_user_and_database_are_those_of_the_url(connect: Connect):
     assert row == ("tapehouse", "tapehouse", "public")
 
 
+def test_client_that_would_rather_encrypt_connects_in_clear(connect: Connect):
+    connection = connect(sslmode="prefer", gssencmode="prefer")
+    assert connection.pgconn.ssl_in_use is False
+
+
 def test_every_connection_has_a_backend_pid_of_its_own(connect: Connect):
     pids = {connect().info.backend_pid for _ in range(5)}
     assert len(pids) == 5
@@ -53,14 +58,14 @@ def test_several_statements_in_one_text(connect: Connect):
     assert rows == [(1,), (2,), (3,)]
 
 
-def test_error_rolls_a_simple_text_back(connect: Connect, table: str):
+def test_error_rolls_a_simple_text_back(connect: Connect, table: LiteralString):
     connection = connect()
     with pytest.raises(psycopg.errors.DivisionByZero):
         connection.execute(f"INSERT INTO {table} VALUES (1, 1); SELECT 1/0")
     assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
 
 
-def test_transaction_is_committed_or_rolled_back(connect: Connect, table: str):
+def test_transaction_is_committed_or_rolled_back(connect: Connect, table: LiteralString):
     connection = connect(autocommit=False)
     connection.execute(f"INSERT INTO {table} VALUES (1, 1)")
     connection.rollback()
@@ -79,7 +84,7 @@ def test_failed_transaction_refuses_all_but_rollback(connect: Connect):
     assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_savepoints(connect: Connect, table: str):
+def test_savepoints(connect: Connect, table: LiteralString):
     connection = connect()
     with connection.transaction():
         connection.execute(f"INSERT INTO {table} VALUES (1, 1)")
@@ -102,7 +107,7 @@ def test_rows_streamed_one_by_one(connect: Connect):
     assert sum(row[0] for row in rows) == 500_500
 
 
-def test_pipeline_runs_its_statements_in_order(connect: Connect, table: str):
+def test_pipeline_runs_its_statements_in_order(connect: Connect, table: LiteralString):
     connection = connect()
     with connection.pipeline() as pipeline:
         for i in range(50):
@@ -112,7 +117,7 @@ def test_pipeline_runs_its_statements_in_order(connect: Connect, table: str):
     assert cursor.fetchone() == (1225,)
 
 
-def test_pipeline_skips_to_the_sync_after_an_error(connect: Connect, table: str):
+def test_pipeline_skips_to_the_sync_after_an_error(connect: Connect, table: LiteralString):
     connection = connect()
     with pytest.raises(psycopg.errors.UniqueViolation), connection.pipeline():  # noqa: PT012 - it raises at its end
         connection.execute(f"INSERT INTO {table} VALUES (1, 1)")
@@ -140,7 +145,7 @@ def test_flush_gives_answers_before_the_sync(connect: Connect):
     assert result.get_value(0, 0) == b"2"
 
 
-def test_executemany(connect: Connect, table: str):
+def test_executemany(connect: Connect, table: LiteralString):
     connection = connect()
     connection.cursor().executemany(f"INSERT INTO {table} VALUES (%s, %s)", [(i, 2 * i) for i in range(500)])
     assert connection.execute(f"SELECT count(*), sum(value) FROM {table}").fetchone() == (500, 249_500)
@@ -191,7 +196,7 @@ def test_unnamed_statement_outlives_another_clients_turn(connect: Connect):
 
 
 @pytest.mark.parametrize("copy_format", ["text", "binary"])
-def test_copy_out(connect: Connect, copy_format: str):
+def test_copy_out(connect: Connect, copy_format: LiteralString):
     statement = f"COPY (SELECT g, g * 1.5::float8 FROM generate_series(1, 20000) AS g) TO STDOUT (FORMAT {copy_format})"
     with connect().cursor().copy(statement) as copy:
         copy.set_types(["int4", "float8"])
@@ -229,7 +234,7 @@ def test_copy_out_left_early_leaves_the_engine_usable(connect: Connect):
         "SELECT $a$ ; $a$, E'\\'; ' ;COPY {} FROM STDIN",
     ],
 )
-def test_copy_in_is_refused_and_the_engine_lives(connect: Connect, table: str, statement: str):
+def test_copy_in_is_refused_and_the_engine_lives(connect: Connect, table: LiteralString, statement: LiteralString):
     connection = connect()
     with pytest.raises(psycopg.errors.FeatureNotSupported, match="no COPY FROM STDIN"):
         connection.execute(statement.format(table))
@@ -249,12 +254,12 @@ def test_copy_in_is_refused_and_the_engine_lives(connect: Connect, table: str, s
         "COPY (SELECT 'FROM STDIN') TO STDOUT",
     ],
 )
-def test_what_only_looks_like_copy_in_runs(connect: Connect, statement: str):
+def test_what_only_looks_like_copy_in_runs(connect: Connect, statement: LiteralString):
     result = connect().pgconn.exec_(statement.encode())
     assert result.error_message == b""
 
 
-def test_copy_in_is_refused_in_the_extended_protocol_and_fails_the_transaction(connect: Connect, table: str):
+def test_copy_in_is_refused_in_the_extended_protocol_and_fails_the_transaction(connect: Connect, table: LiteralString):
     pgconn = connect().pgconn
     pgconn.exec_(b"BEGIN")
     result = pgconn.exec_params(f"COPY {table} FROM STDIN".encode(), None)
@@ -263,18 +268,20 @@ def test_copy_in_is_refused_in_the_extended_protocol_and_fails_the_transaction(c
     pgconn.exec_(b"ROLLBACK")
 
 
-def test_pool_serves_more_threads_than_connections(embedded_url: str, table: str):
-    def insert(pool: ConnectionPool, number: int) -> None:
+def test_pool_serves_more_threads_than_connections(embedded_url: str, table: LiteralString):
+    pool = ConnectionPool(embedded_url, min_size=3, max_size=3, open=False)
+
+    def insert(number: int) -> None:
         with pool.connection() as connection:
             connection.execute(f"INSERT INTO {table} VALUES (%s, %s)", [number, number])
 
-    with ConnectionPool(embedded_url, min_size=3, max_size=3) as pool, ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda number: insert(pool, number), range(60)))
+    with pool, ThreadPoolExecutor(8) as threads:
+        list(threads.map(insert, range(60)))
         with pool.connection() as connection:
             assert connection.execute(f"SELECT count(*), sum(value) FROM {table}").fetchone() == (60, 1770)
 
 
-async def test_async_connections_and_pool(embedded_url: str, table: str):
+async def test_async_connections_and_pool(embedded_url: str, table: LiteralString):
     async def insert(pool: AsyncConnectionPool[Any], number: int) -> None:
         async with pool.connection() as connection, connection.pipeline():
             await connection.execute(f"INSERT INTO {table} VALUES (%s, 1)", [number])

@@ -6,7 +6,8 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from functools import partial
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -18,14 +19,14 @@ OPENING_BALANCE = 1000
 
 
 @pytest.fixture
-def accounts(connect: Connect) -> Generator[str]:
+def accounts(connect: Connect) -> Generator[None]:
     """A table of accounts, and one of the transfers that were confirmed to somebody."""
     connection = connect()
     connection.execute("CREATE TABLE account (id int PRIMARY KEY, balance int NOT NULL CHECK (balance >= 0))")
     connection.execute("CREATE TABLE transfer (id text PRIMARY KEY)")
     rows = [(i, OPENING_BALANCE) for i in range(ACCOUNTS)]
     connection.cursor().executemany("INSERT INTO account VALUES (%s, %s)", rows)
-    yield "account"
+    yield
     connection.execute("DROP TABLE account, transfer")
 
 
@@ -76,9 +77,10 @@ def work(url: str, worker: int) -> tuple[set[str], set[str]]:
     return committed, undone
 
 
-def test_sixteen_clients_with_commits_rollbacks_errors_and_kills(embedded_url: str, accounts: str, connect: Connect):
+@pytest.mark.usefixtures("accounts")
+def test_sixteen_clients_with_commits_rollbacks_errors_and_kills(embedded_url: str, connect: Connect):
     with ThreadPoolExecutor(16) as threads:
-        results = list(threads.map(lambda worker: work(embedded_url, worker), range(16)))
+        results = list(threads.map(partial(work, embedded_url), range(16)))
     committed = set[str]().union(*(result[0] for result in results))
     undone = set[str]().union(*(result[1] for result in results))
     connection = connect()
@@ -88,7 +90,7 @@ def test_sixteen_clients_with_commits_rollbacks_errors_and_kills(embedded_url: s
     assert connection.execute("SELECT sum(balance) FROM account").fetchone() == (ACCOUNTS * OPENING_BALANCE,)
 
 
-def test_uncommitted_rows_are_never_seen_by_others(connect: Connect, table: str):
+def test_uncommitted_rows_are_never_seen_by_others(connect: Connect, table: LiteralString):
     writer, reader = connect(autocommit=False), connect()
     writer.execute(f"INSERT INTO {table} VALUES (1, 1)")
     seen: list[Any] = []
@@ -100,14 +102,14 @@ def test_uncommitted_rows_are_never_seen_by_others(connect: Connect, table: str)
     assert seen == [(0,)]
 
 
-def test_transaction_of_a_vanished_client_is_rolled_back(connect: Connect, table: str):
+def test_transaction_of_a_vanished_client_is_rolled_back(connect: Connect, table: LiteralString):
     client = connect(autocommit=False)
     client.execute(f"INSERT INTO {table} VALUES (1, 1)")
     vanish(client)
     assert connect().execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
 
 
-def test_client_that_vanishes_in_mid_pipeline_leaves_the_engine_usable(connect: Connect, table: str):
+def test_client_that_vanishes_in_mid_pipeline_leaves_the_engine_usable(connect: Connect, table: LiteralString):
     client = connect()
     client.pgconn.enter_pipeline_mode()
     client.pgconn.send_query_params(f"INSERT INTO {table} VALUES (1, 1)".encode(), None)
@@ -126,7 +128,7 @@ def test_client_that_vanishes_during_a_statement_does_not_hold_the_others_up(con
     assert connect().execute("SELECT 1").fetchone() == (1,)
 
 
-def test_client_idle_in_a_transaction_is_let_go(connect: Connect, table: str):
+def test_client_idle_in_a_transaction_is_let_go(connect: Connect, table: LiteralString):
     idler = connect(autocommit=False, options="-c idle_in_transaction_session_timeout=300")
     idler.execute(f"INSERT INTO {table} VALUES (1, 1)")
     assert connect().execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
@@ -135,7 +137,7 @@ def test_client_idle_in_a_transaction_is_let_go(connect: Connect, table: str):
     assert idler.closed
 
 
-def test_queue_is_fair(connect: Connect, table: str):
+def test_queue_is_fair(connect: Connect, table: LiteralString):
     greedy, patient = connect(), connect()
     done = threading.Event()
 
@@ -171,7 +173,7 @@ def test_settings_of_one_client_are_not_anothers(connect: Connect):
 @pytest.mark.parametrize(
     "statement", ["SET timezone = 'Asia/Tokyo'", "SELECT set_config('timezone', 'Asia/Tokyo', false)"]
 )
-def test_setting_of_a_rolled_back_transaction_is_gone(connect: Connect, statement: str):
+def test_setting_of_a_rolled_back_transaction_is_gone(connect: Connect, statement: LiteralString):
     client = connect(autocommit=False)
     client.execute(statement)
     client.rollback()
@@ -277,7 +279,7 @@ def test_running_statement_is_cancelled(connect: Connect):
     assert client.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_waiting_statement_is_cancelled(connect: Connect, table: str):
+def test_waiting_statement_is_cancelled(connect: Connect, table: LiteralString):
     holder, waiter = connect(autocommit=False), connect()
     holder.execute("SELECT 1")
     timer = threading.Timer(0.3, waiter.cancel_safe)
@@ -310,7 +312,7 @@ def test_statement_timeout_is_kept(connect: Connect):
 
 
 @pytest.mark.parametrize("key", ["7", "-9223372036854775808", "3, 4"])
-def test_advisory_lock_of_a_session_excludes_other_clients(connect: Connect, key: str):
+def test_advisory_lock_of_a_session_excludes_other_clients(connect: Connect, key: LiteralString):
     one, other = connect(), connect()
     take, give = f"SELECT pg_try_advisory_lock({key})", f"SELECT pg_catalog.pg_advisory_unlock({key})"
     assert one.execute(take).fetchone() == (True,)

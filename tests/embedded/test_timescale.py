@@ -1,7 +1,7 @@
 """TimescaleDB on the embedded engine: the features the library builds on, through ordinary connections."""
 
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -12,7 +12,7 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 @pytest.fixture
 def connection(connect: Connect) -> Generator[Connection]:
-    """A connection with a hypertable `candle` of 3 days of minutes for two instruments; close is the minute's number."""
+    """A connection with a hypertable `candle`: 3 days of minutes of two instruments, close is the minute's number."""
     connection = connect()
     connection.execute("""
         CREATE TABLE candle (
@@ -60,7 +60,11 @@ def test_compressed_chunks_take_upserts(connection: Connection):
 
 
 def test_continuous_aggregates_over_each_other(connection: Connection):
-    for name, source, width in [("candle_1h", "candle", "1 hour"), ("candle_1d", "candle_1h", "1 day")]:
+    rollups: list[tuple[LiteralString, LiteralString, LiteralString]] = [
+        ("candle_1h", "candle", "1 hour"),
+        ("candle_1d", "candle_1h", "1 day"),
+    ]
+    for name, source, width in rollups:
         connection.execute(f"""
             CREATE MATERIALIZED VIEW {name} WITH (timescaledb.continuous, timescaledb.materialized_only = false) AS
             SELECT instrument_id, time_bucket('{width}', time) AS time, last(close, time) AS close

@@ -63,13 +63,66 @@ def test_count_is_of_candles_that_open_in_the_range(name: str, start: str, end: 
     assert timeframe(name).count(*bounds) == count
 
 
-@pytest.mark.parametrize("name", ["1m", "4h", "1d", "1w", "1M"])
-def test_aligned_agrees_with_floor(name: str):
+def random_times_us() -> pd.DatetimeIndex:
+    """From 1968 to 2096, first and last moments of days, weeks and months included."""
     rng = np.random.default_rng(5)
-    times_us = np.concatenate([rng.integers(0, 4_000_000_000, 200) * 1_000_000, [0, 345_600_000_000]])
-    opens = np.array([to_us(timeframe(name).floor(from_us(int(time)))) for time in times_us])
-    assert (timeframe(name).aligned(times_us) == (opens == times_us)).all()
-    assert timeframe(name).aligned(opens).all()
+    starts = pd.date_range("1968-01-01", "2030-01-01", freq="7D", unit="us").union(
+        pd.date_range("1968-01-01", "2030-01-01", freq="MS", unit="us")
+    )
+    random = pd.DatetimeIndex(rng.integers(0, 4_000_000_000_000_000, 500).view("datetime64[us]"))
+    return starts.append([starts - pd.Timedelta(microseconds=1), random])
+
+
+def pandas_opens_and_closes(times: pd.DatetimeIndex, name: str) -> tuple[pd.DatetimeIndex, pd.DatetimeIndex]:
+    if name in PANDAS_PERIODS:
+        periods = times.to_period(PANDAS_PERIODS[name])
+        return periods.start_time, (periods + 1).start_time
+    frequency = name.replace("m", "min").replace("d", "D")
+    opens = times.floor(frequency)
+    return opens, opens + pd.Timedelta(frequency if frequency[0].isdigit() else f"1{frequency}")
+
+
+def us(times: pd.DatetimeIndex) -> list[int]:
+    return times.as_unit("us").asi8.tolist()
+
+
+@pytest.mark.parametrize("name", [*FIXED, "1w", "1M"])
+def test_arrays_are_floored_and_closed_as_pandas_does(name: str):
+    times = random_times_us()
+    opens, closes = pandas_opens_and_closes(times, name)
+    assert timeframe(name).floor_us(times.asi8).tolist() == us(opens)
+    assert timeframe(name).close_us(opens.as_unit("us").asi8).tolist() == us(closes)
+    assert timeframe(name).aligned(times.asi8).tolist() == (times == opens).tolist()
+
+
+@pytest.mark.parametrize("name", [*FIXED, "1w", "1M"])
+def test_no_times_have_no_opens(name: str):
+    nothing = np.array([], dtype=np.int64)
+    assert timeframe(name).floor_us(nothing).tolist() == timeframe(name).close_us(nothing).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "frequency"), [("1m", "1min"), ("4h", "4h"), ("1d", "1D"), ("1w", "W-MON"), ("1M", "MS")]
+)
+@pytest.mark.parametrize("end", ["2024-01-01", "2024-01-03T12:34:56", "2024-03-01", "2024-03-01T00:00:00.000001"])
+def test_opens_are_those_of_pandas_date_range(name: str, frequency: str, end: str):
+    start, stop = datetime(2024, 1, 1, tzinfo=UTC), datetime.fromisoformat(end).replace(tzinfo=UTC)
+    expected = pd.date_range(start, stop, freq=frequency, inclusive="left", unit="us")
+    assert timeframe(name).opens_us(start, stop).tolist() == us(expected)
+    assert timeframe(name).count(start, stop) == len(expected)
+
+
+@given(time=times, name=st.sampled_from([*FIXED, "1w"]), candles=st.integers(-100, 100))
+def test_open_times_are_shifted_by_whole_candles(time: datetime, name: str, candles: int):
+    opened = timeframe(name).floor(time)
+    step = pd.Timedelta(name.replace("m", "min").replace("d", "D"))
+    assert timeframe(name).shift(opened, candles) == pd.Timestamp(opened) + candles * step
+
+
+@given(time=times, months=st.integers(-200, 200))
+def test_months_are_shifted_by_the_calendar(time: datetime, months: int):
+    opened = timeframe("1M").floor(time)
+    assert timeframe("1M").shift(opened, months) == pd.Timestamp(opened) + pd.DateOffset(months=months)
 
 
 @pytest.mark.parametrize("name", ["", "m", "0m", "1x", "7m", "3d", "2w", "2M", "-1m", "1.5h", " 1m", "1m\n"])

@@ -26,20 +26,19 @@ export class Batch {
   /** Whether the client now waits for an answer. */
   isComplete = false;
 
-  /** Take a message; false if there is no such. */
+  /** Take a message; raises an error if there is no such. */
   add(bytes) {
     const type = String.fromCharCode(bytes[0]);
     const translate = TRANSLATORS.get(type);
-    if (!translate) return false;
+    if (!translate) throw new Error(`invalid frontend message type ${bytes[0]}`);
     // The engine never holds an answer back: with nothing before it a Flush has nothing to do, and psycopg ends in one.
-    if (type === "H" && this.#gathered.messages.length === 0) return true;
+    if (type === "H" && this.#gathered.messages.length === 0) return;
     const translated = translate.call(this, bytes);
     if (translated) this.#gathered.messages.push(translated);
     this.#bytes += bytes.length;
     const isEnd = ENDS.has(type);
     if (isEnd) this.#gathered.endsIn = type;
     this.isComplete = isEnd || this.#bytes > MAX_GATHERED_BYTES;
-    return true;
   }
 
   /**
@@ -97,7 +96,9 @@ export class Batch {
     const { kind, name } = readTarget(bytes);
     if (kind === "P") return bytes;
     this.#prepared.delete(name);
-    return name === NO_NAME ? bytes : message("C", latin1(`S${engineName(this.#clientId, name)}`));
+    if (name !== NO_NAME) return message("C", latin1(`S${engineName(this.#clientId, name)}`));
+    this.#gathered.unnamedAfter = "dropped";
+    return bytes;
   }
 
   #needUnnamed() {

@@ -1,6 +1,6 @@
 /**
  * The front end's thread: a PostgreSQL server on 127.0.0.1 for as many clients as come, over the one engine.
- * The end of the process's stdin, which the supervisor holds, means stop.
+ * It tells the supervisor its port by a line on stdout; the end of stdin, which the supervisor holds, means stop.
  */
 import fs from "node:fs";
 import net from "node:net";
@@ -24,13 +24,7 @@ let lastId = 0;
 
 await hub.prepare();
 keepHouse(hub);
-server.on("error", (error) => {
-  tellSupervisor({ event: "no-port", port, code: error.code });
-  process.kill(process.pid, "SIGTERM");
-});
-server.listen({ host: "127.0.0.1", port }, () => {
-  tellSupervisor({ event: "ready", port: server.address().port, pid: process.pid });
-});
+server.listen({ host: "127.0.0.1", port }, () => fs.writeSync(1, `${server.address().port}\n`));
 // Read here, not by the engine's thread, which may be busy for long.
 new net.Socket({ fd: 0, readable: true, writable: false }).on("end", stop).on("error", stop).resume();
 
@@ -58,8 +52,4 @@ function stop() {
     session.terminate("57P01", "terminating connection due to administrator command");
   }
   void hub.turnstile.enter(server).then(() => hub.backend.close());
-}
-
-function tellSupervisor(event) {
-  fs.writeSync(1, `${JSON.stringify(event)}\n`);
 }

@@ -1,6 +1,7 @@
 /**
  * The beginning of a connection: encryption refused, cancel requests, protocol and password checked.
  */
+import { MAX_STARTUP_BYTES } from "./reader.mjs";
 import { MECHANISM, beginExchange } from "./scram.mjs";
 import * as wire from "./wire.mjs";
 
@@ -65,8 +66,9 @@ async function proveIdentity({ reader, socket, verifier }) {
   socket.write(wire.authentication(AUTH_SASL, Buffer.concat([wire.cString(MECHANISM), Buffer.alloc(1)])));
   const initial = await readPasswordMessage(reader);
   if (!initial) return false;
-  const { strings, at } = wire.readStrings(initial, 5, 1);
-  const exchange = strings[0] === MECHANISM ? beginExchange(verifier, initial.toString("utf8", at + 4)) : null;
+  // The mechanism's name, the length of the data, the data (RFC 5802's client-first-message).
+  const [mechanism, data] = [initial.toString("utf8", 5, 5 + MECHANISM.length), initial.toString("utf8", 10 + MECHANISM.length)];
+  const exchange = mechanism === MECHANISM ? beginExchange(verifier, data) : null;
   if (!exchange) return false;
   socket.write(wire.authentication(AUTH_SASL_CONTINUE, Buffer.from(exchange.serverFirst)));
   const final = await readPasswordMessage(reader);
@@ -77,6 +79,6 @@ async function proveIdentity({ reader, socket, verifier }) {
 }
 
 async function readPasswordMessage(reader) {
-  const bytes = await reader.message();
+  const bytes = await reader.message(MAX_STARTUP_BYTES);
   return bytes?.[0] === 0x70 ? bytes : null;
 }

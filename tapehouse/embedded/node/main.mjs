@@ -1,6 +1,6 @@
 /**
  * The engine's process: the engine on this thread, its front end on another one.
- * Started by the supervisor as `node main.mjs '{"engineDir", "dataDir", "port"}'`; events for it are lines of JSON on stdout.
+ * Started by the supervisor as `node main.mjs '{"engineDir", "dataDir", "port"}'`.
  */
 import fs from "node:fs";
 import path from "node:path";

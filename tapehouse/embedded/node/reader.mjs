@@ -3,7 +3,9 @@
  */
 
 const MAX_WAITING_BYTES = 4 * 1024 * 1024;
-const MAX_STARTUP_BYTES = 10_000;
+// As in PostgreSQL: pqcomm.c, PQ_LARGE_MESSAGE_LIMIT and MAX_STARTUP_PACKET_LENGTH.
+const MAX_MESSAGE_BYTES = 2 ** 30;
+export const MAX_STARTUP_BYTES = 10_000;
 const TERMINATE = Buffer.from([0x58, 0, 0, 0, 4]);
 
 export class Reader {
@@ -39,10 +41,11 @@ export class Reader {
     if (this.vanished) this.#onVanish();
   }
 
-  /** The next typed message, header included; null when the client has gone. */
-  async message() {
+  /** The next typed message, header included; null when the client has gone or what it sends can't be one. */
+  async message(maxBytes = MAX_MESSAGE_BYTES) {
     if (!(await this.#await(5))) return null;
     const length = 1 + this.#joined().readInt32BE(1);
+    if (length < 5 || length > maxBytes) return null;
     return (await this.#await(length)) ? this.#take(length) : null;
   }
 

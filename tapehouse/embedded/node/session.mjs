@@ -31,6 +31,7 @@ export class Session {
   #runs = false;
   #leaves = false;
   #timedOut = false;
+  #skipsToSync = false;
   #leftovers = { temporary: false, locks: false };
   #changes = noChanges();
   #timer = null;
@@ -57,6 +58,7 @@ export class Session {
     }
   }
 
+  /** Whether a cancel request with that key comes from the client. */
   hasSecret(secret) {
     return secret === this.#secret;
   }
@@ -122,8 +124,10 @@ export class Session {
     while (!this.#batch.isComplete) {
       const bytes = await this.#reader.message();
       if (bytes === null || bytes[0] === wire.TERMINATE) return false;
-      if (!this.#batch.add(bytes)) {
-        this.terminate("08P01", `invalid frontend message type ${bytes[0]}`);
+      try {
+        this.#batch.add(bytes);
+      } catch (error) {
+        this.terminate("08P01", error.message);
         return false;
       }
     }
@@ -133,6 +137,7 @@ export class Session {
   async #runBatch() {
     clearTimeout(this.#timer);
     const batch = this.#batch.take();
+    if (this.#skipsToSync) return this.#skip(batch);
     if (!this.#holds && !(await this.#enter())) return this.#answerCancelled(batch);
     await this.#adopt(batch);
     if (this.#reader.vanished) return;
@@ -205,7 +210,7 @@ export class Session {
   #forward(pieces, taken) {
     const filled = pieces.filter((piece) => piece.length > 0);
     if (filled.length === 0 || !this.#socket.writable) return taken();
-    const stalled = setTimeout(() => this.#socket.destroy(), STALLED_MS);
+    const stalled = setTimeout(() => this.#runs && this.#socket.destroy(), STALLED_MS);
     const done = () => {
       clearTimeout(stalled);
       taken();
@@ -231,9 +236,15 @@ export class Session {
     this.#report();
   }
 
-  #answerCancelled({ endsIn }) {
+  /** What was cancelled before its turn: the rest of its pipeline goes with it, as after any error. */
+  #answerCancelled(batch) {
     this.send(wire.errorResponse("ERROR", "57014", "canceling statement due to user request"));
-    if (endsIn === "Q" || endsIn === "S") this.send(wire.readyForQuery("I"));
+    this.#skip(batch);
+  }
+
+  #skip({ endsIn }) {
+    this.#skipsToSync = endsIn === "H" || endsIn === null;
+    if (!this.#skipsToSync) this.send(wire.readyForQuery("I"));
   }
 
   /** A setting that is a duration; zero where it is not set. */

@@ -1,0 +1,27 @@
+"""`python -m benchmarks.ingest_process DATABASE SANDBOX CANDLES`: ingest that many and print the peak memory in MB."""
+
+import asyncio
+import resource
+import sys
+from datetime import timedelta
+
+from benchmarks.history import new_series
+from benchmarks.sandbox_process import EXCHANGE_ID, FIRST_CANDLE, SYMBOL
+from tapehouse.exchange import open_exchange
+from tapehouse.ingest import ingest_candles
+from tapehouse.store.connection import connect
+
+
+async def _ingest(url: str, sandbox: str, candles: int) -> None:
+    with connect(url) as connection:
+        series = new_series(connection, symbol=SYMBOL)
+        async with open_exchange(EXCHANGE_ID, base_url=sandbox) as exchange:
+            exchange._connection.ccxt.enableRateLimit = False  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+            end = FIRST_CANDLE + timedelta(minutes=candles)
+            result = await ingest_candles(exchange, connection, series, FIRST_CANDLE, end)
+    assert result.fetched == candles
+
+
+if __name__ == "__main__":
+    asyncio.run(_ingest(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
