@@ -1,5 +1,6 @@
 """TimescaleDB on the embedded engine: the features the library builds on, through ordinary connections."""
 
+import time
 from collections.abc import Callable, Generator
 from typing import Any, LiteralString
 
@@ -85,6 +86,18 @@ def test_policy_is_run_by_hand(connection: Connection):
     assert connection.execute("SELECT count(*) FROM candle").fetchone() == (8640,)
     connection.execute("CALL run_job(%s)", row)
     assert connection.execute("SELECT count(*) FROM candle").fetchone() == (0,)
+
+
+def test_write_ahead_log_is_kept_short(connection: Connection):
+    redo = "SELECT redo_lsn FROM pg_control_checkpoint()"
+    before = connection.execute(redo).fetchone()
+    connection.execute("""
+        SELECT count(pg_logical_emit_message(false, 'filler', message))
+        FROM (SELECT repeat('0123456789', 100000) AS message) AS filler, generate_series(1, 150)""")
+    deadline = time.monotonic() + 30
+    while connection.execute(redo).fetchone() == before:
+        assert time.monotonic() < deadline, "no checkpoint within 30 s of writing 150 MB"
+        time.sleep(0.2)
 
 
 def test_deeply_nested_calls_do_not_break_the_engine(connection: Connection):

@@ -25,7 +25,7 @@ KILLS: Final = 30 if os.environ.get("TAPEHOUSE_CAMPAIGN") == "full" else 5
 SYMBOLS: Final = "BTC/USDT,ETH/USDT,SOL/USDT"
 END: Final = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 # So much history that the last kill still meets an ingest at work.
-DAYS: Final = 3 * KILLS
+DAYS: Final = 6 * KILLS
 
 # Everything a reader can see, and the ledgers, as of the end.
 STATE: Final[dict[str, LiteralString]] = {
@@ -74,16 +74,16 @@ def start_ingest(url: str, sandbox: Sandbox) -> subprocess.Popen[bytes]:
 
 def run_ingest(url: str, sandbox: Sandbox) -> None:
     process = start_ingest(url, sandbox)
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors.decode()
 
 
 def kill_at_work(process: subprocess.Popen[bytes], sandbox: Sandbox, rng: random.Random) -> None:
     """Kill after a random number of requests and a random moment more, however quick the machine is."""
-    target = len(sandbox.requests) + rng.randint(5, 24)
+    target = len(sandbox.requests) + rng.randint(5, 40)
     while process.poll() is None and len(sandbox.requests) < target:
         time.sleep(0.01)
-    time.sleep(rng.uniform(0, 0.2))
+    time.sleep(rng.uniform(0, 1.5))
     process.kill()
     process.communicate()
 

@@ -24,9 +24,13 @@ FIXED = ["1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12
 times = st.datetimes(datetime(1990, 1, 1), datetime(2080, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 -- made aware by timezones
 
 
+def pandas_frequency(name: str) -> str:
+    return name.replace("m", "min").replace("d", "D").replace("1w", "7D")
+
+
 @given(time=times, name=st.sampled_from(FIXED))
 def test_floor_of_fixed_timeframes_is_that_of_pandas(time: datetime, name: str):
-    expected = pd.Timestamp(time).floor(name.replace("m", "min").replace("d", "D"))
+    expected = pd.Timestamp(time).floor(pandas_frequency(name))
     assert timeframe(name).floor(time) == expected.to_pydatetime()
 
 
@@ -63,23 +67,21 @@ def test_count_is_of_candles_that_open_in_the_range(name: str, start: str, end: 
     assert timeframe(name).count(*bounds) == count
 
 
-def random_times_us() -> pd.DatetimeIndex:
-    """From 1968 to 2096, first and last moments of days, weeks and months included."""
-    rng = np.random.default_rng(5)
-    starts = pd.date_range("1968-01-01", "2030-01-01", freq="7D", unit="us").union(
-        pd.date_range("1968-01-01", "2030-01-01", freq="MS", unit="us")
-    )
-    random = pd.DatetimeIndex(rng.integers(0, 4_000_000_000_000_000, 500).view("datetime64[us]"))
-    return starts.append([starts - pd.Timedelta(microseconds=1), random])
+def moments() -> pd.DatetimeIndex:
+    """From 1968 on: the first and the last microsecond of weeks and months, and any times."""
+    weeks = pd.date_range("1968-01-01", "2030-01-01", freq="7D", unit="us").asi8
+    months = pd.date_range("1968-01-01", "2030-01-01", freq="MS", unit="us").asi8
+    any_times = np.random.default_rng(5).integers(0, 4_000_000_000_000_000, 500)
+    times_us = np.concatenate([weeks, weeks - 1, months, months - 1, any_times])
+    return pd.DatetimeIndex(times_us.view("datetime64[us]"))
 
 
 def pandas_opens_and_closes(times: pd.DatetimeIndex, name: str) -> tuple[pd.DatetimeIndex, pd.DatetimeIndex]:
     if name in PANDAS_PERIODS:
         periods = times.to_period(PANDAS_PERIODS[name])
         return periods.start_time, (periods + 1).start_time
-    frequency = name.replace("m", "min").replace("d", "D")
-    opens = times.floor(frequency)
-    return opens, opens + pd.Timedelta(frequency if frequency[0].isdigit() else f"1{frequency}")
+    opens = times.floor(pandas_frequency(name))
+    return opens, opens + pd.Timedelta(pandas_frequency(name))
 
 
 def us(times: pd.DatetimeIndex) -> list[int]:
@@ -88,7 +90,7 @@ def us(times: pd.DatetimeIndex) -> list[int]:
 
 @pytest.mark.parametrize("name", [*FIXED, "1w", "1M"])
 def test_arrays_are_floored_and_closed_as_pandas_does(name: str):
-    times = random_times_us()
+    times = moments()
     opens, closes = pandas_opens_and_closes(times, name)
     assert timeframe(name).floor_us(times.asi8).tolist() == us(opens)
     assert timeframe(name).close_us(opens.as_unit("us").asi8).tolist() == us(closes)
@@ -115,7 +117,7 @@ def test_opens_are_those_of_pandas_date_range(name: str, frequency: str, end: st
 @given(time=times, name=st.sampled_from([*FIXED, "1w"]), candles=st.integers(-100, 100))
 def test_open_times_are_shifted_by_whole_candles(time: datetime, name: str, candles: int):
     opened = timeframe(name).floor(time)
-    step = pd.Timedelta(name.replace("m", "min").replace("d", "D"))
+    step = pd.Timedelta(pandas_frequency(name))
     assert timeframe(name).shift(opened, candles) == pd.Timestamp(opened) + candles * step
 
 

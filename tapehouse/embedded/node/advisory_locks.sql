@@ -88,13 +88,23 @@ BEGIN
 END $$;
 
 -- The forms with a pair of keys.
-CREATE FUNCTION pg_catalog.tapehouse_try_advisory_lock(client int, a int, b int) RETURNS boolean LANGUAGE sql VOLATILE
-AS $$ SELECT pg_catalog.tapehouse_try_advisory_lock(client, pg_catalog.tapehouse_lock_pair(a, b)) $$;
-CREATE FUNCTION pg_catalog.tapehouse_try_advisory_xact_lock(client int, a int, b int) RETURNS boolean LANGUAGE sql VOLATILE
-AS $$ SELECT pg_catalog.tapehouse_try_advisory_xact_lock(client, pg_catalog.tapehouse_lock_pair(a, b)) $$;
-CREATE FUNCTION pg_catalog.tapehouse_advisory_lock(client int, a int, b int) RETURNS void LANGUAGE sql VOLATILE
-AS $$ SELECT pg_catalog.tapehouse_advisory_lock(client, pg_catalog.tapehouse_lock_pair(a, b)) $$;
-CREATE FUNCTION pg_catalog.tapehouse_advisory_xact_lock(client int, a int, b int) RETURNS void LANGUAGE sql VOLATILE
-AS $$ SELECT pg_catalog.tapehouse_advisory_xact_lock(client, pg_catalog.tapehouse_lock_pair(a, b)) $$;
-CREATE FUNCTION pg_catalog.tapehouse_advisory_unlock(client int, a int, b int) RETURNS boolean LANGUAGE sql VOLATILE
-AS $$ SELECT pg_catalog.tapehouse_advisory_unlock(client, pg_catalog.tapehouse_lock_pair(a, b)) $$;
+CREATE FUNCTION pg_catalog.tapehouse_try_advisory_lock(client int, a int, b int) RETURNS boolean
+LANGUAGE sql VOLATILE AS $$
+  SELECT pg_catalog.tapehouse_try_advisory_lock(client, pg_catalog.tapehouse_lock_pair(a, b))
+$$;
+CREATE FUNCTION pg_catalog.tapehouse_try_advisory_xact_lock(client int, a int, b int) RETURNS boolean
+LANGUAGE sql VOLATILE AS $$
+  SELECT pg_catalog.tapehouse_try_advisory_xact_lock(client, pg_catalog.tapehouse_lock_pair(a, b))
+$$;
+CREATE FUNCTION pg_catalog.tapehouse_advisory_lock(client int, a int, b int) RETURNS void
+LANGUAGE sql VOLATILE AS $$
+  SELECT pg_catalog.tapehouse_advisory_lock(client, pg_catalog.tapehouse_lock_pair(a, b))
+$$;
+CREATE FUNCTION pg_catalog.tapehouse_advisory_xact_lock(client int, a int, b int) RETURNS void
+LANGUAGE sql VOLATILE AS $$
+  SELECT pg_catalog.tapehouse_advisory_xact_lock(client, pg_catalog.tapehouse_lock_pair(a, b))
+$$;
+CREATE FUNCTION pg_catalog.tapehouse_advisory_unlock(client int, a int, b int) RETURNS boolean
+LANGUAGE sql VOLATILE AS $$
+  SELECT pg_catalog.tapehouse_advisory_unlock(client, pg_catalog.tapehouse_lock_pair(a, b))
+$$;

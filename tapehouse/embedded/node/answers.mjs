@@ -12,6 +12,8 @@ const TYPES = {
   ready: ofType("Z"),
 };
 
+const LOOKED_AT = new Set([TYPES.notification, TYPES.commandComplete, TYPES.error, TYPES.ready]);
+
 /** Passes an answer on while it streams; only messages that concern the front end are looked at. */
 export class AnswerFilter {
   /** Status of the last ReadyForQuery: I, T or E; null until there is one. */
@@ -73,7 +75,7 @@ export class AnswerFilter {
   }
 
   #matters(type) {
-    return type === TYPES.notification || type === TYPES.commandComplete || type === TYPES.error || type === TYPES.ready;
+    return LOOKED_AT.has(type);
   }
 
   #look(message) {

@@ -23,7 +23,7 @@ export class Backend {
     return this.#runId;
   }
 
-  /** Run these messages; `onBytes(bytes, taken)` gets the answer as it comes and calls `taken` when it is out of our hands. */
+  /** Run these messages; `onBytes(bytes, taken)` gets the answer as it comes and calls `taken` once it is sent. */
   run(messages, onBytes) {
     const bytes = ownBuffer(messages);
     this.#runId++;
@@ -57,7 +57,7 @@ export class Backend {
     return answer.filter((part) => !isNotification(part));
   }
 
-  /** Greet the engine as a client would, so that it reports changed settings: the ParameterStatus messages it answers. */
+  /** Greet the engine as a client would: the ParameterStatus messages it answers. */
   async greet() {
     const answer = await this.collect([message("p", "unused")]);
     return answer.filter((part) => part[0] === 0x53);

@@ -79,9 +79,11 @@ export class Batch {
     const { strings: [portal, name], at } = readStrings(bytes, 5, 2);
     const statement = this.#prepared.get(name);
     if (statement) this.#gathered.analyses.push(statement.analysis);
-    if (name !== NO_NAME) return message("B", latin1(portal), latin1(engineName(this.#clientId, name)), bytes.subarray(at));
-    this.#needUnnamed();
-    return bytes;
+    if (name === NO_NAME) {
+      this.#needUnnamed();
+      return bytes;
+    }
+    return message("B", latin1(portal), latin1(engineName(this.#clientId, name)), bytes.subarray(at));
   }
 
   describe(bytes) {

@@ -4,7 +4,7 @@
  */
 import { openPglite } from "./pglite.mjs";
 
-// As built, the engine plans without sequential scans and looks only in pg_catalog: these are PostgreSQL's own defaults.
+// As built, the engine plans without sequential scans and looks only in pg_catalog: these are PostgreSQL's defaults.
 const DEFAULTS = {
   search_path: '"$user", public',
   TimeZone: "UTC",
@@ -19,7 +19,7 @@ const PGC_SUSET = 5;
 const PGC_S_DATABASE = 6;
 
 // The build gives C code 64 KB of stack above its static data and checks no depth: sixty nested calls of a PL/pgSQL
-// function would silently overwrite variables. With this much, JavaScript's own stack runs out first, which ends the process.
+// function would silently overwrite variables. With this much, JavaScript's own stack runs out first: the process ends.
 const STACK_BYTES = 16 * 1024 * 1024;
 
 const SCRATCH_BYTES = 256 * 1024;

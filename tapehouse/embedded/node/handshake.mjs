@@ -22,7 +22,7 @@ export async function shakeHands({ reader, socket, identity, onCancel }) {
   }
   const database = parameters.get("database") ?? user;
   if (database !== identity.database) {
-    refuse(socket, "3D000", `database "${database}" does not exist: the embedded server has only "${identity.database}"`);
+    refuse(socket, "3D000", `database "${database}" does not exist: there is only "${identity.database}"`);
     return null;
   }
   socket.write(wire.authentication(AUTH_OK));
@@ -67,7 +67,8 @@ async function proveIdentity({ reader, socket, verifier }) {
   const initial = await readPasswordMessage(reader);
   if (!initial) return false;
   // The mechanism's name, the length of the data, the data (RFC 5802's client-first-message).
-  const [mechanism, data] = [initial.toString("utf8", 5, 5 + MECHANISM.length), initial.toString("utf8", 10 + MECHANISM.length)];
+  const mechanism = initial.toString("utf8", 5, 5 + MECHANISM.length);
+  const data = initial.toString("utf8", 10 + MECHANISM.length);
   const exchange = mechanism === MECHANISM ? beginExchange(verifier, data) : null;
   if (!exchange) return false;
   socket.write(wire.authentication(AUTH_SASL_CONTINUE, Buffer.from(exchange.serverFirst)));

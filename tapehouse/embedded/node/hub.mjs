@@ -66,7 +66,7 @@ export class Hub {
     if (error) throw new Error(`The database can't be prepared: ${error.get("M")}`);
   }
 
-  /** Put a client's settings in force: costs nothing while all clients have the same ones. The error, if there was one. */
+  /** Put a client's settings in force, which costs nothing while all have the same; the error if there was one. */
   async putSettings(settings) {
     if (settings.key === this.#settingsKey) return null;
     const { error } = await this.query(applySql(settings));

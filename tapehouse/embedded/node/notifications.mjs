@@ -10,7 +10,7 @@ export class Notifications {
     this.#hub = hub;
   }
 
-  /** Send a notification to the clients that listen; what goes in its place in the answer of `sender`, null for nothing. */
+  /** Send a notification to those that listen; what stands for it in the answer of `sender`, null for nothing. */
   route(bytes, sender = null) {
     const [channel] = readStrings(bytes, 9, 1).strings;
     // The engine has one session, so it names no sender.

@@ -27,7 +27,7 @@ async function importPglite(engineDir) {
   return { PGlite, NodeFS, timescaledb };
 }
 
-/** Make PostgreSQL's fsync reach the disk: as it comes, the file system ignores it, and a power cut could lose commits. */
+/** Make PostgreSQL's fsync reach the disk: as built, it does nothing, and a power cut could lose commits. */
 function durable(nodeFs) {
   const init = nodeFs.init.bind(nodeFs);
   nodeFs.init = async (pg, options) => {

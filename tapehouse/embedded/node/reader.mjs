@@ -49,7 +49,7 @@ export class Reader {
     return (await this.#await(length)) ? this.#take(length) : null;
   }
 
-  /** The next message of a connection's beginning, which has no type: its body from the code on; null if it is no such. */
+  /** The next message of a connection's beginning, which has no type: its body, or null if it is no such message. */
   async startupMessage() {
     if (!(await this.#await(8))) return null;
     const length = this.#joined().readInt32BE(0);

@@ -38,7 +38,7 @@ export function startupSettings(parameters) {
   return settingsOf(values, null, null);
 }
 
-// `application_name` is told back to the client and not set: it alone would make every change of client cost a statement.
+// `application_name` is told back to the client and not set: else every change of client would cost a statement.
 const NOT_SETTINGS = new Set(["user", "database", "options", "replication", "application_name"]);
 
 function settingsOf(values, authorization, role) {

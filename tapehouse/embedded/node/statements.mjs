@@ -4,10 +4,13 @@
  * Texts are handled as latin1 so that every byte keeps its place; all that is looked for is ASCII.
  */
 
-const WORTH_A_LOOK =
-  /\b(copy|listen|unlisten|set|reset|discard|prepare|execute|deallocate|temp|temporary|set_config|pg_(try_)?advisory_\w+)\b/i;
-// Shared locks and locks of a pair's kind in `pg_locks` are not told apart: see advisory_locks.sql.
-const ADVISORY = /^pg_(advisory_lock|advisory_xact_lock|try_advisory_lock|try_advisory_xact_lock|advisory_unlock(?:_all)?)$/;
+const WORTH_A_LOOK = new RegExp(
+  String.raw`\b(copy|listen|unlisten|set|reset|discard|prepare|execute|deallocate|temp|temporary|set_config` +
+    String.raw`|pg_(try_)?advisory_\w+)\b`,
+  "i",
+);
+// Those that advisory_locks.sql has a counterpart for. Shared locks have none: they exclude nobody here.
+const ADVISORY = /^pg_((?:try_)?advisory_(?:xact_)?lock|advisory_unlock(?:_all)?)$/;
 const MAX_TOKENS = 64;
 const MAX_CACHED = 1000;
 const MAX_CACHED_LENGTH = 10_000;
@@ -18,27 +21,36 @@ const REFUSE_COPY_IN =
   "HINT = 'Use INSERT ... SELECT FROM unnest($1::type[], ...) instead.'; END$tapehouse$";
 
 /** SQL that drops the prepared statements of that client. */
-export const deallocateAll = (clientId) =>
-  `DO $tapehouse$DECLARE s text; BEGIN FOR s IN SELECT name FROM pg_catalog.pg_prepared_statements
-   WHERE pg_catalog.starts_with(name, '${clientId}/') LOOP EXECUTE pg_catalog.format('DEALLOCATE %I', s); END LOOP;
-   END$tapehouse$`;
+export const deallocateAll = (clientId) => doBlock(deallocations(clientId));
 
 const discardAll = (clientId) =>
-  `DO $tapehouse$DECLARE s text; BEGIN FOR s IN SELECT name FROM pg_catalog.pg_prepared_statements
-   WHERE pg_catalog.starts_with(name, '${clientId}/') LOOP EXECUTE pg_catalog.format('DEALLOCATE %I', s); END LOOP;
-   SET SESSION AUTHORIZATION DEFAULT; RESET ALL; PERFORM pg_catalog.tapehouse_advisory_unlock_all(${clientId});
-   DISCARD PLANS; END$tapehouse$`;
+  doBlock(`${deallocations(clientId)} PERFORM pg_catalog.tapehouse_advisory_unlock_all(${clientId});
+    SET SESSION AUTHORIZATION DEFAULT; RESET ALL; DISCARD PLANS;`);
+
+const doBlock = (body) => `DO $tapehouse$DECLARE statement text; BEGIN ${body} END$tapehouse$`;
+
+const deallocations = (clientId) =>
+  `FOR statement IN SELECT name FROM pg_catalog.pg_prepared_statements
+   WHERE pg_catalog.starts_with(name, '${clientId}/')
+   LOOP EXECUTE pg_catalog.format('DEALLOCATE %I', statement); END LOOP;`;
 
 /** How the engine knows a client's prepared statement; the unnamed one stays unnamed. */
 export const engineName = (clientId, name) => (name === "" ? "" : `${clientId}/${name}`);
 
-const NOTHING = Object.freeze({ edits: [], channels: [], settings: false, temporary: false, prepares: false, locks: false });
+const NOTHING = Object.freeze({
+  edits: [],
+  channels: [],
+  settings: false,
+  temporary: false,
+  prepares: false,
+  locks: false,
+});
 const cache = new Map();
 
 /**
  * What a SQL text does beyond its answer: `edits` of the text, `channels` it starts or stops listening on,
- * whether it changes `settings` of the session,
- * makes `temporary` tables, `prepares` statements or takes advisory `locks`.
+ * whether it changes `settings` of the session, makes `temporary` tables, `prepares` statements or takes
+ * advisory `locks`.
  */
 export function analyse(sql) {
   if (!WORTH_A_LOOK.test(sql)) return NOTHING;

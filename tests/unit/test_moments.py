@@ -2,8 +2,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tapehouse.cli.moments import moment
 from tapehouse.errors import InputError, NaiveDatetime
+from tapehouse.moments import moment
 
 NOW = datetime(2025, 3, 1, 12, 30, tzinfo=UTC)
 
