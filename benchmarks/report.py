@@ -44,7 +44,7 @@ def new_run(engine: str, outcomes: Sequence[Outcome]) -> Run:
 def print_run(run: Run) -> None:
     """Print a table, a row a figure."""
     table = Table(title=f"{run.engine}, {_machine()}", box=box.SIMPLE_HEAD, title_justify="left")
-    for title in ("key", "ratio", "spread", "bar", "", "measured", "baseline", "", "against"):
+    for title in ("key", "ratio", "spread", "bar", "verdict", "measured", "baseline", "unit", "against"):
         table.add_column(title, justify="right" if title in ("ratio", "measured", "baseline") else "left")
     for outcome in run.outcomes:
         table.add_row(*(_skipped_row(outcome) if isinstance(outcome, Skipped) else _figure_row(run, outcome)))

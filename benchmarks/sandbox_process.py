@@ -19,13 +19,13 @@ FIRST_CANDLE: Final = datetime(2025, 1, 1, tzinfo=UTC)
 @contextmanager
 def sandbox_url() -> Generator[str]:
     """The address of a sandbox that lives as long as the block."""
-    command = [sys.executable, "-m", "tapehouse.sandbox", "--port", "0"]
+    command = [sys.executable, "-m", "tapehouse", "sandbox", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             address = re.search(r"http://\S+", process.stdout.readline())
             if address is None:
-                raise ServiceError("The sandbox exchange does not start: run `python -m tapehouse.sandbox` to see why.")
+                raise ServiceError("The sandbox exchange does not start: run `tapehouse sandbox` to see why.")
             yield address[0]
         finally:
             process.terminate()

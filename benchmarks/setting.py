@@ -14,9 +14,10 @@ EXCHANGE_PREFIX: Final = "benchmark-"
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much work a run does."""
+    """How much work a run does; what is written takes so little time that it needs more rounds than the rest."""
 
     rounds: int
+    write_rounds: int
     written_candles: int
     batch_candles: int
     read_candles: int
@@ -26,7 +27,8 @@ class Sizes:
 
 FULL: Final = Sizes(
     rounds=7,
-    written_candles=100_000,
+    write_rounds=25,
+    written_candles=50_000,
     batch_candles=10_000,
     read_candles=1_000_000,
     fetched_candles=43_000,

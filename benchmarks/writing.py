@@ -69,7 +69,7 @@ def reingest_identical_vs_on_conflict(setting: Setting) -> Figure:
         _write_time_s(connection, series, batches)
         _insert_time_s(connection, series, batches, _INSERT)
         rounds = take_rounds(
-            setting.sizes.rounds,
+            setting.sizes.write_rounds,
             lambda: _write_time_s(connection, series, batches),
             lambda: _insert_time_s(connection, series, batches, _INSERT + _ON_CONFLICT),
         )
@@ -82,7 +82,7 @@ def _new_rows(setting: Setting, key: str, *, covered_before: bool) -> Figure:
         batches = _batches(setting)
         connection.execute(_CREATE_TABLE)
         # Each round writes as a new instrument, the same one both ways.
-        measured = [new_series(connection) for _ in range(setting.sizes.rounds + 1)]
+        measured = [new_series(connection) for _ in range(setting.sizes.write_rounds + 1)]
         plain = list(measured)
         if covered_before:
             for series in measured:
@@ -93,7 +93,7 @@ def _new_rows(setting: Setting, key: str, *, covered_before: bool) -> Figure:
             else (_copy_time_s, "COPY FROM STDIN (FORMAT binary)")
         )
         rounds = take_rounds(
-            setting.sizes.rounds,
+            setting.sizes.write_rounds,
             lambda: _write_time_s(connection, measured.pop(0), batches),
             lambda: baseline(connection, plain.pop(0), batches),
         )

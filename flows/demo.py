@@ -118,7 +118,7 @@ def _starting_prefect() -> Generator["subprocess.Popen[bytes]"]:
     _HOME.mkdir(exist_ok=True)
     with _PREFECT_LOG.open("wb") as log:
         # In a session of its own, so that Ctrl-C reaches it through us alone.
-        server = subprocess.Popen(  # noqa: S603 - our own interpreter
+        server = subprocess.Popen(  # noqa: S603 -- our own interpreter
             [sys.executable, "-m", "uvicorn", *app], stdout=log, stderr=log, start_new_session=True
         )
     try:
@@ -139,7 +139,7 @@ def _await_prefect(server: "subprocess.Popen[bytes]") -> None:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5):  # noqa: S310 - our own server
+        with urllib.request.urlopen(url, timeout=5):  # noqa: S310 -- our own server
             return True
     except OSError:
         return False
@@ -234,7 +234,7 @@ def _show_stored(market: MarketData) -> None:
 
 def _stored_row(market: MarketData, stored: dict[str, Any]) -> list[object]:
     exchange, symbol = stored["exchange"], stored["symbol"]
-    bounds = [f"{stored[name]:%m-%d %H:%M}" for name in ("first", "last")]
+    bounds = [f"{stored[name]:%m-%d %H:%M}" for name in ("start", "end")]
     derived = [len(_candles(market, exchange, symbol, str(rollup))) for rollup in ROLLUPS]
     return [exchange, symbol, *bounds, stored["gaps"], stored["rows"], *derived]
 

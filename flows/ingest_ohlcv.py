@@ -11,10 +11,9 @@ from prefect.runtime import flow_run
 from pydantic import BaseModel, Field
 
 from flows.command import run_here
-from tapehouse.cli.moments import moment
 from tapehouse.errors import TapehouseError
-from tapehouse.exchange import Exchange
-from tapehouse.ingest import SeriesRequest
+from tapehouse.ingest import MAX_REJECT_SHARE, SeriesRequest, ingest_each
+from tapehouse.moments import moment
 from tapehouse.timeframe import timeframe as timeframe_named
 from tasks.connections import open_exchange
 from tasks.extract import plan_candles
@@ -23,10 +22,6 @@ from tasks.report import SeriesReport, publish_ingest, publish_refresh, raise_fa
 from tasks.rollups import refresh_rollups
 
 TimeframeName = Literal["1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "1w", "1M"]
-
-# ccxt's throttle sets the pace of an exchange's requests; this many series at once keep it busy
-# while others are written, each with a database connection of its own.
-_SERIES_AT_ONCE: Final = 4
 
 
 class Markets(BaseModel):
@@ -53,7 +48,7 @@ async def ingest_ohlcv(
     timeframe: TimeframeName = "1m",
     since: str = "7d",
     until: str | None = None,
-    max_reject_share: Annotated[float, Field(ge=0, le=1)] = 0.1,
+    max_reject_share: Annotated[float, Field(ge=0, le=1)] = MAX_REJECT_SHARE,
 ) -> list[SeriesReport]:
     """Fetch the candles that are missing, and the last few of each series again, since exchanges still correct them.
 
@@ -98,38 +93,27 @@ def _requests(
 async def _ingest_exchange(
     exchange_id: str, requests: Sequence[SeriesRequest], max_reject_share: float
 ) -> list[SeriesReport]:
-    """Ingest all series of one exchange, over one connection to it."""
-    reports = [SeriesReport(exchange_id, request.symbol, request.timeframe.name) for request in requests]
-    slots, planning = asyncio.Semaphore(_SERIES_AT_ONCE), asyncio.Lock()
+    """Ingest all series of one exchange, over one connection to it; what comes of each is in its report."""
+    reports = {request: SeriesReport(exchange_id, request.symbol, request.timeframe.name) for request in requests}
+
+    async def ingest(request: SeriesRequest, opening: asyncio.Lock) -> None:
+        async with opening:
+            series, plan = await plan_candles(exchange, request)
+        report = reports[request]
+        report.planned = sum(series.timeframe.count(*chunk) for chunk in plan.chunks)
+        for chunk in plan.chunks:
+            await ingest_candles(exchange, series, chunk, max_reject_share=max_reject_share, record=report.add)
+
+    def end(request: SeriesRequest, error: Exception | None) -> None:
+        reports[request].error = error
+
     try:
-        async with open_exchange(exchange_id) as exchange, asyncio.TaskGroup() as group:
-            for request, report in zip(requests, reports, strict=True):
-                group.create_task(_ingest_series(exchange, request, report, slots, planning, max_reject_share))
+        async with open_exchange(exchange_id) as exchange:
+            await ingest_each(requests, ingest, ended=end)
     except TapehouseError as error:
-        for report in reports:
+        for report in reports.values():
             report.error = error
-    return reports
-
-
-async def _ingest_series(
-    exchange: Exchange,
-    request: SeriesRequest,
-    report: SeriesReport,
-    slots: asyncio.Semaphore,
-    planning: asyncio.Lock,
-    max_reject_share: float,
-) -> None:
-    """Ingest one series chunk after chunk; what comes of it, a failure too, is in its report."""
-    try:
-        async with slots:
-            # One at a time, so that the first series of a new exchange stores its instruments for all.
-            async with planning:
-                series, plan = await plan_candles(exchange, request)
-            report.asked = sum(series.timeframe.count(*chunk) for chunk in plan.chunks)
-            for chunk in plan.chunks:
-                await ingest_candles(exchange, series, chunk, max_reject_share=max_reject_share, record=report.add)
-    except Exception as error:  # noqa: BLE001 - one series' fault, whatever it is, must not stop the others
-        report.error = error
+    return list(reports.values())
 
 
 @click.command()

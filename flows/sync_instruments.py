@@ -37,7 +37,7 @@ async def _sync(exchange_id: str) -> ExchangeReport:
     try:
         async with open_exchange(exchange_id) as exchange:
             return ExchangeReport(exchange_id, await sync(exchange))
-    except Exception as error:  # noqa: BLE001 - one exchange's fault, whatever it is, must not stop the others
+    except Exception as error:  # noqa: BLE001 -- one exchange's fault, whatever it is, must not stop the others
         return ExchangeReport(exchange_id, error=error)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["MarketData"]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+def __getattr__(name: str) -> Any:  # noqa: ANN401 -- whatever the name stands for
     if name == "MarketData":
         from tapehouse.query.market import MarketData
 

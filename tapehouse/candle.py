@@ -5,14 +5,18 @@ the database is a Python object a row.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from tapehouse.timeframe import aware_utc, to_ms
+
 PRICE_COLUMNS: Final = ("open", "high", "low", "close")
 VALUE_COLUMNS: Final = (*PRICE_COLUMNS, "volume")
+# Open times that a candle could have; a number outside these years is another unit, or rubbish.
+BELIEVABLE_MS: Final = range(to_ms(datetime(2000, 1, 1, tzinfo=UTC)), to_ms(datetime(2100, 1, 1, tzinfo=UTC)))
 
 Int64Array = npt.NDArray[np.int64]
 Float64Array = npt.NDArray[np.float64]
@@ -48,8 +52,13 @@ class Reject:
     """A row that failed validation: as it came (JSON-able), with the names of the checks it failed.
 
     `time` is its open time where it has a believable one: that interval then counts as not covered.
+    Raises NaiveDatetime for a time without a time zone.
     """
 
     time: datetime | None
     reasons: tuple[str, ...]
     raw: object
+
+    def __post_init__(self) -> None:
+        if self.time is not None:
+            aware_utc(self.time)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
-from tapehouse.errors import InputError, MissingExtra
+from tapehouse.errors import InputError, needs_extra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,12 +32,10 @@ def save_candlesticks(candles: pd.DataFrame, path: Path, *, title: str) -> None:
     """
     if len(candles) < 2:
         raise InputError(f"A chart needs two candles, there are {len(candles)}: ask for a longer range.")
-    try:
+    with needs_extra("Charts need", "matplotlib", extra="chart"):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
         from matplotlib.figure import Figure
-    except ModuleNotFoundError as missing:
-        raise MissingExtra("Charts need matplotlib: run pip install 'tapehouse[chart]'.") from missing
 
     figure = Figure(figsize=_SIZE_INCHES, dpi=_DPI, layout="constrained")
     price, volume = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))

@@ -29,6 +29,8 @@ Other libraries' errors are translated into these at one border each: ccxt's in
     └── ServiceError                exit 6   a local service: embedded database, sandbox
 """
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -73,6 +75,21 @@ class UnknownSeries(InputError):
 
 class MissingExtra(InputError):
     """An optional package is not installed."""
+
+
+@contextmanager
+def needs_extra(what: str, *modules: str, extra: str) -> Generator[None]:
+    """Raise MissingExtra where an import in the block finds one of these modules missing.
+
+    `what` begins the message, as in "Charts need"; `extra` is the one to install.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        module = (missing.name or "").partition(".")[0]
+        if module not in modules:
+            raise
+        raise MissingExtra(f"{what} {module}: run pip install 'tapehouse[{extra}]'.") from missing
 
 
 class ExchangeError(TapehouseError):

@@ -1,4 +1,7 @@
-"""Points in time as people write them on a command line: `7d` ago, a date, an ISO 8601 time with its zone."""
+"""Points in time as people write them: `7d` ago, a date, an ISO 8601 time with its zone.
+
+What may be before what, and what a missing one stands for, is up to those who ask for them.
+"""
 
 import re
 from datetime import UTC, date, datetime, time, timedelta
@@ -9,11 +12,6 @@ from tapehouse.errors import InputError, NaiveDatetime
 _AGO: Final = re.compile(r"([0-9]{1,6})([mhdw])")
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _HOW: Final = "write 30m, 12h, 7d or 2w for that long ago, 2025-05-01 for midnight UTC, or 2025-05-01T12:30:00Z."
-
-
-def moment_option(text: str) -> datetime:
-    """An option's value as a point in time, see `moment`; "ago" is before this moment."""
-    return moment(text, now=datetime.now(UTC))
 
 
 def moment(text: str, *, now: datetime) -> datetime:

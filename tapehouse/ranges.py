@@ -2,9 +2,28 @@
 
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 
+from tapehouse.timeframe import aware_utc
+
 TimeRange = tuple[datetime, datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """A range that the exchange could not or would not give, and why (a short stable word).
+
+    Raises NaiveDatetime for bounds without a time zone.
+    """
+
+    start: datetime
+    end: datetime
+    cause: str
+
+    def __post_init__(self) -> None:
+        aware_utc(self.start)
+        aware_utc(self.end)
 
 
 def merge_ranges(ranges: Iterable[TimeRange]) -> list[TimeRange]:

@@ -24,7 +24,7 @@ _NAME: Final = re.compile(r"([1-9][0-9]*)([smhdwM])")
 # A month's nominal length: what the store keeps as the key of the monthly timeframe.
 _MONTH_SECONDS: Final = 30 * 86_400
 
-Int64Array = npt.NDArray[np.int64]
+_TimesUs = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -86,26 +86,26 @@ class Timeframe:
             return max(0, (stop.year - first.year) * 12 + stop.month - first.month)
         return max(0, (stop - first) // self.length)
 
-    def floor_us(self, times_us: Int64Array) -> Int64Array:
+    def floor_us(self, times_us: _TimesUs) -> _TimesUs:
         """The open times of the candles that hold those times, all in microseconds since 1970 UTC."""
         if self.is_monthly:
             return _month_starts_us(_months(times_us))
         return times_us - (times_us - to_us(self._origin)) % (self.seconds * 1_000_000)
 
-    def close_us(self, opens_us: Int64Array) -> Int64Array:
+    def close_us(self, opens_us: _TimesUs) -> _TimesUs:
         """The close times (exclusive) of the candles that open then, all in microseconds since 1970 UTC."""
         if self.is_monthly:
             return _month_starts_us(_months(opens_us) + 1)
         return opens_us + self.seconds * 1_000_000
 
-    def opens_us(self, start: datetime, end: datetime) -> Int64Array:
+    def opens_us(self, start: datetime, end: datetime) -> _TimesUs:
         """The open times in [start, end), in microseconds since 1970 UTC."""
-        bounds_us = np.array([to_us(self.ceil(start)), to_us(self.ceil(end))])
+        first_us, candles = to_us(self.ceil(start)), np.arange(self.count(start, end))
         if self.is_monthly:
-            return _month_starts_us(np.arange(*_months(bounds_us)))
-        return np.arange(*bounds_us, self.seconds * 1_000_000)
+            return _month_starts_us(_months(np.array([first_us])) + candles)
+        return first_us + candles * (self.seconds * 1_000_000)
 
-    def aligned(self, times_us: Int64Array) -> npt.NDArray[np.bool_]:
+    def aligned(self, times_us: _TimesUs) -> npt.NDArray[np.bool_]:
         """Which of the times (microseconds since 1970 UTC) are open times."""
         return self.floor_us(times_us) == times_us
 
@@ -181,9 +181,9 @@ def from_ms(ms: int) -> datetime:
     return from_us(ms * 1000)
 
 
-def _months(times_us: Int64Array) -> npt.NDArray[np.datetime64]:
+def _months(times_us: _TimesUs) -> npt.NDArray[np.datetime64]:
     return times_us.view("datetime64[us]").astype("datetime64[M]")
 
 
-def _month_starts_us(months: npt.NDArray[np.datetime64]) -> Int64Array:
+def _month_starts_us(months: npt.NDArray[np.datetime64]) -> _TimesUs:
     return months.astype("datetime64[us]").view(np.int64)

@@ -14,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from tapehouse.errors import TapehouseError
 from tapehouse.ingest import CandleIngest
 from tapehouse.store.instruments import SyncResult
-from tapehouse.store.rollups import ROLLUPS, RefreshResult
+from tapehouse.store.rollups import BASE_TIMEFRAME, ROLLUPS, RefreshResult
 
 INGEST_KEY: Final = "ingest-ohlcv"
 SYNC_KEY: Final = "sync-instruments"
@@ -39,12 +39,12 @@ class Part(Protocol):
 
 @dataclass(slots=True)
 class SeriesReport:
-    """What became of one series; filled in while it is ingested. `asked` counts candles."""
+    """What became of one series; filled in while it is ingested. `planned` counts candles to fetch."""
 
     exchange: str
     symbol: str
     timeframe: str
-    asked: int = 0
+    planned: int = 0
     done: CandleIngest = field(default_factory=CandleIngest)
     error: Exception | None = None
 
@@ -55,8 +55,8 @@ class SeriesReport:
 
     @property
     def touches_rollups(self) -> bool:
-        """Whether rollups are behind now: they are built from the 1m candles."""
-        return self.timeframe == "1m" and self.done.inserted + self.done.changed > 0
+        """Whether rollups are behind now: they are built from the base candles."""
+        return self.timeframe == BASE_TIMEFRAME.name and self.done.inserted + self.done.changed > 0
 
     def add(self, done: CandleIngest) -> None:
         """Add what an attempt at a chunk did."""
@@ -68,7 +68,7 @@ class SeriesReport:
             "exchange": self.exchange,
             "symbol": self.symbol,
             "timeframe": self.timeframe,
-            "asked": self.asked,
+            "planned": self.planned,
             "fetched": self.done.fetched,
             "inserted": self.done.inserted,
             "changed": self.done.changed,

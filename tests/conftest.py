@@ -7,6 +7,7 @@ import hypothesis
 import pytest
 
 from tapehouse import embedded
+from tapehouse.sandbox import Sandbox, generated_markets
 from tapehouse.store.connection import connect
 from tapehouse.store.migrate import migrate
 
@@ -35,3 +36,18 @@ def store_url(server_url: str) -> str:
     with connect(server_url) as connection:
         migrate(connection)
     return server_url
+
+
+@pytest.fixture(scope="session")
+def shared_sandbox() -> Generator[Sandbox]:
+    """A sandbox exchange that lives as long as the test session."""
+    with Sandbox(generated_markets(seed=7)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(shared_sandbox: Sandbox) -> Generator[Sandbox]:
+    """The same exchange, sound again after the test."""
+    yield shared_sandbox
+    shared_sandbox.faults.clear()
+    shared_sandbox.latency_ms = 0

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
-from tapehouse.cli.moments import moment_option
-from tapehouse.cli.options import database_option, json_option, usable_database
-from tapehouse.cli.output import minute, remark
+from tapehouse.cli.options import database_option, json_option, moment_option, usable_database
+from tapehouse.cli.output import remark, utc_text
 from tapehouse.errors import InputError
 
 if TYPE_CHECKING:
@@ -123,10 +122,10 @@ def _remark_on(frame: "pd.DataFrame", *, rows: int) -> None:
         remark(f"The last {rows} of {len(frame):,} candles: --rows shows more, --format csv all of them.")
     attrs = frame.attrs
     remark(
-        f"Source: {attrs['source']} ({', '.join(attrs['read_from'])}). Of {attrs['bars_expected']:,} candles "
-        f"{attrs['bars_empty']:,} are empty and {attrs['bars_missing']:,} are missing."
+        f"Source: {attrs['source']} ({', '.join(attrs['read_from'])}). Of {attrs['candles_expected']:,} candles "
+        f"{attrs['candles_empty']:,} are empty and {attrs['candles_missing']:,} are missing."
     )
     for start, end in attrs["gaps"][:_GAPS_SHOWN]:
-        remark(f"Gap: {minute(datetime.fromisoformat(start))} to {minute(datetime.fromisoformat(end))} UTC.")
+        remark(f"Gap: {utc_text(datetime.fromisoformat(start))} to {utc_text(datetime.fromisoformat(end))} UTC.")
     if len(attrs["gaps"]) > _GAPS_SHOWN:
         remark(f"... and {len(attrs['gaps']) - _GAPS_SHOWN} more gaps: --json lists them.")

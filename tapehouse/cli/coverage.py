@@ -24,7 +24,7 @@ _COLUMNS: Final = (
     Column("gaps", align="right"),
     Column("rejected", align="right"),
 )
-_SHOWN: Final = ("exchange", "symbol", "timeframe", "first", "last", "rows", "empty", "gaps", "rejected")
+_SHOWN: Final = ("exchange", "symbol", "timeframe", "start", "end", "rows", "empty", "gaps", "rejected")
 
 
 @click.command(epilog=_EPILOG)

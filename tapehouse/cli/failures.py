@@ -19,7 +19,7 @@ _PIPE_CLOSED: Final = 141
 class FailingWell(click.Group):
     """A group that turns every error into a message and an exit code."""
 
-    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as click declares it
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 -- as click declares it
         """Run the command; raises only what click itself reports, and SystemExit."""
         try:
             return super().invoke(ctx)

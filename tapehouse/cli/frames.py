@@ -4,7 +4,7 @@ Frames are those of `tapehouse.query`: indexed by open time in UTC, float64 colu
 is to be known of them in `attrs`.
 """
 
-import importlib.util
+import importlib
 import json
 import os
 import sys
@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from tapehouse.cli.output import Column, print_table
-from tapehouse.errors import InputError, MissingExtra
+from tapehouse.errors import InputError, needs_extra
 
 if TYPE_CHECKING:
     from typing import IO
@@ -63,8 +63,9 @@ def save_parquet(frame: pd.DataFrame, path: Path) -> None:
 
     Raises InputError where the file can't be written, MissingExtra without pyarrow.
     """
-    if importlib.util.find_spec("pyarrow") is None:
-        raise MissingExtra("Parquet needs pyarrow: run pip install 'tapehouse[parquet]'.")
+    with needs_extra("Parquet needs", "pyarrow", extra="parquet"):
+        # pandas would say it in its own words.
+        importlib.import_module("pyarrow")
     _save(path, lambda part: frame.to_parquet(part, engine="pyarrow"))
 
 

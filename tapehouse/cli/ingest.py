@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from tapehouse.cli.failures import report
-from tapehouse.cli.moments import moment_option
-from tapehouse.cli.options import database_option, exchange_options, json_option, open_database, usable_database
-from tapehouse.cli.output import Column, minute, print_json, print_table, remark
+from tapehouse.cli.options import (
+    database_option,
+    exchange_options,
+    json_option,
+    moment_option,
+    usable_database,
+)
+from tapehouse.cli.output import Column, print_json, print_table, remark, utc_text
 from tapehouse.cli.venue import exchange_address
 from tapehouse.errors import InputError, ReversedRange, TapehouseError
 
 if TYPE_CHECKING:
-    from tapehouse.cli.batch import Outcome
+    from tapehouse.ingest import Outcome
     from tapehouse.ranges import TimeRange
     from tapehouse.timeframe import Timeframe
 
-# What the rollups are built from (tapehouse.store.candles says so too, but is slow to import).
-_BASE_TIMEFRAME: Final = "1m"
 _COUNTS: Final = ("fetched", "inserted", "changed", "unchanged", "rejected", "refused")
 _EPILOG: Final = """\b
 Examples:
@@ -80,15 +83,14 @@ def ohlcv(
     _require_sensible_range(since, until)
     names = _names(symbols)
     # What takes no time to check comes before the slow imports, and so does an answer.
-    remark(f"{exchange_id}: {timeframe} candles from {minute(since)} UTC on.")
+    remark(f"{exchange_id}: {timeframe} candles from {utc_text(since)} UTC on.")
     length = _timeframe(timeframe)
     database = usable_database(url)
     with exchange_address(sandbox=sandbox, exchange_url=exchange_url) as base_url:
         outcomes = _ingest(exchange_id, names, length, since, until, database_url=database, base_url=base_url)
     days: Sequence[TimeRange] = ()
     try:
-        if timeframe == _BASE_TIMEFRAME:
-            days = _refresh_rollups(url)
+        days = _refresh_rollups(database, length)
     finally:
         _show(exchange_id, outcomes, days, as_json=as_json)
     _report_failures(outcomes)
@@ -96,9 +98,9 @@ def ohlcv(
 
 def _require_sensible_range(since: datetime, until: datetime | None) -> None:
     if since > datetime.now(UTC):
-        raise InputError(f"The start {minute(since)} UTC is in the future: no candle has closed since.")
+        raise InputError(f"The start {utc_text(since)} UTC is in the future: no candle has closed since.")
     if until is not None and until <= since:
-        raise ReversedRange(f"--since is {minute(since)} and --until is {minute(until)} UTC: swap them.")
+        raise ReversedRange(f"--since is {utc_text(since)} and --until is {utc_text(until)} UTC: swap them.")
 
 
 def _names(symbols: Sequence[str]) -> list[str]:
@@ -125,9 +127,8 @@ def _ingest(
     database_url: str,
     base_url: str | None,
 ) -> "list[Outcome]":
-    from tapehouse.cli.batch import ingest_batch
     from tapehouse.cli.progress import progress
-    from tapehouse.ingest import SeriesRequest
+    from tapehouse.ingest import SeriesRequest, ingest_batch
 
     requests = [SeriesRequest(symbol, timeframe, since, until) for symbol in symbols]
     try:
@@ -138,10 +139,14 @@ def _ingest(
         raise
 
 
-def _refresh_rollups(url: str | None) -> "Sequence[TimeRange]":
-    from tapehouse.store.rollups import refresh_rollups
+def _refresh_rollups(database_url: str, timeframe: "Timeframe") -> "Sequence[TimeRange]":
+    """The days that the rollups were refreshed over; none if they are not built from these candles."""
+    from tapehouse.store.connection import connect
+    from tapehouse.store.rollups import BASE_TIMEFRAME, refresh_rollups
 
-    with open_database(url) as connection:
+    if timeframe != BASE_TIMEFRAME:
+        return ()
+    with connect(database_url) as connection:
         return refresh_rollups(connection).days
 
 
@@ -152,11 +157,11 @@ def _show(exchange_id: str, outcomes: "Sequence[Outcome]", days: "Sequence[TimeR
         return
     request = outcomes[0].request
     start, end = _asked(next((one for one in outcomes if one.plan), outcomes[0]))
-    title = f"{exchange_id} {request.timeframe} candles, {minute(start)} to {minute(end) or 'now'} UTC"
+    title = f"{exchange_id} {request.timeframe} candles, {utc_text(start)} to {utc_text(end) or 'now'} UTC"
     columns = [Column("symbol"), *(Column(name, align="right") for name in (*_COUNTS, "seconds")), Column("")]
     print_table(columns, (_row(one) for one in outcomes), title=title)
     for first, last in days:
-        remark(f"Rollups refreshed from {minute(first)} to {minute(last)} UTC.")
+        remark(f"Rollups refreshed from {utc_text(first)} to {utc_text(last)} UTC.")
 
 
 def _report_failures(outcomes: "Sequence[Outcome]") -> None:

@@ -1,10 +1,13 @@
-"""Options that several commands share, and opening the database they name."""
+"""Options that several commands share, what their values mean, and opening the database they name."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from tapehouse.moments import moment
 
 if TYPE_CHECKING:
     from tapehouse.store.connection import Connection
@@ -39,20 +42,27 @@ def exchange_options(command: Command) -> Command:
     )(command)
 
 
+def moment_option(text: str) -> datetime:
+    """An option's value as a point in time, see `moment`; "ago" is before this moment."""
+    return moment(text, now=datetime.now(UTC))
+
+
 def usable_database(url: str | None) -> str:
     """The URL of the database to use; raises StoreError where there is none, it refuses, or it lacks migrations."""
+    from tapehouse.store.address import database_url
+
+    found = database_url(url)
+    with open_database(found):
+        return found
+
+
+@contextmanager
+def open_database(url: str | None) -> "Generator[Connection]":
+    """A connection to the database to use; raises StoreError as `usable_database` does."""
     from tapehouse.store.address import database_url
     from tapehouse.store.connection import connect
     from tapehouse.store.migrate import require_migrated
 
-    found = database_url(url)
-    with connect(found) as connection:
+    with connect(database_url(url)) as connection:
         require_migrated(connection)
-    return found
-
-
-def open_database(url: str | None) -> "AbstractContextManager[Connection]":
-    """A connection to the database to use; raises StoreError as `usable_database` does."""
-    from tapehouse.store.connection import connect
-
-    return connect(usable_database(url))
+        yield connection

@@ -75,7 +75,7 @@ def print_pairs(pairs: Mapping[str, object]) -> None:
     """Print names and values below each other, for one thing with many properties; None is left out."""
     # Numbers here are ports and process ids, which nobody groups by thousands.
     shown = {
-        name.replace("_", " "): minute(value) if isinstance(value, datetime) else str(value)
+        name.replace("_", " "): utc_text(value) if isinstance(value, datetime) else str(value)
         for name, value in pairs.items()
         if value is not None
     }
@@ -84,7 +84,7 @@ def print_pairs(pairs: Mapping[str, object]) -> None:
         click.echo(f"{name:<{width}}  {value}")
 
 
-def minute(time: datetime | None) -> str:
+def utc_text(time: datetime | None) -> str:
     """A UTC time as tables show it, to the minute, seconds only where there are some."""
     if time is None:
         return ""
@@ -101,11 +101,11 @@ def _readable(value: object) -> str:
     if isinstance(value, float):
         return f"{Decimal(repr(value)):f}"
     if isinstance(value, datetime):
-        return minute(value)
+        return utc_text(value)
     return str(value)
 
 
-def _jsonable(value: Any) -> object:  # noqa: ANN401 - whatever json can't write by itself
+def _jsonable(value: Any) -> object:  # noqa: ANN401 -- whatever json can't write by itself
     if isinstance(value, datetime):
         return value.isoformat()
     return str(value)

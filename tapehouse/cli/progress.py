@@ -5,9 +5,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tapehouse.cli.batch import Outcome, Watcher
-from tapehouse.cli.output import minute, remark
-from tapehouse.ingest import CandleIngest, CandlePlan, SeriesRequest
+from tapehouse.cli.output import remark, utc_text
+from tapehouse.ingest import CandleIngest, CandlePlan, Outcome, SeriesRequest, Watcher
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -35,13 +34,13 @@ class Lines:
     """One line when a series is done."""
 
     def started(self, request: SeriesRequest) -> None:
-        """Says nothing: several start at once."""
+        """Say nothing: several start at once."""
 
     def progressed(self, request: SeriesRequest, plan: CandlePlan, result: CandleIngest) -> None:
-        """Says nothing: a log has no use for every batch."""
+        """Say nothing: a log has no use for every batch."""
 
     def ended(self, outcome: Outcome) -> None:
-        """Says how many candles came, and how fast."""
+        """Say how many candles came, and how fast."""
         done = "failed after" if outcome.error else "done:"
         remark(f"{_name(outcome.request)} {done} {outcome.result.fetched:,} candles in {outcome.seconds:.1f} s.")
 
@@ -54,11 +53,11 @@ class Bars:
         self._bars: dict[SeriesRequest, TaskID] = {}
 
     def started(self, request: SeriesRequest) -> None:
-        """Adds a bar that only pulses until it is known how much there is to fetch."""
+        """Add a bar that only pulses until it is known how much there is to fetch."""
         self._bars[request] = self._shown.add_task(_name(request), total=None, counts="asking")
 
     def progressed(self, request: SeriesRequest, plan: CandlePlan, result: CandleIngest) -> None:
-        """Moves the bar on."""
+        """Move the bar on."""
         bar = self._bars[request]
         seconds = self._shown.tasks[self._shown.task_ids.index(bar)].elapsed or 0.0
         rate = f"{result.fetched / seconds:,.0f}/s" if seconds else ""
@@ -66,11 +65,11 @@ class Bars:
             bar,
             total=sum(request.timeframe.count(start, end) for start, end in plan.chunks),
             completed=result.fetched,
-            counts=f"{result.fetched:>9,} rows {rate:>9}  {minute(result.reached)}",
+            counts=f"{result.fetched:>9,} rows {rate:>9}  {utc_text(result.reached)}",
         )
 
     def ended(self, outcome: Outcome) -> None:
-        """Fills the bar, or says that the series failed."""
+        """Fill the bar, or say that the series failed."""
         bar = self._bars[outcome.request]
         if outcome.error:
             self._shown.update(bar, counts="failed")

@@ -29,8 +29,8 @@ Examples:
 def sandbox(*, port: int, seed: int, replay: Path | None, shift_to_now: bool, latency_ms: float) -> None:
     """Serve a local exchange to try things on.
 
-    ccxt takes it for Binance, Binance USD-M and Kraken. Its markets are invented, or replayed
-    from recordings. Runs until Ctrl-C.
+    ccxt takes it for Binance, Binance USD-M, Coinbase and Kraken. Its markets are invented, or
+    replayed from recordings. Runs until Ctrl-C.
     """
     sandbox_package().serve(
         port=port, seed=seed, replay=replay, shift_to_now=shift_to_now, latency_ms=latency_ms, say=click.echo

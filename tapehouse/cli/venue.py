@@ -4,9 +4,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from tapehouse.cli.output import remark
 from tapehouse.config import settings_from_environment
-from tapehouse.errors import MissingExtra
+from tapehouse.errors import needs_extra
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -28,16 +27,11 @@ def exchange_address(*, sandbox: bool, exchange_url: str | None) -> Generator[st
         return
     package = sandbox_package()
     with package.Sandbox(package.generated_markets(seed=SANDBOX_SEED)) as running:
-        remark("The sandbox exchange's data is invented: keep it in a database of its own.")
         yield running.url
 
 
 def sandbox_package() -> "ModuleType":
     """The package `tapehouse.sandbox`; raises MissingExtra where what it needs is not installed."""
-    try:
+    with needs_extra("The sandbox exchange needs", "aiohttp", "pyarrow", extra="sandbox"):
         import tapehouse.sandbox
-    except ModuleNotFoundError as missing:
-        if missing.name is not None and missing.name.startswith("tapehouse"):
-            raise
-        raise MissingExtra("The sandbox exchange needs aiohttp: run pip install 'tapehouse[sandbox]'.") from missing
     return tapehouse.sandbox

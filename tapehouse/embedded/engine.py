@@ -88,7 +88,7 @@ def _install(directory: Path, *, node: Path, npm: Path) -> None:
 
 def _run(command: Sequence[Path | str], *, cwd: Path, purpose: str) -> None:
     try:
-        done = subprocess.run(  # noqa: S603 - the command is ours, its paths come from our own package
+        done = subprocess.run(  # noqa: S603 -- the command is ours, its paths come from our own package
             command, cwd=cwd, capture_output=True, text=True, timeout=_INSTALL_TIMEOUT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as exc:

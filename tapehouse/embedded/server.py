@@ -133,7 +133,7 @@ def _launched(directory: DataDirectory, *, port: int | None, owned: bool) -> Gen
         command += ["--port", str(port)]
     if owned:
         command += ["--owned"]
-    with subprocess.Popen(  # noqa: S603 - our own module on our own interpreter
+    with subprocess.Popen(  # noqa: S603 -- our own module on our own interpreter
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as supervisor:
         yield supervisor

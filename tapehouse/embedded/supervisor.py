@@ -135,7 +135,7 @@ def main() -> int:
         _log.error("%s", exc)
         _say(report, {"error": str(exc)})
         return exc.exit_code
-    except Exception as exc:  # noqa: BLE001 - in the background there is no other place where anybody would see it
+    except Exception as exc:  # noqa: BLE001 -- in the background there is no other place where anybody would see it
         _log.exception("The supervisor ends.")
         _say(report, {"error": f"{type(exc).__name__}: {exc}"})
         return 1

@@ -10,7 +10,7 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from tapehouse.errors import BadPage, MissingExtra, PermanentError, UnknownSymbol, UnknownTimeframe
+from tapehouse.errors import BadPage, PermanentError, UnknownSymbol, UnknownTimeframe, needs_extra
 from tapehouse.exchange.habits import Habits, habits_of
 from tapehouse.exchange.listings import listing_of
 from tapehouse.exchange.pages import CandlePage, CandleWalk, time_of
@@ -66,9 +66,9 @@ class Exchange:
         raise UnknownSymbol(f"{self.exchange_id} has no symbol {symbol!r}: {hint}")
 
     async def candle_pages(
-        self, symbol: str, timeframe: Timeframe, start: datetime, end: datetime, *, newest_first: bool = False
+        self, symbol: str, timeframe: Timeframe, start: datetime, end: datetime
     ) -> AsyncIterator[CandlePage]:
-        """Pages of the closed candles that open in [start, end).
+        """Pages, oldest first, of the closed candles that open in [start, end).
 
         Their answered and refused windows together are [start, end), cut where the exchange's
         clock says that candles are still open. Raises UnknownSymbol, UnknownTimeframe, and
@@ -78,7 +78,7 @@ class Exchange:
         await self.listing(symbol)
         self._require_candles(timeframe)
         walk = CandleWalk(
-            ask=lambda first, last, bars: self._ask_for_candles(symbol, timeframe, first, last, bars),
+            ask=lambda start, end, limit: self._ask_for_candles(symbol, timeframe, start, end, limit),
             timeframe=timeframe,
             habits=self._habits,
             page_limit=self._page_limit(symbol, timeframe),
@@ -86,7 +86,7 @@ class Exchange:
             end=end,
             closed_until=timeframe.floor(await self.now()),
         )
-        async for page in walk.pages(newest_first=newest_first):
+        async for page in walk.pages():
             yield page
 
     async def _by_symbol(self) -> dict[str, Listing]:
@@ -125,12 +125,12 @@ class Exchange:
         return limit or _DEFAULT_PAGE_LIMIT
 
     async def _ask_for_candles(
-        self, symbol: str, timeframe: Timeframe, first: datetime, last: datetime | None, bars: int
+        self, symbol: str, timeframe: Timeframe, start: datetime, end: datetime | None, limit: int
     ) -> list[object]:
-        params = {} if last is None else {"until": to_ms(last) - 1}
+        params = {} if end is None else {"until": to_ms(end) - 1}
 
         async def request() -> list[object]:
-            rows = await self._connection.ccxt.fetch_ohlcv(symbol, timeframe.name, to_ms(first), bars, params)
+            rows = await self._connection.ccxt.fetch_ohlcv(symbol, timeframe.name, to_ms(start), limit, params)
             return _plausible(rows, self.exchange_id, symbol)
 
         return await self._connection.ask(request)
@@ -145,13 +145,9 @@ async def open_exchange(
     `base_url` routes every request through that address, the original host being the first
     part of the path; `timeout_s` is for one request. Raises UnknownExchange and MissingExtra.
     """
-    try:
+    with needs_extra("Exchanges need", "ccxt", "aiohttp", extra="ingest"):
         # ccxt takes a second and 100 MB to import, so only those who open an exchange pay for it.
         from tapehouse.exchange.connection import Connection
-    except ModuleNotFoundError as missing:
-        if (missing.name or "").partition(".")[0] not in ("ccxt", "aiohttp"):
-            raise
-        raise MissingExtra("Exchanges need ccxt: run pip install 'tapehouse[ingest]'.") from missing
     habits = habits_of(exchange_id)
     connection = Connection(exchange_id, habits, base_url=base_url, timeout_s=timeout_s, retry=retry or RetryPolicy())
     try:

@@ -20,7 +20,7 @@ class RetryPolicy:
     def pause_s(self, failures: int, error: RetryableError) -> float:
         """How long to wait after that many failures; a Retry-After is waited for, up to `cap_s`."""
         longest_s = min(self.cap_s, self.base_s * 2 ** (failures - 1))
-        pause_s = random.uniform(0, longest_s)  # noqa: S311 - spreads load, protects nothing
+        pause_s = random.uniform(0, longest_s)  # noqa: S311 -- spreads load, protects nothing
         if isinstance(error, RateLimited) and error.retry_after_s is not None:
             pause_s += min(self.cap_s, error.retry_after_s)
         return pause_s

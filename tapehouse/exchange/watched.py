@@ -43,11 +43,11 @@ def _watched_class(
     on_headers: Callable[[Mapping[str, str]], None],
 ) -> type[Any]:
     class WatchedExchange(ccxt_class):
-        async def fetch(self, *args: Any, **options: Any) -> object:  # noqa: ANN401 - passed on as it is
+        async def fetch(self, *args: Any, **options: Any) -> object:  # noqa: ANN401 -- passed on as it is
             on_request()
             return cast("object", await super().fetch(*args, **options))
 
-        def handle_errors(self, code: int, *context: Any) -> None:  # noqa: ANN401 - passed on as it is
+        def handle_errors(self, code: int, *context: Any) -> None:  # noqa: ANN401 -- passed on as it is
             """Called by ccxt with (reason, url, method, headers, body, parsed JSON, ...) of each answer."""
             error = _error_of(cast("Callable[..., object]", super().handle_errors), code, *context)
             _, _, _, headers, body, parsed, *_ = context
@@ -56,7 +56,7 @@ def _watched_class(
             if error is not None or not 200 <= code < 300 or parsed is None:
                 raise translate(error, exchange_id=exchange_id, answer=Answer(code, headers, body)) from error
 
-        def parse_ohlcvs(self, ohlcvs: object, market: object = None, *context: Any, **options: Any) -> object:  # noqa: ANN401
+        def parse_ohlcvs(self, ohlcvs: object, market: object = None, *context: Any, **options: Any) -> object:  # noqa: ANN401 -- passed on
             """The rows in the order received, none left out; ccxt would sort them and cut them to size."""
             if not isinstance(ohlcvs, list):
                 return cast("object", super().parse_ohlcvs(ohlcvs, market, *context, **options))
@@ -68,7 +68,7 @@ def _watched_class(
 def _error_of(check: Callable[..., object], *args: object) -> Exception | None:
     try:
         check(*args)
-    except Exception as error:  # noqa: BLE001 - translated, whatever it is, by the caller
+    except Exception as error:  # noqa: BLE001 -- translated, whatever it is, by the caller
         return error
     return None
 
@@ -81,7 +81,7 @@ def _parsed_or_raw(parse: Callable[[object, object], object], row: object, marke
         return row
 
 
-def _load_less(exchange: Any, habits: Habits) -> None:  # noqa: ANN401 - ccxt has no types
+def _load_less(exchange: Any, habits: Habits) -> None:  # noqa: ANN401 -- ccxt has no types
     """Make `load_markets` ask for no more than listings need: no currencies, no options."""
     exchange.has["fetchCurrencies"] = False
     chosen: Any = exchange.options.get("fetchMarkets")

@@ -1,32 +1,35 @@
-"""Ingest of several series of one exchange at once, where one that fails does not stop the others.
+"""Ingest of several series of one exchange: a few at once, and one that fails does not stop the others.
 
-What an ingest of one series does is `tapehouse.ingest`; tables and options are `tapehouse.cli.ingest`'s.
+What an ingest of one series does is `tapehouse.ingest.run`'s.
 """
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from tapehouse.exchange import Exchange, open_exchange
-from tapehouse.ingest import CandleIngest, CandlePlan, SeriesRequest, ingest_series, open_series
+from tapehouse.ingest.candles import CandleIngest
+from tapehouse.ingest.plan import CandlePlan
+from tapehouse.ingest.run import SeriesRequest, ingest_series, open_series
 from tapehouse.store.connection import Connection, connect
 
-# More at once gain nothing: an exchange's rate limit is shared by all of them.
-AT_ONCE: Final = 4
+# These keep an exchange busy while others are written; more gain nothing, since its rate limit,
+# by which ccxt sets the pace, is shared by all of them.
+SERIES_AT_ONCE: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
-    """What became of one series; `plan` is None if it failed, or was done, before anything was written."""
+    """What became of one series, filled in while it is ingested; `plan` is None until something was written."""
 
     request: SeriesRequest
-    plan: CandlePlan | None
-    result: CandleIngest
-    seconds: float
-    error: Exception | None
+    plan: CandlePlan | None = None
+    result: CandleIngest = field(default_factory=CandleIngest)
+    seconds: float = 0.0
+    error: Exception | None = None
 
 
 class Watcher(Protocol):
@@ -48,15 +51,43 @@ class Watcher(Protocol):
 def ingest_batch(
     exchange_id: str, requests: Sequence[SeriesRequest], *, database_url: str, base_url: str | None, watcher: Watcher
 ) -> list[Outcome]:
-    """Ingest the series, up to four at once, and give an outcome for each in the order asked.
+    """Ingest different series, a few at once, and give an outcome for each in the order asked.
 
     Raises UnknownExchange, MissingExtra, and StoreError where the database can't be reached at
     all; KeyboardInterrupt once what was being written is committed.
     """
     with ExitStack() as stack:
         # Closed only after the event loop's threads have ended, since these write through them.
-        connections = [stack.enter_context(connect(database_url)) for _ in requests[:AT_ONCE]]
+        connections = [stack.enter_context(connect(database_url)) for _ in requests[:SERIES_AT_ONCE]]
         return asyncio.run(_ingest_all(exchange_id, requests, connections, base_url, watcher))
+
+
+async def ingest_each(
+    requests: Sequence[SeriesRequest],
+    ingest: Callable[[SeriesRequest, asyncio.Lock], Awaitable[None]],
+    *,
+    ended: Callable[[SeriesRequest, Exception | None], None],
+) -> None:
+    """Run `ingest` for each series, at most SERIES_AT_ONCE of them at a time, and tell how each ended.
+
+    It is given the lock under which to open its series: one at a time, so that the first series
+    of a new exchange stores its instruments for all.
+    """
+    slots, opening = asyncio.Semaphore(SERIES_AT_ONCE), asyncio.Lock()
+
+    async def one(request: SeriesRequest) -> None:
+        error: Exception | None = None
+        async with slots:
+            try:
+                await ingest(request, opening)
+            except Exception as failure:  # noqa: BLE001 -- one series' fault, whatever it is, must not stop the others
+                error = failure
+        ended(request, error)
+
+    # A task group, since it ends only when all of its tasks have: they use what is closed then.
+    async with asyncio.TaskGroup() as group:
+        for request in requests:
+            group.create_task(one(request))
 
 
 async def _ingest_all(
@@ -66,53 +97,47 @@ async def _ingest_all(
     base_url: str | None,
     watcher: Watcher,
 ) -> list[Outcome]:
-    free: asyncio.Queue[Connection] = asyncio.Queue()
-    for connection in connections:
-        free.put_nowait(connection)
     async with open_exchange(exchange_id, base_url=base_url) as exchange:
-        run = _Run(exchange, free, watcher)
-        # A task group, since it ends only when all of its tasks have: they use what is closed then.
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(run.ingest(request)) for request in requests]
-    return [task.result() for task in tasks]
+        run = _Run(exchange, requests, connections, watcher)
+        await ingest_each(requests, run.ingest, ended=run.end)
+    return [run.outcomes[request] for request in requests]
 
 
 class _Run:
-    """The one exchange and the few connections that all series share."""
+    """The one exchange and the few connections that all series share, and what became of each."""
 
-    def __init__(self, exchange: Exchange, free: "asyncio.Queue[Connection]", watcher: Watcher) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        requests: Sequence[SeriesRequest],
+        connections: Sequence[Connection],
+        watcher: Watcher,
+    ) -> None:
+        self.outcomes = {request: Outcome(request) for request in requests}
         self._exchange = exchange
-        self._free = free
+        # As many as there are series at once, so one is always free.
+        self._free = list(connections)
         self._watcher = watcher
-        self._opening = asyncio.Lock()
 
-    async def ingest(self, request: SeriesRequest) -> Outcome:
-        """Ingest one series as soon as a connection is free."""
-        connection = await self._free.get()
-        try:
-            self._watcher.started(request)
-            outcome = await self._outcome(request, connection)
-        finally:
-            self._free.put_nowait(connection)
-        self._watcher.ended(outcome)
-        return outcome
-
-    async def _outcome(self, request: SeriesRequest, connection: Connection) -> Outcome:
-        began_s = time.monotonic()
-        reached: tuple[CandlePlan | None, CandleIngest] = (None, CandleIngest())
-        error: Exception | None = None
+    async def ingest(self, request: SeriesRequest, opening: asyncio.Lock) -> None:
+        """Ingest one series over a free connection."""
+        outcome, connection, began_s = self.outcomes[request], self._free.pop(), time.monotonic()
 
         def report(plan: CandlePlan, result: CandleIngest) -> None:
-            nonlocal reached
-            reached = (plan, result)
+            outcome.plan, outcome.result = plan, result
             self._watcher.progressed(request, plan, result)
 
+        self._watcher.started(request)
         try:
-            # One at a time, so that a new exchange's instruments are stored once and not by each series.
-            async with self._opening:
-                await open_series(self._exchange, connection, request.symbol, request.timeframe)
-            await ingest_series(self._exchange, connection, request, progress=report)
-        except Exception as failure:  # noqa: BLE001 - one series' fault, whatever it is, must not stop the others
-            error = failure
-        plan, result = reached
-        return Outcome(request, plan, result, time.monotonic() - began_s, error)
+            async with opening:
+                series = await open_series(self._exchange, connection, request.symbol, request.timeframe)
+            await ingest_series(self._exchange, connection, series, request.start, request.end, progress=report)
+        finally:
+            outcome.seconds = time.monotonic() - began_s
+            self._free.append(connection)
+
+    def end(self, request: SeriesRequest, error: Exception | None) -> None:
+        """Note how the series ended."""
+        outcome = self.outcomes[request]
+        outcome.error = error
+        self._watcher.ended(outcome)

@@ -8,11 +8,10 @@ from typing import Final, TypeVar
 
 from tapehouse.errors import QualityError
 from tapehouse.exchange import CandlePage, Exchange
-from tapehouse.ranges import TimeRange, subtract_ranges
+from tapehouse.ranges import TimeRange, Unavailable, subtract_ranges
 from tapehouse.store.candles import WriteResult, write_candles
 from tapehouse.store.connection import Connection
 from tapehouse.store.instruments import Series
-from tapehouse.store.ledger import Unavailable
 from tapehouse.validate import split_candles
 
 # Pages that may wait for the writer; it takes all that wait as one batch of up to 10,000 candles.
@@ -116,7 +115,7 @@ async def _waiting_pages(pages: asyncio.Queue[CandlePage | None]) -> list[Candle
 def _write_pages(connection: Connection, series: Series, pages: Sequence[CandlePage]) -> CandleIngest:
     rows = [row for page in pages for row in page.rows]
     asked = [window for page in pages for window in page.answered]
-    refused = [Unavailable(*window) for page in pages for window in page.refused]
+    refused = [refusal for page in pages for refusal in page.refused]
     written = _write_rows(connection, series, rows, asked, refused)
     return CandleIngest(
         fetched=len(rows),

@@ -42,7 +42,7 @@ def plan_candles(
         raise BeyondRetention(
             f"Retention has dropped what {series} had before {dropped.isoformat()}: ask for candles from there on."
         )
-    trailing = (max(first, _back(series.timeframe, stop, TRAILING_CANDLES)), stop)
+    trailing = (max(first, series.timeframe.shift(stop, -TRAILING_CANDLES)), stop)
     missing = missing_ranges(connection, series, (first, stop), trailing=trailing)
     return CandlePlan((first, stop), tuple(newest_first_chunks(missing, series.timeframe, CHUNK_CANDLES)))
 
@@ -51,13 +51,9 @@ def newest_first_chunks(ranges: Iterable[TimeRange], timeframe: Timeframe, candl
     """The same ranges, newest first, none longer than that many candles."""
     chunks: list[TimeRange] = []
     for start, end in sorted(ranges, reverse=True):
-        while end > start:
-            chunk_start = max(start, _back(timeframe, end, candles))
+        while timeframe.count(start, end) > candles:
+            chunk_start = timeframe.shift(timeframe.ceil(end), -candles)
             chunks.append((chunk_start, end))
             end = chunk_start
+        chunks.append((start, end))
     return chunks
-
-
-def _back(timeframe: Timeframe, time: datetime, candles: int) -> datetime:
-    """The open time that lies that many (nominal) candle lengths before `time`."""
-    return timeframe.floor(time - candles * timeframe.length)

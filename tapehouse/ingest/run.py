@@ -56,21 +56,22 @@ async def open_series(exchange: Exchange, connection: Connection, symbol: str, t
 async def ingest_series(
     exchange: Exchange,
     connection: Connection,
-    request: SeriesRequest,
+    series: Series,
+    start: datetime,
+    end: datetime | None = None,
     *,
     max_reject_share: float = MAX_REJECT_SHARE,
     progress: Callable[[CandlePlan, CandleIngest], None] | None = None,
 ) -> CandleIngest:
-    """Bring one series up to what is requested; what is covered is not asked for again.
+    """Fetch what is missing of the candles that open in [start, end); `end` None means the exchange's now.
 
     Calls `progress` after each batch with the plan and the sum so far. Raises as
     `plan_candles` and `ingest_candles` do; what was written before stays.
     """
-    series = await open_series(exchange, connection, request.symbol, request.timeframe)
     now = await exchange.now()
-    plan = plan_candles(connection, series, request.start, request.end or now, now=now)
+    plan = plan_candles(connection, series, start, end or now, now=now)
     total = CandleIngest()
-    for start, end in plan.chunks:
+    for chunk_start, chunk_end in plan.chunks:
         done = total
 
         def report(chunk: CandleIngest, done: CandleIngest = done) -> None:
@@ -78,6 +79,6 @@ async def ingest_series(
                 progress(plan, done + chunk)
 
         total += await ingest_candles(
-            exchange, connection, series, start, end, max_reject_share=max_reject_share, progress=report
+            exchange, connection, series, chunk_start, chunk_end, max_reject_share=max_reject_share, progress=report
         )
     return total

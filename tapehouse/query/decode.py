@@ -1,7 +1,7 @@
 """COPY BINARY data as numpy columns, with no Python object a row.
 
 The layout is that of PostgreSQL's COPY reference, "Binary Format", for tuples of one
-timestamptz and five float8, none of them NULL. Where the bytes come from is `read`'s business.
+timestamptz and five float8, none of them NULL. Where the bytes come from is `rows`' business.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Candles:
     """Candles as columns, sorted by open time.
 
     `time_us` has shape (n,): microseconds since 1970 UTC. `values` has shape (5, n): open,
-    high, low, close, volume, each row contiguous.
+    high, low, close, volume, in whole ticks and lots, each row contiguous.
     """
 
     time_us: Int64Array

@@ -3,8 +3,8 @@
 `attrs` holds plain JSON: pandas copies it with every operation, and writes it into Parquet.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -22,28 +22,45 @@ from tapehouse.store.ticks import Scale
 # pandas copies attrs with every operation, so long lists would slow all of them down.
 RANGES_IN_ATTRS: Final = 50
 _CANDLE_COLUMNS: Final = pd.Index(VALUE_COLUMNS)
-_SERIES_COLUMNS: Final = (
-    "exchange",
-    "symbol",
-    "dataset",
-    "timeframe",
-    "first",
-    "last",
-    "covered",
-    "rows",
-    "empty",
-    "gaps",
-    "rejected",
-    "revision",
-    "amount_unit",
-    "dropped_before",
-    "updated_at",
-)
-_INSTRUMENT_COLUMNS: Final = tuple(field.name for field in fields(Instrument) if field.name != "instrument_id")
+_UTC: Final = "datetime64[us, UTC]"
+_SERIES_DTYPES: Final = {
+    "exchange": "str",
+    "symbol": "str",
+    "dataset": "str",
+    "timeframe": "str",
+    "start": _UTC,
+    "end": _UTC,
+    "covered": "int64",
+    "rows": "int64",
+    "empty": "int64",
+    "gaps": "int64",
+    "rejected": "int64",
+    "revision": "int64",
+    "amount_unit": "str",
+    "dropped_before": _UTC,
+    "updated_at": _UTC,
+}
+_INSTRUMENT_DTYPES: Final = {
+    "exchange": "str",
+    "symbol": "str",
+    "base": "str",
+    "quote": "str",
+    "settle": "str",
+    "kind": "str",
+    "contract_size": "float64",
+    "amount_unit": "str",
+    "tick_size": "float64",
+    "price_decimals": "int64",
+    "amount_decimals": "int64",
+    "active": "bool",
+    "from_sandbox": "bool",
+    "first_seen_at": _UTC,
+    "last_seen_at": _UTC,
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Question:
     """What a question for candles was about, and when it was answered."""
 
     exchange: str
@@ -55,7 +72,7 @@ class Asked:
     as_of: datetime
 
 
-def candle_frame(asked: Asked, plan: Plan, candles: Candles, scale: Scale) -> pd.DataFrame:
+def candle_frame(question: Question, plan: Plan, candles: Candles, scale: Scale) -> pd.DataFrame:
     """The DataFrame that `MarketData.candles` gives; takes over the candles' memory."""
     values = candles.values
     # Whole ticks over a power of ten give exactly the float64 nearest to the exchange's decimal.
@@ -63,22 +80,18 @@ def candle_frame(asked: Asked, plan: Plan, candles: Candles, scale: Scale) -> pd
     values[4] /= 10.0**scale.amount_decimals
     index = pd.DatetimeIndex(candles.time_us.view("datetime64[us]"), name="time").tz_localize("UTC")
     frame = pd.DataFrame(values.T, index=index, columns=_CANDLE_COLUMNS, copy=False)
-    frame.attrs.update(_attrs(asked, plan, candles))
+    frame.attrs.update(_attrs(question, plan, candles))
     return frame
 
 
 def instruments_frame(instruments: Sequence[Instrument]) -> pd.DataFrame:
     """The DataFrame that `MarketData.instruments` gives."""
-    rows = [[getattr(instrument, name) for name in _INSTRUMENT_COLUMNS] for instrument in instruments]
-    return _with_times(pd.DataFrame(rows, columns=pd.Index(_INSTRUMENT_COLUMNS)), "first_seen_at", "last_seen_at")
+    return _typed([[getattr(one, name) for name in _INSTRUMENT_DTYPES] for one in instruments], _INSTRUMENT_DTYPES)
 
 
 def series_frame(stored: Sequence[StoredSeries]) -> pd.DataFrame:
     """The DataFrame that `MarketData.coverage` gives."""
-    rows = [_series_row(series) for series in stored]
-    return _with_times(
-        pd.DataFrame(rows, columns=pd.Index(_SERIES_COLUMNS)), "first", "last", "dropped_before", "updated_at"
-    )
+    return _typed([_series_row(series) for series in stored], _SERIES_DTYPES)
 
 
 def _series_row(series: StoredSeries) -> dict[str, object]:
@@ -89,8 +102,8 @@ def _series_row(series: StoredSeries) -> dict[str, object]:
         "symbol": series.symbol,
         "dataset": series.dataset,
         "timeframe": series.timeframe.name,
-        "first": series.covered[0][0] if series.covered else None,
-        "last": series.covered[-1][1] if series.covered else None,
+        "start": series.covered[0][0] if series.covered else None,
+        "end": series.covered[-1][1] if series.covered else None,
         "covered": covered,
         "rows": series.rows,
         "empty": covered - series.rows,
@@ -103,32 +116,34 @@ def _series_row(series: StoredSeries) -> dict[str, object]:
     }
 
 
-def _with_times(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    for column in columns:
-        frame[column] = pd.to_datetime(frame[column], utc=True).astype("datetime64[us, UTC]")
-    return frame
+def _typed(rows: Sequence[Sequence[object] | Mapping[str, object]], dtypes: Mapping[str, str]) -> pd.DataFrame:
+    """The rows as columns of those dtypes, which values alone would not give where some or all are missing."""
+    frame = pd.DataFrame(rows, columns=pd.Index(dtypes))
+    for name in (name for name, dtype in dtypes.items() if dtype == _UTC):
+        frame[name] = pd.to_datetime(frame[name], utc=True)
+    return frame.astype(dtypes)
 
 
-def _attrs(asked: Asked, plan: Plan, candles: Candles) -> dict[str, Any]:
+def _attrs(question: Question, plan: Plan, candles: Candles) -> dict[str, Any]:
     rows = count_rows(candles.time_us, plan.known)
     known, expected = plan.known_bars, plan.timeframe.count(*plan.window)
     empty = bars_without_row(plan.timeframe, candles.time_us, plan.known, at_most=RANGES_IN_ATTRS + 1)
     ranges = {"covered": plan.covered, "gaps": plan.gaps, "incomplete": plan.incomplete, "empty": empty}
     return {
-        "exchange": asked.exchange,
-        "symbol": asked.symbol,
+        "exchange": question.exchange,
+        "symbol": question.symbol,
         "timeframe": plan.timeframe.name,
-        "amount_unit": asked.amount_unit,
-        "from_sandbox": asked.from_sandbox,
-        "start": asked.start.isoformat(),
-        "end": asked.end.isoformat(),
-        "as_of": asked.as_of.isoformat(),
+        "amount_unit": question.amount_unit,
+        "from_sandbox": question.from_sandbox,
+        "start": question.start.isoformat(),
+        "end": question.end.isoformat(),
+        "as_of": question.as_of.isoformat(),
         "source": plan.source,
         "read_from": list(dict.fromkeys(read.name for read in plan.reads)),
         "revision": plan.revision,
-        "bars_expected": expected,
-        "bars_empty": known - rows,
-        "bars_missing": expected - known,
+        "candles_expected": expected,
+        "candles_empty": known - rows,
+        "candles_missing": expected - known,
         **{name: _json_ranges(some) for name, some in ranges.items()},
         "shortened": [name for name, some in ranges.items() if len(some) > RANGES_IN_ATTRS],
         "dropped_before": plan.dropped_before.isoformat() if plan.dropped_before else None,

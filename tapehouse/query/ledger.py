@@ -56,10 +56,10 @@ class StoredSeries:
 
 
 def read_ledger(
-    connection: Connection, exchange: str, symbol: str, asked: Timeframe, *, start: datetime, end: datetime | None
+    connection: Connection, exchange: str, symbol: str, timeframe: Timeframe, *, start: datetime, end: datetime | None
 ) -> Ledger:
     """What is known of [start, end), up to now where no end is given; raises UnknownSymbol."""
-    parameters = {"exchange": exchange, "symbol": symbol, "timeframe_s": asked.seconds, "start": start, "end": end}
+    parameters = {"exchange": exchange, "symbol": symbol, "timeframe_s": timeframe.seconds, "start": start, "end": end}
     with connection.cursor(row_factory=dict_row) as cursor:
         # In a pipeline BEGIN and the statement take one round trip; fetching inside would make it two.
         with connection.pipeline():
@@ -76,7 +76,7 @@ def read_ledger(
         amount_unit=first["amount_unit"],
         from_sandbox=first["from_sandbox"],
         as_of=first["as_of"].astimezone(UTC),
-        native=_series_state(series.get(asked.seconds)),
+        native=_series_state(series.get(timeframe.seconds)),
         minutes=_series_state(minutes),
         stale=_ranges(minutes["stale"]) if minutes else (),
     )

@@ -12,7 +12,7 @@ from psycopg import IsolationLevel
 from psycopg_pool import ConnectionPool
 
 from tapehouse.errors import InputError, StoreUnreachable, UnknownSeries
-from tapehouse.query.frame import Asked, candle_frame, instruments_frame, series_frame
+from tapehouse.query.frame import Question, candle_frame, instruments_frame, series_frame
 from tapehouse.query.ledger import Ledger, read_instruments, read_ledger, read_stored_series
 from tapehouse.query.plan import Plan, closed_window, plan_candles
 from tapehouse.query.rows import read_planned
@@ -80,8 +80,8 @@ class MarketData:
           from_sandbox: whether they came from the sandbox and not from the exchange;
         - source: "native", "rollup", "resampled" or "rollup+resampled"; read_from: the tables;
         - revision: grows when anything changes that a reader could already have seen;
-        - bars_expected = rows + bars_empty (fetched, and the exchange had no candle)
-          + bars_missing (not known);
+        - candles_expected = rows + candles_empty (fetched, and the exchange had no candle)
+          + candles_missing (not known);
         - covered and gaps: what of the window was fetched and what was not; empty: where the
           empty bars are; incomplete: bars left out because only part of them was fetched;
         - dropped_before: the time before which retention has dropped the candles asked for.
@@ -89,27 +89,39 @@ class MarketData:
         Raises NaiveDatetime, ReversedRange, UnknownTimeframe, UnknownSymbol, or UnknownSeries
         where nothing is stored that could give that timeframe; and StoreError.
         """
-        asked = timeframe_named(timeframe)
+        wanted = timeframe_named(timeframe)
         start, end = _checked_window(start, end)
-        return self._read(lambda connection: _candles(connection, exchange, symbol, asked, start, end))
+        return self._read(lambda connection: _candles(connection, exchange, symbol, wanted, start, end))
 
     def instruments(self, exchange: str | None = None) -> pd.DataFrame:
         """The stored instruments, of one exchange or of all, delisted ones included (active is False).
 
-        One row an instrument: exchange, symbol, kind, base, quote, settle, contract_size,
-        amount_unit, tick_size, price_decimals, amount_decimals, active, from_sandbox, first_seen_at,
-        last_seen_at.
+        One row an instrument, sorted by exchange and symbol; what is not known is missing (NaN):
+
+        - exchange, symbol, base, quote, settle, kind (str): as ccxt writes them;
+        - contract_size (float64): base units a contract; amount_unit (str): "base" or "contract";
+        - tick_size (float64): in quote units; price_decimals, amount_decimals (int64): the decimal
+          places kept;
+        - active (bool): whether it still trades; from_sandbox (bool): whether the sandbox listed it;
+        - first_seen_at, last_seen_at (datetime64[us, UTC]).
         """
         return self._read(lambda connection: instruments_frame(read_instruments(connection, exchange)))
 
     def coverage(self, exchange: str | None = None, symbol: str | None = None) -> pd.DataFrame:
         """What is stored of each series.
 
-        One row a series: exchange, symbol, dataset, timeframe; first and last, the bounds of what
-        was fetched; covered, the bars fetched, of which rows hold a candle and empty none; gaps,
-        the holes between first and last; rejected, the rows in quarantine; revision; amount_unit;
-        dropped_before, where retention has taken candles away (covered and empty count from
-        there); updated_at.
+        One row a series, sorted by exchange, symbol and length:
+
+        - exchange, symbol, dataset, timeframe (str);
+        - start, end (datetime64[us, UTC]): the bounds of what was fetched, end exclusive; NaT where
+          nothing was;
+        - covered (int64): the bars fetched, of which rows (int64) hold a candle and empty (int64)
+          none; gaps (int64): the holes between start and end;
+        - rejected (int64): the rows in quarantine; revision (int64): as in `candles`;
+        - amount_unit (str): "base" or "contract";
+        - dropped_before (datetime64[us, UTC]): where retention has taken candles away; covered and
+          empty count from there;
+        - updated_at (datetime64[us, UTC]): when the coverage last changed.
         """
         return self._read(lambda connection: series_frame(read_stored_series(connection, exchange, symbol)))
 
@@ -131,15 +143,15 @@ class MarketData:
 
 
 def _candles(
-    connection: Connection, exchange: str, symbol: str, asked: Timeframe, start: datetime, end: datetime | None
+    connection: Connection, exchange: str, symbol: str, timeframe: Timeframe, start: datetime, end: datetime | None
 ) -> pd.DataFrame:
-    ledger = read_ledger(connection, exchange, symbol, asked, start=start, end=end)
+    ledger = read_ledger(connection, exchange, symbol, timeframe, start=start, end=end)
     end = min(end or ledger.as_of, ledger.as_of)
-    plan = _plan(ledger, asked, start, end)
+    plan = _plan(ledger, timeframe, start, end)
     if plan is None:
-        raise _unknown_series(connection, exchange, symbol, asked)
+        raise _unknown_series(connection, exchange, symbol, timeframe)
     candles = read_planned(connection, ledger.instrument_id, plan)
-    question = Asked(
+    question = Question(
         exchange=exchange,
         symbol=symbol,
         amount_unit=ledger.amount_unit,
@@ -151,17 +163,17 @@ def _candles(
     return candle_frame(question, plan, candles, ledger.scale)
 
 
-def _plan(ledger: Ledger, asked: Timeframe, start: datetime, end: datetime) -> Plan | None:
-    window = closed_window(asked, start, end, ledger.as_of)
-    return plan_candles(asked, window, native=ledger.native, minutes=ledger.minutes, stale=ledger.stale)
+def _plan(ledger: Ledger, timeframe: Timeframe, start: datetime, end: datetime) -> Plan | None:
+    window = closed_window(timeframe, start, end, ledger.as_of)
+    return plan_candles(timeframe, window, native=ledger.native, minutes=ledger.minutes, stale=ledger.stale)
 
 
-def _unknown_series(connection: Connection, exchange: str, symbol: str, asked: Timeframe) -> UnknownSeries:
+def _unknown_series(connection: Connection, exchange: str, symbol: str, timeframe: Timeframe) -> UnknownSeries:
     stored = [series.timeframe.name for series in read_stored_series(connection, exchange, symbol)]
     what = f"only {', '.join(stored)} candles" if stored else "no candles"
     return UnknownSeries(
-        f"{exchange} {symbol} has {what} stored, which can't give {asked}: "
-        f"run `tapehouse ingest ohlcv --exchange {exchange} --symbol {symbol} --timeframe {asked} --since 7d`."
+        f"{exchange} {symbol} has {what} stored, which can't give {timeframe}: "
+        f"run `tapehouse ingest ohlcv --exchange {exchange} --symbol {symbol} --timeframe {timeframe} --since 7d`."
     )
 
 
@@ -174,7 +186,7 @@ def _checked_time(time: datetime) -> datetime:
     if isinstance(time, pd.Timestamp):
         # PostgreSQL counts microseconds; nanoseconds are cut off.
         time = time.to_pydatetime(warn=False)
-    if not isinstance(time, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] - notebooks are not type-checked
+    if not isinstance(time, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] -- notebooks are not type-checked
         raise InputError(f"{time!r} is no datetime: pass pd.Timestamp({str(time)!r}, tz='UTC').")
     return aware_utc(time)
 

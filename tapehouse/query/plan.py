@@ -11,18 +11,19 @@ from datetime import datetime
 from typing import Final, Literal
 
 from tapehouse.ranges import TimeRange, intersect_ranges, merge_ranges, subtract_ranges
-from tapehouse.timeframe import Timeframe, timeframe
+from tapehouse.timeframe import Timeframe
+from tapehouse.timeframe import timeframe as timeframe_named
 
 Source = Literal["native", "rollup", "resampled", "rollup+resampled"]
 Table = Literal["ohlcv", "candle_5m", "candle_15m", "candle_1h", "candle_4h", "candle_1d"]
 
-MINUTE: Final = timeframe("1m")
+MINUTE: Final = timeframe_named("1m")
 ROLLUPS: Final[dict[Timeframe, Table]] = {
-    timeframe("5m"): "candle_5m",
-    timeframe("15m"): "candle_15m",
-    timeframe("1h"): "candle_1h",
-    timeframe("4h"): "candle_4h",
-    timeframe("1d"): "candle_1d",
+    timeframe_named("5m"): "candle_5m",
+    timeframe_named("15m"): "candle_15m",
+    timeframe_named("1h"): "candle_1h",
+    timeframe_named("4h"): "candle_4h",
+    timeframe_named("1d"): "candle_1d",
 }
 # Two reads of one table that lie closer than this many rows cost less as one read.
 _ROWS_WORTH_SKIPPING: Final = 2000
@@ -82,19 +83,19 @@ class Plan:
         return sum(self.timeframe.count(start, end) for start, end in self.known)
 
 
-def closed_window(asked: Timeframe, start: datetime, end: datetime, now: datetime) -> TimeRange:
+def closed_window(timeframe: Timeframe, start: datetime, end: datetime, now: datetime) -> TimeRange:
     """The bars that open at or after `start` and have closed by `end` and by `now`; maybe none."""
-    stop = asked.floor(min(end, now))
-    return (min(asked.ceil(start), stop), stop) if start < stop else (stop, stop)
+    stop = timeframe.floor(min(end, now))
+    return (min(timeframe.ceil(start), stop), stop) if start < stop else (stop, stop)
 
 
-def derivable_from_minutes(asked: Timeframe) -> bool:
+def derivable_from_minutes(timeframe: Timeframe) -> bool:
     """Whether bars of that timeframe can be built from 1m candles."""
-    return asked > MINUTE and asked.seconds % MINUTE.seconds == 0
+    return timeframe > MINUTE and timeframe.seconds % MINUTE.seconds == 0
 
 
 def plan_candles(
-    asked: Timeframe,
+    timeframe: Timeframe,
     window: TimeRange,
     *,
     native: SeriesState | None,
@@ -108,70 +109,70 @@ def plan_candles(
     """
     plans: list[Plan] = []
     if native is not None:
-        plans.append(_plan_native(asked, window, native))
-    if minutes is not None and derivable_from_minutes(asked):
-        plans.append(_plan_derived(asked, window, minutes, stale))
+        plans.append(_plan_native(timeframe, window, native))
+    if minutes is not None and derivable_from_minutes(timeframe):
+        plans.append(_plan_derived(timeframe, window, minutes, stale))
     return max(plans, key=lambda plan: plan.known_bars, default=None)
 
 
-def _plan_native(asked: Timeframe, window: TimeRange, series: SeriesState) -> Plan:
+def _plan_native(timeframe: Timeframe, window: TimeRange, series: SeriesState) -> Plan:
     fetched = intersect_ranges(series.covered, [window])
     lost = _before(series.dropped_before, fetched)
     covered = subtract_ranges(fetched, lost)
-    known = _whole_bars(asked, covered)
+    known = _whole_bars(timeframe, covered)
     return Plan(
         source="native",
-        timeframe=asked,
+        timeframe=timeframe,
         revision=series.revision,
         window=window,
-        reads=(Read("ohlcv", asked, window, (window,)),),
+        reads=(Read("ohlcv", timeframe, window, (window,)),),
         known=tuple(known),
         covered=tuple(covered),
         gaps=tuple(subtract_ranges([window], covered)),
-        incomplete=tuple(_bars_touched(asked, subtract_ranges(covered, known))),
+        incomplete=tuple(_bars_touched(timeframe, subtract_ranges(covered, known))),
         dropped_before=series.dropped_before if lost else None,
     )
 
 
-def _plan_derived(asked: Timeframe, window: TimeRange, minutes: SeriesState, stale: Sequence[TimeRange]) -> Plan:
-    base = _largest_rollup(asked)
+def _plan_derived(timeframe: Timeframe, window: TimeRange, minutes: SeriesState, stale: Sequence[TimeRange]) -> Plan:
+    base = _largest_rollup(timeframe)
     covered = intersect_ranges(minutes.covered, [window])
-    known = _whole_bars(asked, covered)
+    known = _whole_bars(timeframe, covered)
     # What the rollups can't be trusted with is built anew from 1m candles, where they still are.
     rebuilt = intersect_ranges(known, _bars_touched(base, stale)) if base in ROLLUPS else known
     lost = _before(minutes.dropped_before, rebuilt)
     if lost:
         covered = subtract_ranges(covered, lost)
-        known = subtract_ranges(known, _bars_touched(asked, lost))
+        known = subtract_ranges(known, _bars_touched(timeframe, lost))
         rebuilt = intersect_ranges(rebuilt, known)
     rolled_up = subtract_ranges(known, rebuilt)
     reads = _reads("ohlcv", MINUTE, rebuilt)
     if rolled_up:
         reads = _reads(ROLLUPS[base], base, rolled_up) + reads
     return Plan(
-        source=_derived_source(asked, base, rolled_up=bool(rolled_up), rebuilt=bool(rebuilt)),
-        timeframe=asked,
+        source=_derived_source(timeframe, base, rolled_up=bool(rolled_up), rebuilt=bool(rebuilt)),
+        timeframe=timeframe,
         revision=minutes.revision,
         window=window,
         reads=tuple(reads),
         known=tuple(known),
         covered=tuple(covered),
         gaps=tuple(subtract_ranges([window], covered)),
-        incomplete=tuple(intersect_ranges(_bars_touched(asked, subtract_ranges(covered, known)), [window])),
+        incomplete=tuple(intersect_ranges(_bars_touched(timeframe, subtract_ranges(covered, known)), [window])),
         dropped_before=minutes.dropped_before if lost else None,
     )
 
 
-def _largest_rollup(asked: Timeframe) -> Timeframe:
+def _largest_rollup(timeframe: Timeframe) -> Timeframe:
     """The longest candles that tile those asked for; months are tiled by days."""
-    tiling = [rollup for rollup in ROLLUPS if rollup <= asked and asked.seconds % rollup.seconds == 0]
+    tiling = [rollup for rollup in ROLLUPS if rollup <= timeframe and timeframe.seconds % rollup.seconds == 0]
     return max(tiling, default=MINUTE)
 
 
-def _derived_source(asked: Timeframe, base: Timeframe, *, rolled_up: bool, rebuilt: bool) -> Source:
-    if asked == base and not rebuilt:
+def _derived_source(timeframe: Timeframe, base: Timeframe, *, rolled_up: bool, rebuilt: bool) -> Source:
+    if timeframe == base and not rebuilt:
         return "rollup"
-    return "rollup+resampled" if asked == base and rolled_up else "resampled"
+    return "rollup+resampled" if timeframe == base and rolled_up else "resampled"
 
 
 def _reads(table: Table, stored: Timeframe, ranges: Sequence[TimeRange]) -> list[Read]:
@@ -185,12 +186,12 @@ def _read(table: Table, stored: Timeframe, span: TimeRange, ranges: Sequence[Tim
     return Read(table, stored, span, tuple(one for one in ranges if span[0] <= one[0] < span[1]))
 
 
-def _whole_bars(asked: Timeframe, ranges: Iterable[TimeRange]) -> list[TimeRange]:
-    return merge_ranges((asked.ceil(start), asked.floor(end)) for start, end in ranges)
+def _whole_bars(timeframe: Timeframe, ranges: Iterable[TimeRange]) -> list[TimeRange]:
+    return merge_ranges((timeframe.ceil(start), timeframe.floor(end)) for start, end in ranges)
 
 
-def _bars_touched(asked: Timeframe, ranges: Iterable[TimeRange]) -> list[TimeRange]:
-    return merge_ranges((asked.floor(start), asked.ceil(end)) for start, end in ranges)
+def _bars_touched(timeframe: Timeframe, ranges: Iterable[TimeRange]) -> list[TimeRange]:
+    return merge_ranges((timeframe.floor(start), timeframe.ceil(end)) for start, end in ranges)
 
 
 def _before(time: datetime | None, ranges: Sequence[TimeRange]) -> list[TimeRange]:

@@ -12,25 +12,25 @@ import numpy.typing as npt
 from tapehouse.candle import Int64Array
 from tapehouse.query.decode import Candles
 from tapehouse.ranges import TimeRange
-from tapehouse.timeframe import EPOCH, Timeframe, from_us, to_us
+from tapehouse.timeframe import Timeframe, from_us, to_us
 
 IndexArray = npt.NDArray[np.intp]
 
 
-def resample(candles: Candles, asked: Timeframe) -> Candles:
+def resample(candles: Candles, timeframe: Timeframe) -> Candles:
     """One candle for each bar that holds any of the candles, which are sorted by time and at most as long."""
     if len(candles) == 0:
         return candles
-    opens_us = _bar_opens(asked, candles.time_us)
+    opens_us = timeframe.floor_us(candles.time_us)
     firsts = np.flatnonzero(np.diff(opens_us, prepend=opens_us[0] - 1))
     lasts = np.append(firsts[1:], len(opens_us)) - 1
-    opened, high, low, closed, volume = candles.values
+    open_, high, low, close, volume = candles.values
     values = np.stack(
         [
-            opened[firsts],
+            open_[firsts],
             np.maximum.reduceat(high, firsts),
             np.minimum.reduceat(low, firsts),
-            closed[lasts],
+            close[lasts],
             np.add.reduceat(volume, firsts),
         ]
     )
@@ -63,16 +63,16 @@ def count_rows(time_us: Int64Array, ranges: Sequence[TimeRange]) -> int:
 
 
 def bars_without_row(
-    asked: Timeframe, time_us: Int64Array, ranges: Sequence[TimeRange], *, at_most: int
+    timeframe: Timeframe, time_us: Int64Array, ranges: Sequence[TimeRange], *, at_most: int
 ) -> list[TimeRange]:
     """The first runs of bars in the ranges whose open time is not among the sorted times."""
     runs: list[TimeRange] = []
     for (start, end), first, stop in zip(ranges, *_positions(time_us, ranges), strict=True):
         if len(runs) == at_most:
             break
-        if stop - first == asked.count(start, end):
+        if stop - first == timeframe.count(start, end):
             continue
-        due_us = np.append(to_us(start), _bar_closes(asked, time_us[first:stop]))
+        due_us = np.append(to_us(start), timeframe.close_us(time_us[first:stop]))
         next_us = np.append(time_us[first:stop], to_us(end))
         holes = np.flatnonzero(due_us < next_us)[: at_most - len(runs)]
         runs.extend((from_us(int(due_us[hole])), from_us(int(next_us[hole]))) for hole in holes)
@@ -85,21 +85,3 @@ def _positions(time_us: Int64Array, ranges: Sequence[TimeRange]) -> tuple[IndexA
         np.searchsorted(time_us, np.array([to_us(start) for start, _ in ranges], dtype=np.int64)),
         np.searchsorted(time_us, np.array([to_us(end) for _, end in ranges], dtype=np.int64)),
     )
-
-
-def _bar_opens(asked: Timeframe, time_us: Int64Array) -> Int64Array:
-    if asked.is_monthly:
-        return _month_starts_us(time_us.view("datetime64[us]").astype("datetime64[M]"))
-    # Any open time will do as the zero that bars are counted from.
-    zero_us = to_us(asked.floor(EPOCH))
-    return time_us - (time_us - zero_us) % (asked.seconds * 1_000_000)
-
-
-def _bar_closes(asked: Timeframe, opens_us: Int64Array) -> Int64Array:
-    if asked.is_monthly:
-        return _month_starts_us(opens_us.view("datetime64[us]").astype("datetime64[M]") + 1)
-    return opens_us + asked.seconds * 1_000_000
-
-
-def _month_starts_us(months: npt.NDArray[np.datetime64]) -> Int64Array:
-    return months.astype("datetime64[us]").view(np.int64)

@@ -97,7 +97,7 @@ def fault_from_json(value: object) -> Fault:
             raise InputError(f"A fault has no {name}: use {', '.join(sorted(names))}.")
         if not isinstance(option, _OPTION_TYPES.get(name, int)):
             raise InputError(f"A fault can't have {option!r} as its {name}.")
-    return Fault(**options)  # pyright: ignore[reportArgumentType] - each has just been checked
+    return Fault(**options)  # pyright: ignore[reportArgumentType] -- each has just been checked
 
 
 class Faults:
@@ -108,12 +108,12 @@ class Faults:
         self._active: list[_Active] = []
 
     def add(self, fault: Fault) -> None:
-        """Puts a fault in force, beside those that already are."""
+        """Put a fault in force, beside those that already are."""
         with self._lock:
             self._active.append(_Active(fault))
 
     def clear(self) -> None:
-        """Lifts all faults."""
+        """Lift all faults."""
         with self._lock:
             self._active.clear()
 

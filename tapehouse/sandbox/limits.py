@@ -30,7 +30,7 @@ class WeightPerMinute:
         self._banned_until_s = 0.0
 
     def admit(self, weight: int, now_s: float) -> Refusal | None:
-        """Counts a request; gives a refusal where it is one too many."""
+        """Count a request; give a refusal where it is one too many."""
         if now_s < self._banned_until_s:
             return Refusal(math.ceil(self._banned_until_s - now_s), banned=True)
         if (minute := int(now_s // 60)) != self._minute:
@@ -55,7 +55,7 @@ class DecayingCounter:
         self._seen_s = 0.0
 
     def admit(self, now_s: float) -> Refusal | None:
-        """Counts a request; gives a refusal where it is one too many."""
+        """Count a request; give a refusal where it is one too many."""
         self._count = max(0.0, self._count - (now_s - self._seen_s) * self._per_s)
         self._seen_s = now_s
         if self._count + 1 > self._limit:

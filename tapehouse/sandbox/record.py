@@ -32,7 +32,7 @@ class Record:
         self._asked: deque[Asked] = deque(maxlen=_MOST_KEPT)
 
     def add(self, ask: Ask, status: int) -> None:
-        """Notes a request that has just been answered."""
+        """Note a request that has just been answered."""
         with self._lock:
             self._asked.append(Asked(ask.host, ask.method, ask.path, ask.query, status, datetime.now(UTC)))
 

@@ -1,4 +1,4 @@
-"""Running the sandbox exchange in the foreground: what `tapehouse sandbox` and `python -m tapehouse.sandbox` do."""
+"""Running the sandbox exchange in the foreground: what `tapehouse sandbox` does."""
 
 import signal
 import threading
@@ -20,7 +20,7 @@ def serve(
     latency_ms: float,
     say: Callable[[str], None],
 ) -> None:
-    """Serves recorded markets where a directory is given, else generated ones, until Ctrl-C or SIGTERM.
+    """Serve recorded markets where a directory is given, else generated ones, until Ctrl-C or SIGTERM.
 
     `say` is given the lines that tell the address and its use, once the sandbox answers there.
     """

@@ -67,7 +67,7 @@ class Sandbox:
         return self._record.all()
 
     def start(self) -> Self:
-        """Starts the server; returns once it answers."""
+        """Start the server; return once it answers."""
         self._thread.start()
         self._ready.wait()
         if isinstance(self._failure, OSError):
@@ -78,7 +78,7 @@ class Sandbox:
         return self
 
     def close(self) -> None:
-        """Stops the server and drops its connections."""
+        """Stop the server and drop its connections."""
         if self._loop is not None and self._stop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
@@ -94,7 +94,7 @@ class Sandbox:
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
-        except BaseException as failure:  # noqa: BLE001 - start() raises it in the caller's thread
+        except BaseException as failure:  # noqa: BLE001 -- start() raises it in the caller's thread
             self._failure = failure
             self._ready.set()
 

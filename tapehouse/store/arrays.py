@@ -11,12 +11,15 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 import psycopg
-from psycopg.adapt import Dumper
+from psycopg.abc import Buffer
+from psycopg.adapt import Dumper, Loader
 from psycopg.pq import Format
 
 from tapehouse.candle import Float64Array, Int64Array
 
 PG_EPOCH_US: Final = 946_684_800_000_000  # 2000-01-01 UTC, the zero of timestamptz
+# Dimensions, whether there are NULLs, element type, length, lower bound.
+_ARRAY_HEADER: Final = struct.Struct(">iiiii")
 _COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + struct.pack(">ii", 0, 0)
 _COPY_TRAILER: Final = struct.pack(">h", -1)
 
@@ -53,9 +56,11 @@ Column = TimeColumn | FloatColumn
 
 
 def register_columns(connection: psycopg.Connection[Any]) -> None:
-    """Teach the connection to send columns as array parameters."""
+    """Teach the connection to send columns as array parameters, and to read binary arrays as numpy arrays."""
     connection.adapters.register_dumper(TimeColumn, _TimeColumnDumper)
     connection.adapters.register_dumper(FloatColumn, _FloatColumnDumper)
+    connection.adapters.register_loader(TimeColumn.array_oid, _TimeArrayLoader)
+    connection.adapters.register_loader(FloatColumn.array_oid, _FloatArrayLoader)
 
 
 def copy_tuples(constants: Sequence[int], columns: Sequence[Column]) -> bytearray:
@@ -92,8 +97,8 @@ class _ColumnDumper(Dumper):
         if count == 0:
             return struct.pack(">iii", 0, 0, obj.oid)
         # One dimension, no NULLs, lower bound 1.
-        header = struct.pack(">iiiii", 1, 0, obj.oid, count, 1)
-        layout = np.dtype([("bytes", ">i4"), ("value", obj.layout)])
+        header = _ARRAY_HEADER.pack(1, 0, obj.oid, count, 1)
+        layout = _element(obj.layout)
         data = bytearray(len(header) + count * layout.itemsize)
         data[: len(header)] = header
         elements = np.frombuffer(data, dtype=layout, offset=len(header))
@@ -108,3 +113,26 @@ class _TimeColumnDumper(_ColumnDumper):
 
 class _FloatColumnDumper(_ColumnDumper):
     oid = FloatColumn.array_oid
+
+
+class _TimeArrayLoader(Loader):
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> Int64Array:
+        return _elements(data, TimeColumn.layout).astype(np.int64) + PG_EPOCH_US
+
+
+class _FloatArrayLoader(Loader):
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> Float64Array:
+        return _elements(data, FloatColumn.layout).astype(np.float64)
+
+
+def _elements(data: Buffer, layout: str) -> np.ndarray:
+    """The values of an array of one dimension that holds no NULL."""
+    return np.frombuffer(data, dtype=_element(layout), offset=_ARRAY_HEADER.size)["value"]
+
+
+def _element(layout: str) -> np.dtype[np.void]:
+    return np.dtype([("bytes", ">i4"), ("value", layout)])

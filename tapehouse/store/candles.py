@@ -9,24 +9,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-import numpy as np
 import psycopg
 from psycopg.types.range import TimestamptzRange
 
-from tapehouse.candle import VALUE_COLUMNS, CandleBatch, Reject
+from tapehouse.candle import VALUE_COLUMNS, CandleBatch, Float64Array, Reject
 from tapehouse.errors import BeyondRetention, StoreError
-from tapehouse.ranges import TimeRange, subtract_ranges
-from tapehouse.store.arrays import FloatColumn, TimeColumn, copy_tuples
-from tapehouse.store.connection import Connection, is_embedded, one_row, store_errors
+from tapehouse.ranges import TimeRange, Unavailable, subtract_ranges
+from tapehouse.store.connection import Connection, one_row, store_errors
 from tapehouse.store.instruments import Series
-from tapehouse.store.ledger import Unavailable, multirange, quarantine, record_coverage, record_unavailable
+from tapehouse.store.ledger import multirange, quarantine, record_coverage, record_unavailable
+from tapehouse.store.rollups import BASE_TIMEFRAME
+from tapehouse.store.rows import NO_ROWS, WrittenRows, read_rows, write_rows
 from tapehouse.store.sql import query
 from tapehouse.store.ticks import Scale, fits, to_ticks
 from tapehouse.store.widening import make_room
-from tapehouse.timeframe import from_us, timeframe, to_us
+from tapehouse.timeframe import from_us
 
-# The rollups are built from these candles.
-BASE_TIMEFRAME: Final = timeframe("1m")
 # Deadlocks, serialization failures and a scale that another writer changed: run again so often.
 _ATTEMPTS: Final = 5
 
@@ -47,14 +45,6 @@ class _Lock:
     scale: Scale
     known_until: datetime | None
     overlaps_covered: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Written:
-    inserted: int
-    changed: int
-    inserted_known: int
-    span: TimeRange | None
 
 
 class _DoesNotFit(Exception):
@@ -140,72 +130,22 @@ def _lock(connection: Connection, series: Series, batch: CandleBatch) -> _Lock:
     return _Lock(Scale(price_decimals, amount_decimals), known_until, overlaps)
 
 
-def _write_rows(connection: Connection, series: Series, batch: CandleBatch, lock: _Lock) -> _Written:
-    if not len(batch):
-        return _Written(0, 0, 0, None)
-    ticks = _ticks(batch, lock.scale)
+def _write_rows(connection: Connection, series: Series, batch: CandleBatch, lock: _Lock) -> WrittenRows:
+    ticks = _in_ticks(batch, lock.scale)
     # Rows and coverage commit together: where nothing is covered, nothing was ever written.
-    if lock.overlaps_covered and _holds_any(connection, series, batch):
-        return _upsert(connection, series, batch, ticks, lock)
-    return _append(connection, series, batch, ticks, lock)
+    stored = read_rows(connection, series, ticks) if lock.overlaps_covered else NO_ROWS
+    return write_rows(connection, series, ticks, stored=stored, known_until=lock.known_until)
 
 
-def _holds_any(connection: Connection, series: Series, batch: CandleBatch) -> bool:
-    """Whether any candle is stored in the batch's span; asked under the lock, so that stays true."""
-    return connection.execute(query("read_has_candles"), _key(series, batch), prepare=False).fetchone() == (True,)
-
-
-def _ticks(batch: CandleBatch, scale: Scale) -> dict[str, FloatColumn]:
-    columns: dict[str, FloatColumn] = {}
+def _in_ticks(batch: CandleBatch, scale: Scale) -> CandleBatch:
+    """The candles in whole ticks and lots; raises _DoesNotFit."""
+    columns: list[Float64Array] = []
     for name in VALUE_COLUMNS:
         values, decimals = getattr(batch, name), scale.decimals(name)
         if not fits(values, decimals).all():
             raise _DoesNotFit
-        columns[name] = FloatColumn(to_ticks(values, decimals))
-    return columns
-
-
-def _append(
-    connection: Connection, series: Series, batch: CandleBatch, ticks: dict[str, FloatColumn], lock: _Lock
-) -> _Written:
-    """Write candles where none is stored."""
-    columns = {"time": TimeColumn(batch.time_us), **ticks}
-    if is_embedded(connection):
-        connection.execute(query("insert_candles"), {**_key(series, batch), **columns})
-    else:
-        keys = (series.instrument.instrument_id, series.timeframe.seconds)
-        with connection.cursor() as cursor, cursor.copy(query("copy_candles_in")) as copy:
-            copy.write(copy_tuples(keys, tuple(columns.values())))
-    known = np.searchsorted(batch.time_us, to_us(lock.known_until)) if lock.known_until else 0
-    return _Written(len(batch), 0, int(known), _span(series, batch))
-
-
-def _upsert(
-    connection: Connection, series: Series, batch: CandleBatch, ticks: dict[str, FloatColumn], lock: _Lock
-) -> _Written:
-    connection.execute(query("allow_decompression"))
-    parameters = {
-        **_key(series, batch),
-        "known_until": lock.known_until or from_us(int(batch.time_us[0])),
-        "time": TimeColumn(batch.time_us),
-        **ticks,
-    }
-    # A plan kept for any parameters takes the batch for ten rows and joins it in a nested loop.
-    row = one_row(connection.execute(query("upsert_candles"), parameters, prepare=False))
-    inserted, changed, inserted_known, first_written, last_written = row
-    if first_written is None:
-        return _Written(0, 0, 0, None)
-    return _Written(inserted, changed, inserted_known, (first_written, series.timeframe.close(last_written)))
-
-
-def _key(series: Series, batch: CandleBatch) -> dict[str, object]:
-    """The key of the batch's candles: the series, and the first and the last open time."""
-    return {
-        "instrument_id": series.instrument.instrument_id,
-        "timeframe_s": series.timeframe.seconds,
-        "first": from_us(int(batch.time_us[0])),
-        "last": from_us(int(batch.time_us[-1])),
-    }
+        columns.append(to_ticks(values, decimals))
+    return CandleBatch(batch.time_us, *columns)
 
 
 def _mark_rollups_stale(connection: Connection, series: Series, span: TimeRange) -> None:

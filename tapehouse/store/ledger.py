@@ -6,7 +6,6 @@ transaction (see `tapehouse.store.candles`).
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -14,7 +13,7 @@ from psycopg.types.multirange import TimestamptzMultirange
 from psycopg.types.range import TimestamptzRange
 
 from tapehouse.candle import Reject
-from tapehouse.ranges import TimeRange
+from tapehouse.ranges import TimeRange, Unavailable
 from tapehouse.store.connection import Connection, one_row, store_errors
 from tapehouse.store.instruments import Series
 from tapehouse.store.sql import query
@@ -24,15 +23,6 @@ _FIRST_WAIT: Final = {
     "rejected": timedelta(minutes=15),
 }
 _USUAL_FIRST_WAIT: Final = timedelta(days=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Unavailable:
-    """A range that the exchange could not or would not give, and why (a short stable word)."""
-
-    start: datetime
-    end: datetime
-    cause: str
 
 
 def missing_ranges(

@@ -18,7 +18,9 @@ from tapehouse.store.locks import advisory_lock
 from tapehouse.store.sql import query
 from tapehouse.timeframe import Timeframe, timeframe
 
-# Bottom-up: each is built from the one before it, the first from the 1m candles.
+# The candles from which the first rollup is built.
+BASE_TIMEFRAME: Final = timeframe("1m")
+# Bottom-up: each is built from the one before it.
 ROLLUPS: Final = tuple(timeframe(name) for name in ("5m", "15m", "1h", "4h", "1d"))
 
 _DAY: Final = timeframe("1d")

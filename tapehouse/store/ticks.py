@@ -33,7 +33,14 @@ class Scale:
 
 def to_ticks(values: Float64Array, decimals: int) -> Float64Array:
     """The values as whole multiples of 10^-decimals; they must fit."""
-    return np.rint(values * 10.0**decimals)
+    scale = 10.0**decimals
+    ticks = np.rint(values * scale)
+    if (ticks / scale == values).all():
+        return ticks
+    # Above 2^51 the product itself is rounded, and can miss the whole number by one.
+    for neighbour in (ticks - 1, ticks + 1):
+        ticks = np.where(neighbour / scale == values, neighbour, ticks)
+    return ticks
 
 
 def fits(values: Float64Array, decimals: int) -> npt.NDArray[np.bool_]:

@@ -5,7 +5,7 @@ The rules are in `schema`, the conversion in `conversion`; writing the outcome i
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, cast
 
 import numpy as np
@@ -13,15 +13,13 @@ import numpy.typing as npt
 import pandas as pd
 from pandera.errors import SchemaErrors
 
-from tapehouse.candle import VALUE_COLUMNS, CandleBatch, Float64Array, Int64Array, Reject
-from tapehouse.timeframe import Timeframe, aware_range, from_us, to_ms, to_us
+from tapehouse.candle import BELIEVABLE_MS, VALUE_COLUMNS, CandleBatch, Float64Array, Int64Array, Reject
+from tapehouse.ranges import TimeRange, subtract_ranges
+from tapehouse.timeframe import Timeframe, aware_range, from_us, to_us
 from tapehouse.validate.conversion import Columns, columns_of, storable
-from tapehouse.validate.coverage import Window, all_but, only
+from tapehouse.validate.coverage import ranges_of_candles
 from tapehouse.validate.schema import candle_schema
 
-# A number outside these years is no candle's time but another unit, or rubbish.
-_BELIEVABLE_FROM_MS: Final = to_ms(datetime(2000, 1, 1, tzinfo=UTC))
-_BELIEVABLE_UNTIL_MS: Final = to_ms(datetime(2100, 1, 1, tzinfo=UTC))
 _NOT_A_TIME: Final = np.iinfo(np.int64).min  # numpy's NaT
 _NOT_A_ROW: Final = "not_a_row"
 # Whoever failed one of these could be about any candle of the window.
@@ -39,7 +37,7 @@ class CandleSplit:
 
     good: CandleBatch
     rejected: tuple[Reject, ...]
-    covered: list[Window]
+    covered: list[TimeRange]
 
 
 def split_candles(rows: Sequence[object], timeframe: Timeframe, *, start: datetime, end: datetime) -> CandleSplit:
@@ -58,7 +56,7 @@ def split_candles(rows: Sequence[object], timeframe: Timeframe, *, start: dateti
 
 
 def _believable_us(times_ms: Float64Array) -> Int64Array:
-    believable = (times_ms >= _BELIEVABLE_FROM_MS) & (times_ms < _BELIEVABLE_UNTIL_MS)
+    believable = (times_ms >= BELIEVABLE_MS.start) & (times_ms < BELIEVABLE_MS.stop)
     times_us = np.full(len(times_ms), _NOT_A_TIME, dtype=np.int64)
     times_us[believable] = np.rint(times_ms[believable] * 1000)
     return times_us
@@ -108,9 +106,9 @@ def _rejects(
 
 def _covered(
     good: CandleBatch, rejected: Sequence[Reject], timeframe: Timeframe, start: datetime, end: datetime
-) -> list[Window]:
+) -> list[TimeRange]:
     if any(not _UNPLACEABLE.isdisjoint(reject.reasons) for reject in rejected):
-        return only(timeframe, good.time_us, start, end)
+        return ranges_of_candles(timeframe, good.time_us, start, end)
     refused_us = {to_us(reject.time) for reject in rejected if reject.time is not None and start <= reject.time < end}
     unanswered_us = np.setdiff1d(np.array(list(refused_us), dtype=np.int64), good.time_us)
-    return all_but(timeframe, [from_us(int(time_us)) for time_us in unanswered_us], start, end)
+    return subtract_ranges([(start, end)], ranges_of_candles(timeframe, unanswered_us, start, end))

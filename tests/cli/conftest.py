@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from tapehouse import embedded
 from tapehouse.cli import main
-from tapehouse.sandbox import Sandbox, generated_markets
+from tapehouse.sandbox import Sandbox
 from tapehouse.store.connection import connect
 from tapehouse.store.migrate import migrate
 
@@ -27,19 +27,6 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Generator[embedded.Emb
         with connect(status.url or "") as connection:
             migrate(connection)
         yield status
-
-
-@pytest.fixture(scope="session")
-def shared_sandbox() -> Generator[Sandbox]:
-    with Sandbox(generated_markets(seed=7)) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(shared_sandbox: Sandbox) -> Generator[Sandbox]:
-    yield shared_sandbox
-    shared_sandbox.faults.clear()
-    shared_sandbox.latency_ms = 0
 
 
 @pytest.fixture(autouse=True)

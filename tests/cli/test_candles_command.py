@@ -60,7 +60,7 @@ def test_json_without_candles_is_still_json(cli: Cli) -> None:
     answer = json.loads(cli(*_BTC, "1m", "--start", "2025-03-01", "--end", "2025-03-02", "--json").stdout)
 
     assert answer["candles"] == []
-    assert answer["bars_missing"] == 1440
+    assert answer["candles_missing"] == 1440
 
 
 def test_parquet_keeps_utc_and_dtypes(cli: Cli, tmp_path: Path, sent: list[list[str]]) -> None:

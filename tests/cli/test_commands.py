@@ -75,7 +75,7 @@ def test_coverage_and_quarantine_tell_of_rejected_rows(cli: Cli, sandbox: Sandbo
     rejected = json.loads(cli("quarantine", "--exchange", "binanceusdm", "--json").stdout)["rows"]
 
     assert (series["symbol"], series["rows"], series["gaps"], series["rejected"]) == ("ETH/USDT:USDT", 58, 1, 2)
-    assert (series["first"], series["last"]) == ("2025-04-02T00:00:00+00:00", "2025-04-02T01:00:00+00:00")
+    assert (series["start"], series["end"]) == ("2025-04-02T00:00:00+00:00", "2025-04-02T01:00:00+00:00")
     assert sorted(row["time"] for row in rejected) == ["2025-04-02T00:29:00+00:00", "2025-04-02T00:30:00+00:00"]
     assert {tuple(row["reasons"]) for row in rejected} == {("volume_negative",)}
     assert all(row["raw"][5] < 0 for row in rejected)

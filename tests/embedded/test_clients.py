@@ -119,7 +119,7 @@ def test_pipeline_runs_its_statements_in_order(connect: Connect, table: LiteralS
 
 def test_pipeline_skips_to_the_sync_after_an_error(connect: Connect, table: LiteralString):
     connection = connect()
-    with pytest.raises(psycopg.errors.UniqueViolation), connection.pipeline():  # noqa: PT012 - it raises at its end
+    with pytest.raises(psycopg.errors.UniqueViolation), connection.pipeline():  # noqa: PT012 -- it raises at its end
         connection.execute(f"INSERT INTO {table} VALUES (1, 1)")
         connection.execute(f"INSERT INTO {table} VALUES (1, 2)")
         connection.execute(f"INSERT INTO {table} VALUES (3, 3)")

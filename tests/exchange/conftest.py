@@ -39,7 +39,7 @@ async def open_on(sandbox: Sandbox) -> AsyncIterator[Open]:
             retry = RetryPolicy(attempts=attempts, base_s=0.001, cap_s=0.002)
             opened = open_exchange(exchange_id, base_url=sandbox.url, timeout_s=timeout_s, retry=retry)
             exchange = await stack.enter_async_context(opened)
-            exchange._connection.ccxt.enableRateLimit = False  # pyright: ignore[reportPrivateUsage] - no option for tests alone
+            exchange._connection.ccxt.enableRateLimit = False  # pyright: ignore[reportPrivateUsage] -- no option for tests alone
             return exchange
 
         yield open_one

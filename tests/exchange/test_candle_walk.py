@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tapehouse.exchange.habits import Habits
 from tapehouse.exchange.pages import CandlePage, CandleWalk
+from tapehouse.ranges import Unavailable
 from tapehouse.timeframe import Timeframe, timeframe
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
@@ -41,12 +42,12 @@ class Temper:
     spoil: Spoil = lambda rows, asked: rows
     asked: list[Asked] = field(default_factory=list[Asked])
 
-    async def __call__(self, first: datetime, last: datetime | None, bars: int) -> list[object]:
-        self.asked.append((first, last, bars))
-        until = last if last is not None and self.respects_until else at(self.now + 1)
+    async def __call__(self, start: datetime, end: datetime | None, limit: int) -> list[object]:
+        self.asked.append((start, end, limit))
+        until = end if end is not None and self.respects_until else at(self.now + 1)
         kept = self.now - self.keeps if self.keeps is not None else -(10**9)
-        there = sorted(minute for minute in self.minutes if first <= at(minute) < until and minute >= kept)
-        size = min(bars, self.limit) if self.keeps is None else self.keeps + 1
+        there = sorted(minute for minute in self.minutes if start <= at(minute) < until and minute >= kept)
+        size = min(limit, self.limit) if self.keeps is None else self.keeps + 1
         there = there[-size:] if self.newest_of_window else there[:size]
         return [*self.spoil([row(minute) for minute in there], len(self.asked))]
 
@@ -61,7 +62,6 @@ def walk(
     start: datetime,
     end: datetime,
     *,
-    newest_first: bool = False,
     believed_limit: int | None = None,
 ) -> list[CandlePage]:
     async def collect() -> list[CandlePage]:
@@ -74,13 +74,13 @@ def walk(
             end,
             closed_until=at(exchange.now),
         )
-        return [page async for page in candles.pages(newest_first=newest_first)]
+        return [page async for page in candles.pages()]
 
     return asyncio.run(collect())
 
 
 def tiles(pages: list[CandlePage]) -> list[tuple[datetime, datetime]]:
-    refused = [(start, end) for page in pages for start, end, _ in page.refused]
+    refused = [(one.start, one.end) for page in pages for one in page.refused]
     return sorted([*(window for page in pages for window in page.answered), *refused])
 
 
@@ -97,7 +97,6 @@ TEMPERS = {
 
 
 @pytest.mark.parametrize("temper", TEMPERS)
-@pytest.mark.parametrize("newest_first", [False, True])
 @given(
     minutes=st.sets(st.integers(-20, 60)),
     bounds=st.tuples(st.integers(-10, 45), st.integers(1, 40), st.sampled_from([0, 0.5])),
@@ -105,12 +104,12 @@ TEMPERS = {
     now=st.integers(20, 60),
 )
 def test_windows_tile_the_range_and_hold_every_candle(
-    temper: str, newest_first: bool, minutes: set[int], bounds: tuple[int, int, float], limit: int, now: int
+    temper: str, minutes: set[int], bounds: tuple[int, int, float], limit: int, now: int
 ):
     habits, respects_until = TEMPERS[temper]
     start, end = at(bounds[0] + bounds[2]), at(bounds[0] + bounds[1] + bounds[2])
     exchange = Temper(minutes | {now}, limit, now, respects_until=respects_until)
-    pages = walk(exchange, habits, start, end, newest_first=newest_first)
+    pages = walk(exchange, habits, start, end)
 
     windows = tiles(pages)
     closed = min(end, at(now))
@@ -123,18 +122,17 @@ def test_windows_tile_the_range_and_hold_every_candle(
     expected = {
         minute
         for minute in minutes
-        if start <= at(minute) < closed and not any(first <= at(minute) < last for first, last, _ in refused)
+        if start <= at(minute) < closed and not any(one.start <= at(minute) < one.end for one in refused)
     }
     assert minutes_in(pages) == expected
     assert refused == [] or not respects_until
 
 
-@pytest.mark.parametrize("newest_first", [False, True])
-def test_an_exchange_that_keeps_only_recent_candles_is_asked_once(newest_first: bool):
+def test_an_exchange_that_keeps_only_recent_candles_is_asked_once():
     exchange = Temper(set(range(-50_000, 1000)), 720, now=999, respects_until=False, keeps=720)
     habits = Habits(recent_only=True)
-    pages = walk(exchange, habits, at(-40_000), at(5000), newest_first=newest_first)
-    assert [page.refused for page in pages] == [[(at(-40_000), at(279), "beyond_exchange_history")]]
+    pages = walk(exchange, habits, at(-40_000), at(5000))
+    assert [page.refused for page in pages] == [[Unavailable(at(-40_000), at(279), "beyond_exchange_history")]]
     assert [page.answered for page in pages] == [[(at(279), at(999))]]
     assert minutes_in(pages) == set(range(279, 999))
     assert len(exchange.asked) == 1
@@ -143,21 +141,21 @@ def test_an_exchange_that_keeps_only_recent_candles_is_asked_once(newest_first: 
 def test_a_range_wholly_before_what_is_kept_is_refused_without_asking():
     exchange = Temper(set(range(1000)), 720, now=999, respects_until=False, keeps=720)
     pages = walk(exchange, Habits(recent_only=True), at(10), at(200))
-    assert [page.refused for page in pages] == [[(at(10), at(200), "beyond_exchange_history")]]
+    assert [page.refused for page in pages] == [[Unavailable(at(10), at(200), "beyond_exchange_history")]]
     assert exchange.asked == []
 
 
 def test_a_bar_that_expired_between_clock_and_request_is_refused_not_believed_empty():
     exchange = Temper(set(range(2000)), 720, now=1000, respects_until=False, keeps=719)
     pages = walk(exchange, Habits(recent_only=True), at(0), at(5000))
-    assert [page.refused for page in pages] == [[(at(0), at(281), "beyond_exchange_history")]]
+    assert [page.refused for page in pages] == [[Unavailable(at(0), at(281), "beyond_exchange_history")]]
     assert [page.answered for page in pages] == [[(at(281), at(1000))]]
 
 
 def test_a_full_page_of_an_unknown_exchange_that_begins_late_refuses_the_head_and_jumps_to_it():
     exchange = Temper(set(range(-3000, 1000)), 100, now=999, respects_until=False, keeps=100)
     pages = walk(exchange, Habits(), at(-2000), at(950))
-    assert pages[0].refused == [(at(-2000), at(899), "beyond_exchange_history")]
+    assert pages[0].refused == [Unavailable(at(-2000), at(899), "beyond_exchange_history")]
     assert minutes_in(pages) == set(range(899, 950))
     assert len(exchange.asked) == 2
 
@@ -202,19 +200,17 @@ def test_where_empty_intervals_are_left_out_a_hole_is_believed():
     assert len(exchange.asked) == 1
 
 
-@pytest.mark.parametrize("newest_first", [False, True])
-def test_the_time_before_a_listing_costs_two_requests_not_hundreds(newest_first: bool):
+def test_the_time_before_a_listing_costs_two_requests_not_hundreds():
     exchange = Temper(set(range(100_000, 100_010)), 10, now=100_010)
-    pages = walk(exchange, Habits(skips_ahead=True), at(0), at(100_010), newest_first=newest_first)
+    pages = walk(exchange, Habits(skips_ahead=True), at(0), at(100_010))
     assert minutes_in(pages) == set(range(100_000, 100_010))
     assert len(exchange.asked) == 3
     assert tiles(pages) == [(at(0), at(100_000)), (at(100_000), at(100_010))]
 
 
-@pytest.mark.parametrize("newest_first", [False, True])
-def test_an_empty_answer_by_mistake_hides_no_candles_of_its_window(newest_first: bool):
+def test_an_empty_answer_by_mistake_hides_no_candles_of_its_window():
     exchange = Temper(set(range(15, 50)), 20, now=50, spoil=lambda rows, asked: [] if asked == 1 else rows)
-    pages = walk(exchange, Habits(skips_ahead=True), at(10), at(30), newest_first=newest_first)
+    pages = walk(exchange, Habits(skips_ahead=True), at(10), at(30))
     assert minutes_in(pages) == set(range(15, 30))
     assert tiles(pages) == [(at(10), at(30))]
 
@@ -237,16 +233,16 @@ def test_months_are_walked_by_the_calendar():
     opens = [datetime(year, month, 1, tzinfo=UTC) for year in (2023, 2024) for month in range(1, 13)]
     asked: list[Asked] = []
 
-    async def ask(first: datetime, last: datetime | None, bars: int) -> list[object]:
-        asked.append((first, last, bars))
-        assert last is not None
-        return [[int(o.timestamp() * 1000), 1.0, 1.0, 1.0, 1.0, 1.0] for o in opens if first <= o < last]
+    async def ask(start: datetime, end: datetime | None, limit: int) -> list[object]:
+        asked.append((start, end, limit))
+        assert end is not None
+        return [[int(o.timestamp() * 1000), 1.0, 1.0, 1.0, 1.0, 1.0] for o in opens if start <= o < end]
 
     async def collect(month: Timeframe) -> list[CandlePage]:
-        end = datetime(2025, 1, 1, tzinfo=UTC)
-        found = CandleWalk(ask, month, Habits(), 10, opens[1], end, closed_until=end)
-        return [page async for page in found.pages(newest_first=True)]
+        until = datetime(2025, 1, 1, tzinfo=UTC)
+        found = CandleWalk(ask, month, Habits(), 10, opens[1], until, closed_until=until)
+        return [page async for page in found.pages()]
 
     pages = asyncio.run(collect(timeframe("1M")))
     assert [len(page.rows) for page in pages] == [10, 10, 3]
-    assert [first for first, _, _ in asked] == [opens[14], opens[4], opens[1]]
+    assert [start for start, _, _ in asked] == [opens[1], opens[11], opens[21]]

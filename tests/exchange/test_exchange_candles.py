@@ -12,6 +12,7 @@ import pytest
 
 from tapehouse.errors import NaiveDatetime, ReversedRange
 from tapehouse.exchange import CandlePage, Exchange
+from tapehouse.ranges import Unavailable
 from tapehouse.sandbox import Fault, Sandbox
 from tapehouse.timeframe import Timeframe, timeframe
 from tapehouse.validate import CandleSplit, split_candles
@@ -27,9 +28,9 @@ ONE_MINUTE: Final = timeframe("1m")
 
 
 async def walk(
-    exchange: Exchange, symbol: str, start: datetime, end: datetime, *, by: Timeframe = ONE_MINUTE, **options: Any
+    exchange: Exchange, symbol: str, start: datetime, end: datetime, *, by: Timeframe = ONE_MINUTE
 ) -> list[CandlePage]:
-    return [page async for page in exchange.candle_pages(symbol, by, start, end, **options)]
+    return [page async for page in exchange.candle_pages(symbol, by, start, end)]
 
 
 def rows_of(pages: list[CandlePage]) -> list[Any]:
@@ -48,10 +49,9 @@ def asked_for_candles(sandbox: Sandbox, since: int) -> int:
     )
 
 
-@pytest.mark.parametrize("newest_first", [False, True])
-async def test_rows_are_those_of_the_exchange_over_several_pages(klines: Klines, open_on: Open, newest_first: bool):
+async def test_rows_are_those_of_the_exchange_over_several_pages(klines: Klines, open_on: Open):
     exchange = await open_on("binance")
-    pages = await walk(exchange, "BTC/USDT", FORMING - 2500 * MINUTE, NOW, newest_first=newest_first)
+    pages = await walk(exchange, "BTC/USDT", FORMING - 2500 * MINUTE, NOW)
     first_ms = FORMING_MS - 2500 * MINUTE_MS
     expected = [
         row
@@ -105,7 +105,7 @@ async def test_kraken_gives_its_last_720_and_refuses_the_rest_in_one_request(san
     before = len(sandbox.requests)
     (page,) = await walk(exchange, "BTC/USD", NOW - timedelta(days=30), NOW)
     horizon = FORMING - 720 * MINUTE
-    assert page.refused == [(NOW - timedelta(days=30), horizon, "beyond_exchange_history")]
+    assert page.refused == [Unavailable(NOW - timedelta(days=30), horizon, "beyond_exchange_history")]
     assert page.answered == [(horizon, FORMING)]
     assert [row[0] for row in rows_of([page])] == list(range(FORMING_MS - 720 * MINUTE_MS, FORMING_MS, MINUTE_MS))
     assert asked_for_candles(sandbox, before) == 1
@@ -123,7 +123,7 @@ async def test_a_short_kraken_page_does_not_make_old_history_look_empty(sandbox:
     exchange = await open_on("kraken")
     sandbox.faults.add(Fault("short_page", rows=200, path="OHLC"))
     (page,) = await walk(exchange, "BTC/USD", NOW - timedelta(days=3), NOW)
-    assert page.refused == [(NOW - timedelta(days=3), FORMING - 720 * MINUTE, "beyond_exchange_history")]
+    assert page.refused == [Unavailable(NOW - timedelta(days=3), FORMING - 720 * MINUTE, "beyond_exchange_history")]
 
 
 async def test_a_new_listing_is_found_with_few_requests(sandbox: Sandbox, open_on: Open):
@@ -263,7 +263,7 @@ async def test_a_cancelled_series_leaves_the_others_alone(sandbox: Sandbox, open
     sandbox.faults.add(Fault("status", status=500, count=2, path="exchangeInfo"))
     cancelled = asyncio.create_task(walk(exchange, "BTC/USDT", FORMING - 60 * MINUTE, NOW))
     other = asyncio.create_task(walk(exchange, "ETH/USDT", FORMING - 60 * MINUTE, NOW))
-    while exchange.requests == 0:  # noqa: ASYNC110 - the border sets no event for tests
+    while exchange.requests == 0:  # noqa: ASYNC110 -- the border sets no event for tests
         await asyncio.sleep(0)
     cancelled.cancel()
     assert len(rows_of(await other)) == 60
@@ -274,7 +274,7 @@ async def test_a_cancelled_series_leaves_the_others_alone(sandbox: Sandbox, open
 async def test_bounds_without_zone_or_reversed_are_refused(open_on: Open):
     exchange = await open_on("binance")
     with pytest.raises(NaiveDatetime):
-        await walk(exchange, "BTC/USDT", datetime(2025, 1, 1), NOW)  # noqa: DTZ001 - that is the fault
+        await walk(exchange, "BTC/USDT", datetime(2025, 1, 1), NOW)  # noqa: DTZ001 -- that is the fault
     with pytest.raises(ReversedRange):
         await walk(exchange, "BTC/USDT", NOW, FORMING)
 

@@ -139,7 +139,7 @@ async def test_a_retry_after_is_waited_for_by_all_who_share_the_exchange(sandbox
         await exchange.listings()
         sandbox.faults.add(Fault("status", status=429, retry_after_s=60, count=1, path="klines"))
         first = asyncio.create_task(fetch(exchange))
-        while exchange.retries == 0:  # noqa: ASYNC110 - the border sets no event for tests
+        while exchange.retries == 0:  # noqa: ASYNC110 -- the border sets no event for tests
             await asyncio.sleep(0.001)
         refused_at = sandbox.requests[-1].at
         await asyncio.gather(first, fetch(exchange))
@@ -224,7 +224,7 @@ def _answering(status: int, body: str, *, withheld_bytes: int = 0) -> Generator[
             self.end_headers()
             self.wfile.write(payload)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the base class's name
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

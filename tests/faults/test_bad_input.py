@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 import pytest
 from click.testing import CliRunner
 
-import tapehouse.cli.batch
+import tapehouse.ingest.batch
 from tapehouse import embedded
 from tapehouse.cli import main
 from tapehouse.exchange import RetryPolicy, open_exchange
-from tapehouse.sandbox import Fault, Sandbox, generated_markets
+from tapehouse.sandbox import Fault, Sandbox
 from tapehouse.store.connection import connect
 from tapehouse.store.migrate import migrate
 
@@ -167,6 +167,18 @@ _DATABASES = (
         "The database lacks 4 migration(s), the first 0001_create_ledgers: run `tapehouse db migrate`.",
     ),
     Case(
+        "sandbox into real data",
+        ("ingest", "ohlcv", "--sandbox", "--exchange", "coinbaseexchange", "--symbol", "BTC/USD", *_DAY),
+        4,
+        "This database holds real coinbaseexchange data, which the sandbox's must not mix with: use another database",
+    ),
+    Case(
+        "instruments of the sandbox into real ones",
+        ("instruments", "--sandbox", "--sync", "coinbaseexchange"),
+        4,
+        "This database holds real coinbaseexchange data, which the sandbox's must not mix with: use another database",
+    ),
+    Case(
         "no extension",
         ("db", "migrate", "--url", "{TAPEHOUSE_TEST_PLAIN_URL}"),
         4,
@@ -259,15 +271,17 @@ Places = dict[str, str]
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory, shared_sandbox: Sandbox) -> Generator[embedded.EmbeddedStatus]:
-    """A database with an hour of BTC/USDT candles."""
+    """A database with an hour of candles: of the sandbox's binance, and of coinbaseexchange as if that were real."""
     with embedded.running(tmp_path_factory.mktemp("bad-input") / "data") as status:
         with connect(status.url or "") as connection:
             migrate(connection)
         hour = ("--since", "2025-06-01", "--until", "2025-06-01T01:00Z")
-        result = CliRunner().invoke(
-            main, [*_BTC, *hour, "--url", status.url or "", "--exchange-url", shared_sandbox.url]
-        )
-        assert result.exit_code == 0, result.output
+        for exchange, symbol in (("binance", "BTC/USDT"), ("coinbaseexchange", "BTC/USD")):
+            asked = ("ingest", "ohlcv", "--exchange", exchange, "--symbol", symbol, *hour)
+            result = CliRunner().invoke(main, [*asked, "--url", status.url or "", "--exchange-url", shared_sandbox.url])
+            assert result.exit_code == 0, result.output
+        with connect(status.url or "") as connection:
+            connection.execute("update instrument set from_sandbox = false where exchange = 'coinbaseexchange'")
         yield status
 
 
@@ -276,18 +290,6 @@ def new_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
     """A database without tables."""
     with embedded.running(tmp_path_factory.mktemp("bad-input") / "new") as status:
         yield status.url or ""
-
-
-@pytest.fixture(scope="module")
-def shared_sandbox() -> Generator[Sandbox]:
-    with Sandbox(generated_markets(seed=7)) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(shared_sandbox: Sandbox) -> Generator[Sandbox]:
-    yield shared_sandbox
-    shared_sandbox.faults.clear()
 
 
 @pytest.fixture
@@ -368,7 +370,7 @@ def test_bad_input(
     if case.needs and case.needs not in os.environ:
         pytest.skip(f"{case.needs} names no server")
     impatient = partial(open_exchange, timeout_s=0.5, retry=RetryPolicy(attempts=2, base_s=0.01, cap_s=0.02))
-    monkeypatch.setattr(tapehouse.cli.batch, "open_exchange", impatient)
+    monkeypatch.setattr(tapehouse.ingest.batch, "open_exchange", impatient)
     environment = {
         "TAPEHOUSE_DATABASE_URL": None,
         "TAPEHOUSE_DATA_DIR": str(database.data_dir),

@@ -11,22 +11,10 @@ from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW, temporary_settings
 
 from tapehouse import embedded
-from tapehouse.sandbox import Sandbox, generated_markets
+from tapehouse.sandbox import Sandbox
 from tapehouse.store.connection import Connection, connect
 from tapehouse.store.migrate import migrate
 from tests.flows.services import PrefectServer, free_port, prefect_server
-
-
-@pytest.fixture(scope="session")
-def shared_sandbox() -> Generator[Sandbox]:
-    with Sandbox(generated_markets(seed=7)) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(shared_sandbox: Sandbox) -> Generator[Sandbox]:
-    yield shared_sandbox
-    shared_sandbox.faults.clear()
 
 
 @pytest.fixture(scope="session")

@@ -66,8 +66,8 @@ async def test_it_stores_what_the_exchange_has_and_tells_of_each_series(
         ("binanceusdm", "BTC/USDT:USDT", "1m"),
     ]
     for row in table:
-        counts = {name: row[name] for name in ("asked", "fetched", "inserted", "changed", "unchanged", "rejected")}
-        assert counts == {"asked": 240, "fetched": 240, "inserted": 240, "changed": 0, "unchanged": 0, "rejected": 0}
+        counts = {name: row[name] for name in ("planned", "fetched", "inserted", "changed", "unchanged", "rejected")}
+        assert counts == {"planned": 240, "fetched": 240, "inserted": 240, "changed": 0, "unchanged": 0, "rejected": 0}
         assert row["error"] is None
     markets_loaded = [one for one in sandbox.requests[asked_before:] if one.path == "/api/v3/exchangeInfo"]
     assert len(markets_loaded) == 1, "the series of one exchange share one instance of it"
@@ -89,10 +89,10 @@ async def test_a_second_run_asks_for_the_last_candles_only_and_changes_nothing(s
     (first,) = await ingest(("binance", ["ETH/USDT"]), hours=4)
     (second,) = await ingest(("binance", ["ETH/USDT"]), hours=4)
 
-    assert (first.asked, first.done.inserted) == (240, 240)
-    assert (second.asked, second.done.fetched, second.done.inserted, second.done.changed) == (5, 5, 0, 0)
+    assert (first.planned, first.done.inserted) == (240, 240)
+    assert (second.planned, second.done.fetched, second.done.inserted, second.done.changed) == (5, 5, 0, 0)
     assert second.done.revision == first.done.revision
-    assert server.latest_artifact("ingest-ohlcv")["data"][0]["asked"] == 5
+    assert server.latest_artifact("ingest-ohlcv")["data"][0]["planned"] == 5
 
 
 async def test_a_series_longer_than_a_chunk_is_one_task_a_chunk(server: PrefectServer) -> None:

@@ -72,7 +72,8 @@ def ingest(
 ) -> CandleIngest:
     async def run() -> CandleIngest:
         async with open_unlimited(name, sandbox.url) as exchange:
-            return await ingest_series(exchange, connection, request)
+            series = await open_series(exchange, connection, request.symbol, request.timeframe)
+            return await ingest_series(exchange, connection, series, request.start, request.end)
 
     return asyncio.run(run())
 
@@ -224,7 +225,8 @@ def test_a_cancelled_ingest_has_finished_its_batch(
 ):
     async def run() -> None:
         async with open_unlimited("binance", sandbox.url) as exchange:
-            running = asyncio.ensure_future(ingest_series(exchange, connection, request(0, 30_000)))
+            series = await open_series(exchange, connection, "BTC/USDT", timeframe("1m"))
+            running = asyncio.ensure_future(ingest_series(exchange, connection, series, at(0), at(30_000)))
             while not closes_so_far():  # noqa: ASYNC110 -- the database has no event to wait for
                 await asyncio.sleep(0.02)
             running.cancel()
@@ -275,3 +277,10 @@ def test_plans_are_what_is_missing_newest_first(sandbox: Sandbox, connection: Co
 def test_chunks_are_at_most_so_many_candles():
     chunks = newest_first_chunks([(at(0), at(25)), (at(40), at(45))], timeframe("1m"), 10)
     assert chunks == [(at(40), at(45)), (at(15), at(25)), (at(5), at(15)), (at(0), at(5))]
+
+
+def test_months_in_chunks_are_counted_by_the_calendar():
+    year = datetime(2024, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC)
+    november = datetime(2024, 11, 1, tzinfo=UTC)
+    assert newest_first_chunks([year], timeframe("1M"), 50_000) == [year]
+    assert newest_first_chunks([year], timeframe("1M"), 2)[0] == (november, year[1])

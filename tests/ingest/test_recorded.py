@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from tapehouse import MarketData
-from tapehouse.ingest import CandleIngest, SeriesRequest, ingest_series
+from tapehouse.ingest import CandleIngest, ingest_series, open_series
 from tapehouse.sandbox import Sandbox, recorded_markets
 from tapehouse.store.connection import Connection, connect
 from tapehouse.store.rollups import refresh_rollups
@@ -40,8 +40,8 @@ async def run(sandbox: Sandbox, url: str, open_unlimited: OpenExchange) -> dict[
     async with open_unlimited("binanceusdm", sandbox.url) as exchange:
         for name, symbol in SYMBOLS.items():
             with connect(url) as connection:
-                request = SeriesRequest(symbol, timeframe("1m"), START, END)
-                results[name] = await ingest_series(exchange, connection, request)
+                series = await open_series(exchange, connection, symbol, timeframe("1m"))
+                results[name] = await ingest_series(exchange, connection, series, START, END)
     return results
 
 

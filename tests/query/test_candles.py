@@ -31,8 +31,8 @@ def at(**delta: float) -> datetime:
     return START + timedelta(**delta)
 
 
-def span(first: datetime, last: datetime) -> list[str]:
-    return [first.isoformat(), last.isoformat()]
+def span(start: datetime, end: datetime) -> list[str]:
+    return [start.isoformat(), end.isoformat()]
 
 
 def candles(market: MarketData, tape: Tape, name: str, start: datetime, end: datetime | None = None) -> pd.DataFrame:
@@ -66,10 +66,10 @@ def test_a_window_holds_bars_that_open_in_it_and_have_closed_by_its_end(market: 
     ],
 )
 def test_clocks_that_change_do_not_matter(market: MarketData, tape: Tape, start: str, end: str):
-    first, last = pd.Timestamp(start, tz="UTC"), pd.Timestamp(end, tz="UTC")
-    bars = random_bars(first.to_pydatetime(), (last - first) // timedelta(minutes=1))
+    opened, closed = pd.Timestamp(start, tz="UTC"), pd.Timestamp(end, tz="UTC")
+    bars = random_bars(opened.to_pydatetime(), (closed - opened) // timedelta(minutes=1))
     tape.write(bars)
-    window = (first.tz_convert("America/New_York"), last.tz_convert("America/New_York"))
+    window = (opened.tz_convert("America/New_York"), closed.tz_convert("America/New_York"))
     assert_same(candles(market, tape, "1m", *window), in_units(bars))
 
 
@@ -105,7 +105,7 @@ def test_attrs_say_what_was_fetched_missed_and_found_empty(market: MarketData, t
     assert attrs["covered"] == [span(START, at(hours=1))]
     assert attrs["gaps"] == [span(at(minutes=-30), START), span(at(hours=1), at(minutes=90))]
     assert attrs["empty"] == [span(at(minutes=10), at(minutes=12)), span(at(minutes=40), at(minutes=41))]
-    assert (len(found), attrs["bars_empty"], attrs["bars_missing"], attrs["bars_expected"]) == (57, 3, 60, 120)
+    assert (len(found), attrs["candles_empty"], attrs["candles_missing"], attrs["candles_expected"]) == (57, 3, 60, 120)
     assert (attrs["incomplete"], attrs["shortened"], attrs["dropped_before"]) == ([], [], None)
 
 
@@ -119,7 +119,7 @@ def test_long_lists_in_attrs_are_cut_and_counts_are_not(market: MarketData, tape
     bars = random_bars(START, 240)
     tape.write(bars.iloc[::2])
     attrs = candles(market, tape, "1m", START, at(minutes=239)).attrs
-    assert (len(attrs["empty"]), attrs["bars_empty"], attrs["shortened"]) == (50, 119, ["empty"])
+    assert (len(attrs["empty"]), attrs["candles_empty"], attrs["shortened"]) == (50, 119, ["empty"])
     assert attrs["empty"][49] == span(at(minutes=99), at(minutes=100))
 
 
@@ -137,7 +137,7 @@ def test_built_candles_equal_a_pandas_recomputation(market: MarketData, tape: Ta
         found = candles(market, tape, name, START, at(days=3))
         assert_same(found, in_units(pandas_resample(bars, rule)))
         assert found.attrs["gaps"] == []
-        assert found.attrs["bars_empty"] + len(found) == found.attrs["bars_expected"]
+        assert found.attrs["candles_empty"] + len(found) == found.attrs["candles_expected"]
 
 
 def test_weeks_open_on_monday_and_months_on_the_first(market: MarketData, tape: Tape):
@@ -167,7 +167,7 @@ def test_native_months_are_counted_by_the_calendar(market: MarketData, tape: Tap
     assert_same(found, in_units(months))
     assert found.attrs["empty"] == [["2024-03-01T00:00:00+00:00", "2024-04-01T00:00:00+00:00"]]
     assert found.attrs["gaps"] == [["2024-05-01T00:00:00+00:00", "2024-06-01T00:00:00+00:00"]]
-    assert (found.attrs["bars_expected"], found.attrs["bars_empty"], found.attrs["bars_missing"]) == (5, 1, 1)
+    assert (found.attrs["candles_expected"], found.attrs["candles_empty"], found.attrs["candles_missing"]) == (5, 1, 1)
 
 
 def test_only_wholly_fetched_bars_are_built(market: MarketData, tape: Tape):
@@ -186,7 +186,7 @@ def test_only_wholly_fetched_bars_are_built(market: MarketData, tape: Tape):
         span(at(hours=6), at(hours=8)),
     ]
     assert attrs["incomplete"] == [span(START, at(hours=1)), span(at(hours=2), at(hours=4))]
-    assert (attrs["bars_expected"], attrs["bars_empty"], attrs["bars_missing"]) == (8, 0, 5)
+    assert (attrs["candles_expected"], attrs["candles_empty"], attrs["candles_missing"]) == (8, 0, 5)
 
 
 def test_many_holes_are_left_out_one_by_one(market: MarketData, tape: Tape):
@@ -233,8 +233,8 @@ def test_several_stale_ranges_that_touch_and_overlap(market: MarketData, tape: T
     tape.refresh_rollups(START, at(days=1))
     changed = bars + 5000
     tape.insert(changed)
-    for first, last in ((0, 500), (400, 700), (700, 1440)):
-        tape.mark_stale(at(minutes=first), at(minutes=last))
+    for begin, until in ((0, 500), (400, 700), (700, 1440)):
+        tape.mark_stale(at(minutes=begin), at(minutes=until))
     found = candles(market, tape, "15m", START, at(days=1))
     assert_same(found, in_units(pandas_resample(changed, "15min")))
     assert found.attrs["source"] == "resampled"
@@ -268,7 +268,7 @@ def test_minutes_that_retention_dropped_are_missing_and_their_rollups_are_not(
         assert_same(found, in_units(pandas_resample(bars.loc[dropped_before:], rule)))
         assert found.attrs["dropped_before"] == dropped_before.isoformat()
         assert found.attrs["gaps"] == [span(start, dropped_before)]
-        assert (found.attrs["bars_empty"], found.attrs["bars_missing"]) == (0, per_day)
+        assert (found.attrs["candles_empty"], found.attrs["candles_missing"]) == (0, per_day)
     assert candles(market, tape, "1m", dropped_before, end).attrs["dropped_before"] is None
 
 
@@ -320,7 +320,7 @@ def test_without_an_end_candles_reach_to_the_last_closed_bar(market: MarketData,
     assert_same(found, in_units(bars))
     assert now - timedelta(minutes=1) < datetime.fromisoformat(found.attrs["as_of"])
     # A bar that closes in the future is neither expected nor missing.
-    assert candles(market, tape, "1m", opened, now + timedelta(days=1)).attrs["bars_expected"] in (5, 6)
+    assert candles(market, tape, "1m", opened, now + timedelta(days=1)).attrs["candles_expected"] in (5, 6)
 
 
 def test_a_window_in_the_future_is_empty(market: MarketData, tape: Tape):
@@ -328,7 +328,7 @@ def test_a_window_in_the_future_is_empty(market: MarketData, tape: Tape):
     future = datetime.now(UTC) + timedelta(days=1)
     for end in (None, future + timedelta(days=1)):
         found = candles(market, tape, "1h", future, end)
-        assert (len(found), found.attrs["bars_expected"], found.attrs["gaps"]) == (0, 0, [])
+        assert (len(found), found.attrs["candles_expected"], found.attrs["gaps"]) == (0, 0, [])
 
 
 def test_many_rows_are_read_whole(market: MarketData, tape: Tape):

@@ -27,7 +27,7 @@ def answer(store_url: str) -> bytes:
         + ", ".join(f"('{time.isoformat()}'::timestamptz, {', '.join(map(cast, rest))})" for time, *rest in ROWS)
         + ") rows) to stdout (format binary)"
     )
-    with connect(store_url) as connection, connection.cursor().copy(statement) as copy:  # pyright: ignore
+    with connect(store_url) as connection, connection.cursor().copy(statement) as copy:  # pyright: ignore[reportArgumentType, reportCallIssue] -- composed of our constants
         return b"".join(bytes(data) for data in copy)
 
 

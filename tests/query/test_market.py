@@ -51,7 +51,7 @@ def test_the_package_has_nothing_but_what_it_names():
     import tapehouse
 
     with pytest.raises(AttributeError, match="no attribute 'MarketDate'"):
-        tapehouse.MarketDate  # noqa: B018 # pyright: ignore[reportAttributeAccessIssue]
+        tapehouse.MarketDate  # noqa: B018 # pyright: ignore[reportAttributeAccessIssue] -- looking it up is the test
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_an_answer_is_one_snapshot_while_the_scale_widens(market: MarketData, ta
 
 def test_readers_cannot_write(market: MarketData):
     with pytest.raises(TapehouseError, match="read-only transaction"):
-        market._read(lambda connection: connection.execute("delete from quarantine"))  # pyright: ignore[reportPrivateUsage] - nothing public writes
+        market._read(lambda connection: connection.execute("delete from quarantine"))  # pyright: ignore[reportPrivateUsage] -- nothing public writes
 
 
 def test_a_database_without_tables_says_so(quiet_url: str):
@@ -232,18 +232,24 @@ def test_coverage_counts_what_is_stored_of_each_series(market: MarketData, make_
         ["BTC/USDT", "1h", 2, 2, 0, 0, 0, 0, "base"],
         ["ETH/USDT", "1m", 0, 0, 0, 0, 0, 0, "base"],
     ]
-    assert found.loc[0, "first"] == START
-    assert found.loc[0, "last"] == START + timedelta(hours=3)
+    assert found.loc[0, "start"] == START
+    assert found.loc[0, "end"] == START + timedelta(hours=3)
     assert found["dropped_before"].isna().all()
-    assert str(found.dtypes["first"]) == "datetime64[us, UTC]"
     assert market.coverage(tape.exchange, "ETH/USDT")["symbol"].tolist() == ["ETH/USDT"]
 
 
 def test_coverage_of_nothing_is_an_empty_table_of_the_same_columns(market: MarketData, tape: Tape):
     tape.series_id("1m")
     full, empty = market.coverage(tape.exchange), market.coverage("nowhere")
-    assert (len(empty), list(empty.columns)) == (0, list(full.columns))
-    assert str(empty.dtypes["first"]) == "datetime64[us, UTC]"
+    assert len(empty) == 0
+    assert {str(name): str(dtype) for name, dtype in full.dtypes.items()} == {
+        **dict.fromkeys(("exchange", "symbol", "dataset", "timeframe"), "str"),
+        **dict.fromkeys(("start", "end"), "datetime64[us, UTC]"),
+        **dict.fromkeys(("covered", "rows", "empty", "gaps", "rejected", "revision"), "int64"),
+        "amount_unit": "str",
+        **dict.fromkeys(("dropped_before", "updated_at"), "datetime64[us, UTC]"),
+    }
+    assert empty.dtypes.to_dict() == full.dtypes.to_dict()
 
 
 def test_instruments_are_listed(market: MarketData, make_tape: Callable[..., Tape]):
@@ -254,6 +260,14 @@ def test_instruments_are_listed(market: MarketData, make_tape: Callable[..., Tap
     row = found.loc[1]
     assert (row["base"], row["quote"], row["kind"], row["active"]) == ("BTC", "USDT", "spot", True)
     assert (row["price_decimals"], row["amount_decimals"], row["amount_unit"]) == (2, 3, "base")
-    assert str(found.dtypes["first_seen_at"]) == "datetime64[us, UTC]"
+    assert {str(name): str(dtype) for name, dtype in found.dtypes.items()} == {
+        **dict.fromkeys(("exchange", "symbol", "base", "quote", "settle", "kind"), "str"),
+        "contract_size": "float64",
+        "amount_unit": "str",
+        "tick_size": "float64",
+        **dict.fromkeys(("price_decimals", "amount_decimals"), "int64"),
+        **dict.fromkeys(("active", "from_sandbox"), "bool"),
+        **dict.fromkeys(("first_seen_at", "last_seen_at"), "datetime64[us, UTC]"),
+    }
+    assert market.instruments("nowhere").dtypes.to_dict() == found.dtypes.to_dict()
     assert len(market.instruments()) >= 2
-    assert "instrument_id" not in found.columns

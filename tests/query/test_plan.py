@@ -13,8 +13,8 @@ MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
 
 
-def hours(first: float, last: float) -> TimeRange:
-    return START + timedelta(hours=first), START + timedelta(hours=last)
+def hours(start: float, end: float) -> TimeRange:
+    return START + timedelta(hours=start), START + timedelta(hours=end)
 
 
 def series(*covered: TimeRange, dropped_before: datetime | None = None) -> SeriesState:

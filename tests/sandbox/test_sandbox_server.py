@@ -110,7 +110,7 @@ def test_closing_ends_a_request_that_hangs() -> None:
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_serves_until_it_is_told_to_stop(stop: signal.Signals) -> None:
-    command = [sys.executable, "-m", "tapehouse.sandbox", "--port", "0"]
+    command = [sys.executable, "-m", "tapehouse", "sandbox", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -8,11 +8,11 @@ import pytest
 
 from tapehouse.candle import CandleBatch, Reject
 from tapehouse.errors import BeyondRetention, StoreError
-from tapehouse.ranges import TimeRange
+from tapehouse.ranges import TimeRange, Unavailable
 from tapehouse.store.candles import WriteResult, write_candles
 from tapehouse.store.connection import Connection, connect
 from tapehouse.store.instruments import Series
-from tapehouse.store.ledger import Unavailable, missing_ranges
+from tapehouse.store.ledger import missing_ranges
 from tapehouse.timeframe import to_us
 from tests.store.conftest import SeriesFactory, candles
 
@@ -209,6 +209,18 @@ def test_compressed_candles_can_be_corrected_and_widened(connection: Connection,
     write(connection, series, 500, [1.0, 1.125])
     expected = {n: float(100 + n) for n in range(2000)} | {500: 1.0, 501: 1.125}
     assert closes(connection, series) == expected
+
+
+def test_candles_can_be_added_between_compressed_ones(connection: Connection, make_series: SeriesFactory):
+    series = make_series()
+    values = {n: float(100 + n) for n in range(2000)}
+    batch = candles(at(0), list(values.values()))
+    window: dict[str, Any] = {"asked": span(0, 2000), "covered": span(0, 2000)}
+    write_candles(connection, series, batch.take(np.arange(2000) % 7 != 0), **window)
+    connection.execute("select compress_chunk(c, if_not_compressed => true) from show_chunks('ohlcv') c")
+    result = write_candles(connection, series, batch, **window)
+    assert (result.inserted, result.changed, result.revision) == (286, 0, 1)
+    assert closes(connection, series) == values
 
 
 def test_nothing_is_written_where_retention_has_been(connection: Connection, make_series: SeriesFactory):

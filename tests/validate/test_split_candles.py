@@ -180,6 +180,6 @@ def test_months_are_covered_by_their_true_lengths():
 
 def test_bounds_without_zone_or_in_the_wrong_order_are_refused():
     with pytest.raises(NaiveDatetime):
-        split_candles([], ONE_MINUTE, start=datetime(2025, 1, 1), end=START)  # noqa: DTZ001 - that is the fault
+        split_candles([], ONE_MINUTE, start=datetime(2025, 1, 1), end=START)  # noqa: DTZ001 -- that is the fault
     with pytest.raises(ReversedRange):
         split_candles([], ONE_MINUTE, start=START, end=START)

@@ -9,6 +9,7 @@ from typing import Any, cast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tapehouse.ranges import TimeRange
 from tapehouse.timeframe import timeframe
 from tapehouse.validate import split_candles
 
@@ -21,7 +22,6 @@ LENGTHS = {
     "1w": timedelta(days=7),
 }
 WINDOW_START = datetime(2024, 1, 1, tzinfo=UTC)  # a Monday, the first of a month
-Window = tuple[datetime, datetime]
 Rows = list[Any]
 
 
@@ -29,7 +29,7 @@ Rows = list[Any]
 class Expected:
     good: dict[datetime, list[float]] = field(default_factory=dict[datetime, list[float]])
     rejected_times: list[datetime | None] = field(default_factory=list[datetime | None])
-    covered: list[Window] = field(default_factory=list[Window])
+    covered: list[TimeRange] = field(default_factory=list[TimeRange])
 
 
 def reference(rows: Rows, name: str, start: datetime, end: datetime) -> Expected:
@@ -96,7 +96,7 @@ def close_of(name: str, opened: datetime) -> datetime:
     return opened.replace(year=opened.year + opened.month // 12, month=opened.month % 12 + 1)
 
 
-def append_merged(windows: list[Window], window: Window) -> None:
+def append_merged(windows: list[TimeRange], window: TimeRange) -> None:
     if windows and windows[-1][1] == window[0]:
         windows[-1] = (windows[-1][0], window[1])
     else:

@@ -32,7 +32,7 @@ class Coinbase:
         self._pages = Pages(_encode, fills_empty=False)
         self._limiter = DecayingCounter(requests_at_once or _REQUESTS_AT_ONCE, per_s=_REQUESTS_PER_S)
 
-    def refuse(self, ask: Ask, now_s: float) -> Answer | None:  # noqa: ARG002 - every request counts the same
+    def refuse(self, ask: Ask, now_s: float) -> Answer | None:  # noqa: ARG002 -- every request counts the same
         """429 without Retry-After."""
         if self._limiter.admit(now_s) is None:
             return None
@@ -84,7 +84,7 @@ class Coinbase:
         return [{"id": name, "name": name, "status": "online", "max_precision": "0.00000001"} for name in sorted(names)]
 
 
-def _encode(market: Market, grid: Grid, bars: Bars) -> list[str]:  # noqa: ARG001 - no row names its length
+def _encode(market: Market, grid: Grid, bars: Bars) -> list[str]:  # noqa: ARG001 -- no row names its length
     history = market.history
     tick, lot = 10.0**history.price_decimals, 10.0**history.amount_decimals
     columns = (

@@ -37,7 +37,7 @@ class Kraken:
         self._pages = Pages(_encode, fills_empty=True)
         self._limiter = DecayingCounter(requests_at_once or _REQUESTS_AT_ONCE, per_s=_REQUESTS_PER_S)
 
-    def refuse(self, ask: Ask, now_s: float) -> Answer | None:  # noqa: ARG002 - every request counts the same
+    def refuse(self, ask: Ask, now_s: float) -> Answer | None:  # noqa: ARG002 -- every request counts the same
         """An error with status 200: there is neither 429 nor Retry-After."""
         return None if self._limiter.admit(now_s) is None else _error("EAPI:Rate limit exceeded").answer
 
@@ -97,7 +97,7 @@ class Kraken:
         }
 
 
-def _encode(market: Market, grid: Grid, bars: Bars) -> list[str]:  # noqa: ARG001 - no row names its length
+def _encode(market: Market, grid: Grid, bars: Bars) -> list[str]:  # noqa: ARG001 -- no row names its length
     history = market.history
     tick, lot = 10.0**history.price_decimals, 10.0**history.amount_decimals
     columns = (
