@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Generator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -55,7 +55,7 @@ def _database(url: str | None) -> Generator[str]:
 
 
 def _run(setting: Setting, keys: Sequence[str]) -> None:
-    with closing(setting.connect_emptied()) as connection:
+    with setting.emptied_database() as connection:
         engine = engine_of(connection)
     outcomes: list[Outcome] = []
     for key in keys:

@@ -1,6 +1,5 @@
 """How much room recorded candles take once they are compressed."""
 
-from contextlib import closing
 from typing import Final
 
 import pandas as pd
@@ -19,7 +18,7 @@ def bytes_per_compressed_candle(setting: Setting) -> Outcome:
     paths = sorted(setting.recordings.glob("klines/binance_usdm_1m/*-1m-futures.feather"))
     if not paths:
         return Skipped(_KEY, f"{setting.recordings} holds no recordings of klines/binance_usdm_1m")
-    with closing(setting.connect_emptied()) as connection:
+    with setting.emptied_database() as connection:
         recordings = [_recorded(pd.read_feather(path)) for path in paths]
         for candles in recordings:
             # The scale grows to what the data needs, as in an ingest.

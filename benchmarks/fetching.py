@@ -5,7 +5,6 @@ The loop is bare ccxt with the same settings, asking for the same windows one af
 
 import asyncio
 import time
-from contextlib import closing
 from datetime import datetime
 from typing import Any, Final
 
@@ -39,7 +38,7 @@ def http_ingest_limited_vs_bare_ccxt_loop(setting: Setting) -> Figure:
 
 def _ingest(setting: Setting, key: str, *, rate_limited: bool, rounds: int) -> Figure:
     candles = setting.sizes.fetched_candles
-    with closing(setting.connect_emptied()) as connection, sandbox_url() as url:
+    with setting.emptied_database() as connection, sandbox_url() as url:
         taken = take_rounds(
             rounds,
             lambda: asyncio.run(_ingest_time_s(connection, url, candles, rate_limited=rate_limited)),

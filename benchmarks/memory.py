@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from contextlib import closing
 
 from benchmarks.figure import Figure
 from benchmarks.rounds import take_rounds
@@ -13,7 +12,7 @@ from benchmarks.setting import Setting
 def peak_rss_mb_10x_history(setting: Setting) -> Figure:
     """The peak resident memory of a process that ingests ten times the history, against one that ingests it once."""
     candles = setting.sizes.history_candles
-    with closing(setting.connect_emptied()), sandbox_url() as sandbox:
+    with setting.emptied_database(), sandbox_url() as sandbox:
         taken = take_rounds(
             min(setting.sizes.rounds, 3),
             lambda: _peak_rss_mb(setting.url, sandbox, 10 * candles),

@@ -3,7 +3,6 @@
 import subprocess
 import time
 from collections.abc import Callable
-from contextlib import closing
 from datetime import timedelta
 from typing import Final
 
@@ -34,7 +33,7 @@ def read_1m_compressed_rows_vs_psql_copy(setting: Setting) -> Figure:
 
 
 def _read(setting: Setting, key: str, *, compressed: bool) -> Figure:
-    with closing(setting.connect_emptied()) as connection, MarketData.connect(setting.url) as market:
+    with setting.emptied_database() as connection, MarketData.connect(setting.url) as market:
         series = new_series(connection)
         span = write_history(connection, series, made_up_candles(setting.sizes.read_candles))
         if compressed:

@@ -1,5 +1,7 @@
 """The setting of a run: which database, how much work, what else is at hand."""
 
+from collections.abc import Generator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -45,16 +47,17 @@ class Setting:
     psql: str | None
     recordings: Path
 
-    def connect_emptied(self) -> Connection:
+    @contextmanager
+    def emptied_database(self) -> Generator[Connection]:
         """A connection to the database, migrated, with nothing in it.
 
         Raises InputError where the database holds anything that was not made here.
         """
-        connection = connect(self.url)
-        migrate(connection)
-        _refuse_foreign(connection)
-        connection.execute("truncate ohlcv, series, coverage, unavailable, quarantine, stale_rollup, instrument")
-        return connection
+        with closing(connect(self.url)) as connection:
+            migrate(connection)
+            _refuse_foreign(connection)
+            connection.execute("truncate ohlcv, series, coverage, unavailable, quarantine, stale_rollup, instrument")
+            yield connection
 
 
 def engine_of(connection: Connection) -> str:

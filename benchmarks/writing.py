@@ -6,7 +6,6 @@ like `ohlcv`, from parameters and buffers made ready before the clock starts.
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from typing import Final, LiteralString, TypeVar
 
 from benchmarks.figure import Figure
@@ -62,7 +61,7 @@ def upsert_unproven_vs_copy(setting: Setting) -> Figure:
 
 def reingest_identical_vs_on_conflict(setting: Setting) -> Figure:
     """Rows that are stored already, exactly so."""
-    with closing(setting.connect_emptied()) as connection:
+    with setting.emptied_database() as connection:
         batches = _batches(setting)
         connection.execute(_CREATE_TABLE)
         series = new_series(connection)
@@ -78,7 +77,7 @@ def reingest_identical_vs_on_conflict(setting: Setting) -> Figure:
 
 
 def _new_rows(setting: Setting, key: str, *, covered_before: bool) -> Figure:
-    with closing(setting.connect_emptied()) as connection:
+    with setting.emptied_database() as connection:
         batches = _batches(setting)
         connection.execute(_CREATE_TABLE)
         # Each round writes as a new instrument, the same one both ways.
