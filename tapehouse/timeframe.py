@@ -21,8 +21,8 @@ _MONDAY: Final = EPOCH + timedelta(days=4)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _NAME: Final = re.compile(r"([1-9][0-9]*)([smhdwM])")
-# A month's nominal length: what the store keeps as the key of the monthly timeframe.
-_MONTH_SECONDS: Final = 30 * 86_400
+# Of a month the nominal length: what the store keeps as the key of the monthly timeframe.
+_CALENDAR_SECONDS: Final = {"1w": 7 * 86_400, "1M": 30 * 86_400}
 
 _TimesUs = npt.NDArray[np.int64]
 
@@ -116,7 +116,7 @@ class Timeframe:
 
 @cache
 def timeframe(name: str) -> Timeframe:
-    """The timeframe of that name, as ccxt writes it: `1s`, `5m`, `4h`, `1d`, `1w`, `1M`.
+    """The timeframe of that name, as ccxt writes it: `1s`, `5m`, `4h`, `1d`, `1w`, `1M`; `60m` is `1h`.
 
     Raises UnknownTimeframe where candles of that length would not tile UTC days, weeks
     or months, so that their open times would be a matter of taste.
@@ -125,23 +125,21 @@ def timeframe(name: str) -> Timeframe:
     if match is None:
         raise UnknownTimeframe(f"No timeframe {name!r}: write 1m, 5m, 1h, 4h, 1d, 1w or 1M.")
     number, unit = int(match[1]), match[2]
-    if unit in "wM":
-        if number == 1:
-            return Timeframe(7 * 86_400 if unit == "w" else _MONTH_SECONDS, name)
-    elif 86_400 % (seconds := number * _UNIT_SECONDS[unit]) == 0:
-        return Timeframe(seconds, name)
+    if name in _CALENDAR_SECONDS:
+        return Timeframe(_CALENDAR_SECONDS[name], name)
+    if unit in _UNIT_SECONDS and 86_400 % (seconds := number * _UNIT_SECONDS[unit]) == 0:
+        return timeframe_of_seconds(seconds)
     raise UnknownTimeframe(f"Timeframe {name!r} does not tile a UTC day: use one that does, 1w or 1M.")
 
 
 @cache
 def timeframe_of_seconds(seconds: int) -> Timeframe:
     """The timeframe that the store keeps under that key, by its usual name."""
-    if seconds == _MONTH_SECONDS:
-        return timeframe("1M")
-    if seconds == 7 * 86_400:
-        return timeframe("1w")
+    for name, calendar_seconds in _CALENDAR_SECONDS.items():
+        if seconds == calendar_seconds:
+            return Timeframe(seconds, name)
     unit = next(unit for unit, size in reversed(_UNIT_SECONDS.items()) if seconds % size == 0)
-    return timeframe(f"{seconds // _UNIT_SECONDS[unit]}{unit}")
+    return Timeframe(seconds, f"{seconds // _UNIT_SECONDS[unit]}{unit}")
 
 
 def aware_utc(time: datetime) -> datetime:

@@ -27,15 +27,27 @@ select add_compression_policy('ohlcv', compress_after => interval '7 days');
 -- Drop 1m candles older than config's "keep", in whole chunks, longer timeframes never, and never
 -- past a range whose rollups are behind. Old 1m candles leave their rollups standing.
 create procedure retain_ohlcv(job_id integer, config jsonb)
-language plpgsql as $$
+language plpgsql
+set search_path from current
+as $$
 declare
-    horizon timestamptz := least(
-        now() - (config ->> 'keep')::interval,
-        (select min(lower(during)) from stale_rollup)
-    );
+    horizon timestamptz;
     old     record;
     emptied boolean;
 begin
+    -- The lock of tapehouse.store.rollups: a refresh over minutes that go meanwhile would empty the
+    -- rollups. The job comes again tomorrow.
+    if not pg_try_advisory_xact_lock(1919904876) then
+        raise notice 'the rollups are being refreshed: nothing dropped this time';
+        return;
+    end if;
+    -- Writers lock their series' row of it: what they have under way is waited for, and from here on
+    -- they see how far retention has gone.
+    lock table coverage in exclusive mode;
+    horizon := least(
+        now() - (config ->> 'keep')::interval,
+        (select min(lower(during)) from stale_rollup)
+    );
     for old in
         select format('%I.%I', chunk_schema, chunk_name) as chunk, range_start, range_end
         from timescaledb_information.chunks

@@ -76,8 +76,8 @@ select
 from candle_4h
 group by 1, 2
 with no data;
--- Flows refresh the rollups, so they have no refresh policy, and a compression policy wants one:
--- this job compresses their chunks older than config's "after" instead.
+
+-- As with ohlcv, the keys are in segmentby and orderby; the default differs between versions.
 alter materialized view candle_5m set (
     timescaledb.compress, timescaledb.compress_segmentby = 'instrument_id', timescaledb.compress_orderby = 'time'
 );
@@ -94,8 +94,13 @@ alter materialized view candle_1d set (
     timescaledb.compress, timescaledb.compress_segmentby = 'instrument_id', timescaledb.compress_orderby = 'time'
 );
 
+-- Flows refresh the rollups, so they have no refresh policy, and a compression policy wants one:
+-- this job compresses their chunks older than config's "after" instead, also those
+-- that were written to since.
 create procedure compress_rollups(job_id integer, config jsonb)
-language plpgsql as $$
+language plpgsql
+set search_path from current
+as $$
 declare
     chunk regclass;
 begin
@@ -107,7 +112,6 @@ begin
             and c.hypertable_name = a.materialization_hypertable_name
         where a.view_schema = current_schema()
             and a.view_name in ('candle_5m', 'candle_15m', 'candle_1h', 'candle_4h', 'candle_1d')
-            and not c.is_compressed
             and c.range_end <= now() - (config ->> 'after')::interval
     loop
         perform compress_chunk(chunk, if_not_compressed => true);

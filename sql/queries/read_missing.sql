@@ -1,5 +1,6 @@
 -- A row is a range of the wanted one that should be asked for: not covered, and not known to be
--- unavailable until later, nor dropped by retention; plus what is wanted of the trailing range again in any case.
+-- unavailable until later; or in one of the trailing ranges, which are asked for again in any case;
+-- and not dropped by retention.
 select lower(r), upper(r)
 from unnest(
     tstzmultirange(%(wanted)s::tstzrange)
@@ -12,6 +13,7 @@ from unnest(
         ),
         '{}'
     )
+    + %(trailing)s::tstzmultirange
     - coalesce(
         (
             select tstzmultirange(tstzrange(null, r.dropped_before))
@@ -21,6 +23,5 @@ from unnest(
         ),
         '{}'
     )
-    + tstzmultirange(%(trailing)s::tstzrange)
 ) as r
 order by 1

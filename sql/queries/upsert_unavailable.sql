@@ -8,4 +8,4 @@ on conflict (series_id, during) do update
 set cause = excluded.cause,
     attempts = unavailable.attempts + 1,
     last_at = now(),
-    next_try_at = now() + least(%(wait)s * power(2, unavailable.attempts), interval '30 days')
+    next_try_at = now() + least(%(wait)s * power(2, least(unavailable.attempts, 12)), interval '30 days')

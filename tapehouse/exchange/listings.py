@@ -15,6 +15,9 @@ _DECIMAL_PLACES: Final = 2
 _TICK_SIZE: Final = 4
 # What most exchanges give; too many are harmless, and too few are widened by the first write.
 _USUAL_DECIMALS: Final = 8
+# Some announce 18 decimals and trade with six; a scale that wide would hold no value above 0.009.
+_MOST_PRICE_DECIMALS: Final = 12
+_MOST_AMOUNT_DECIMALS: Final = 8
 _KINDS: Final = frozenset(get_args(Kind))
 
 
@@ -36,8 +39,8 @@ def listing_of(
         contract_size=_float_or_none(market.get("contractSize")),
         amount_unit=_amount_unit(market, habits),
         tick_size=_float_or_none(tick_size),
-        price_decimals=_decimals(tick_size),
-        amount_decimals=_decimals(lot_size),
+        price_decimals=min(_decimals(tick_size), _MOST_PRICE_DECIMALS),
+        amount_decimals=min(_decimals(lot_size), _MOST_AMOUNT_DECIMALS),
         # Some exchanges say nothing of markets that trade; delisted ones are always marked.
         active=market.get("active") is not False,
         from_sandbox=from_sandbox,

@@ -58,8 +58,11 @@ def ingest_batch(
     """
     with ExitStack() as stack:
         # Closed only after the event loop's threads have ended, since these write through them.
-        connections = [stack.enter_context(connect(database_url)) for _ in requests[:SERIES_AT_ONCE]]
-        return asyncio.run(_ingest_all(exchange_id, requests, connections, base_url, watcher))
+        def open_connection() -> Connection:
+            return stack.enter_context(connect(database_url))
+
+        connections = [open_connection() for _ in requests[:SERIES_AT_ONCE]]
+        return asyncio.run(_ingest_all(exchange_id, requests, connections, open_connection, base_url, watcher))
 
 
 async def ingest_each(
@@ -94,11 +97,12 @@ async def _ingest_all(
     exchange_id: str,
     requests: Sequence[SeriesRequest],
     connections: Sequence[Connection],
+    open_connection: Callable[[], Connection],
     base_url: str | None,
     watcher: Watcher,
 ) -> list[Outcome]:
     async with open_exchange(exchange_id, base_url=base_url) as exchange:
-        run = _Run(exchange, requests, connections, watcher)
+        run = _Run(exchange, requests, connections, open_connection, watcher)
         await ingest_each(requests, run.ingest, ended=run.end)
     return [run.outcomes[request] for request in requests]
 
@@ -111,12 +115,14 @@ class _Run:
         exchange: Exchange,
         requests: Sequence[SeriesRequest],
         connections: Sequence[Connection],
+        open_connection: Callable[[], Connection],
         watcher: Watcher,
     ) -> None:
         self.outcomes = {request: Outcome(request) for request in requests}
         self._exchange = exchange
         # As many as there are series at once, so one is always free.
         self._free = list(connections)
+        self._open_connection = open_connection
         self._watcher = watcher
 
     async def ingest(self, request: SeriesRequest, opening: asyncio.Lock) -> None:
@@ -129,6 +135,9 @@ class _Run:
 
         self._watcher.started(request)
         try:
+            if connection.closed:
+                # It was lost in the series before, which need not be the end of this one.
+                connection = self._open_connection()
             async with opening:
                 series = await open_series(self._exchange, connection, request.symbol, request.timeframe)
             await ingest_series(self._exchange, connection, series, request.start, request.end, progress=report)

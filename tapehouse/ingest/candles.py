@@ -19,6 +19,8 @@ _QUEUED_PAGES: Final = 10
 # A batch with a larger share of rejected rows ends the run: something is wrong with the exchange
 # or with our reading of it.
 MAX_REJECT_SHARE: Final = 0.1
+# So few prove nothing: one bad candle of the five that every run asks for again must not stop the rest.
+_REJECTS_LET_PASS: Final = 10
 
 T = TypeVar("T")
 
@@ -130,7 +132,7 @@ def _write_pages(connection: Connection, series: Series, pages: Sequence[CandleP
 
 
 def _refuse_bad_share(series: Series, written: CandleIngest, max_reject_share: float) -> None:
-    if written.rejected > max_reject_share * written.fetched:
+    if written.rejected > max(_REJECTS_LET_PASS, max_reject_share * written.fetched):
         raise QualityError(
             f"{series}: {written.rejected} of {written.fetched} candles were rejected, which is more than "
             f"{max_reject_share:.0%}. They are in quarantine with their reasons; good ones were stored."

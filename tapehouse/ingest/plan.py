@@ -9,7 +9,7 @@ from tapehouse.errors import BeyondRetention
 from tapehouse.ranges import TimeRange
 from tapehouse.store.connection import Connection
 from tapehouse.store.instruments import Series
-from tapehouse.store.ledger import dropped_before, missing_ranges
+from tapehouse.store.ledger import covered_until, dropped_before, missing_ranges
 from tapehouse.timeframe import Timeframe, aware_range
 
 # Exchanges still correct their last candles for a little while; these are asked for again.
@@ -42,7 +42,9 @@ def plan_candles(
         raise BeyondRetention(
             f"Retention has dropped what {series} had before {dropped.isoformat()}: ask for candles from there on."
         )
-    trailing = (max(first, series.timeframe.shift(stop, -TRAILING_CANDLES)), stop)
+    # The last candles of this run, and those that were the last when it was asked before.
+    ends = {stop, covered_until(connection, series, stop) or stop}
+    trailing = [(max(first, series.timeframe.shift(end, -TRAILING_CANDLES)), end) for end in ends if end > first]
     missing = missing_ranges(connection, series, (first, stop), trailing=trailing)
     return CandlePlan((first, stop), tuple(newest_first_chunks(missing, series.timeframe, CHUNK_CANDLES)))
 

@@ -9,20 +9,22 @@ from typing import Final, Self, TypeVar
 
 import pandas as pd
 from psycopg import IsolationLevel
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout
 
-from tapehouse.errors import InputError, StoreUnreachable, UnknownSeries
+from tapehouse.errors import InputError, StoreError, StoreUnreachable, UnknownSeries
 from tapehouse.query.frame import Question, candle_frame, instruments_frame, series_frame
 from tapehouse.query.ledger import Ledger, read_instruments, read_ledger, read_stored_series
 from tapehouse.query.plan import Plan, closed_window, plan_candles
 from tapehouse.query.rows import read_planned
 from tapehouse.store.address import database_url
 from tapehouse.store.connection import CONNECT_TIMEOUT_S, Connection, connect, is_embedded, store_errors
+from tapehouse.store.sql import query
 from tapehouse.timeframe import Timeframe, aware_range, aware_utc
 from tapehouse.timeframe import timeframe as timeframe_named
 
 # Reads that run at the same time; further threads wait their turn.
 _MOST_CONNECTIONS: Final = 8
+_LONGEST_TURN_S: Final = 60.0
 
 T = TypeVar("T")
 
@@ -79,7 +81,8 @@ class MarketData:
         - exchange, symbol, timeframe, amount_unit ("base" or "contract"), start, end, as_of;
           from_sandbox: whether they came from the sandbox and not from the exchange;
         - source: "native", "rollup", "resampled" or "rollup+resampled"; read_from: the tables;
-        - revision: grows when anything changes that a reader could already have seen;
+        - revision: that of the series read (native or 1m), which grows when anything changes that a
+          reader could already have seen; compare it with that of the same source only;
         - candles_expected = rows + candles_empty (fetched, and the exchange had no candle)
           + candles_missing (not known);
         - covered and gaps: what of the window was fetched and what was not; empty: where the
@@ -138,8 +141,16 @@ class MarketData:
             return self._try(work)
 
     def _try(self, work: Callable[[Connection], T]) -> T:
-        with store_errors(), self._pool.connection() as connection:
-            return work(connection)
+        try:
+            with store_errors(), self._pool.connection() as connection:
+                return work(connection)
+        except StoreUnreachable as exc:
+            if isinstance(exc.__cause__, PoolTimeout):
+                raise StoreError(
+                    f"All {_MOST_CONNECTIONS} connections were busy for {_LONGEST_TURN_S:.0f} s: "
+                    "read less at a time, or from fewer threads."
+                ) from exc
+            raise
 
 
 def _candles(
@@ -199,7 +210,7 @@ def _open_pool(url: str) -> ConnectionPool[Connection]:
         configure=_prepare_reader,
         min_size=1,
         max_size=_MOST_CONNECTIONS,
-        timeout=CONNECT_TIMEOUT_S,
+        timeout=_LONGEST_TURN_S,
         open=True,
     )
 
@@ -210,6 +221,8 @@ def _prepare_reader(connection: Connection) -> None:
     All of an answer must come from one, because a writer may widen an instrument's scale, and
     with it every stored number, at any time.
     """
+    connection.execute(query("use_utc"))
+    connection.commit()
     connection.isolation_level = IsolationLevel.REPEATABLE_READ
     connection.read_only = True
     if is_embedded(connection):

@@ -125,7 +125,7 @@ def _plan_native(timeframe: Timeframe, window: TimeRange, series: SeriesState) -
         timeframe=timeframe,
         revision=series.revision,
         window=window,
-        reads=(Read("ohlcv", timeframe, window, (window,)),),
+        reads=tuple(Read("ohlcv", timeframe, hull, (hull,)) for hull in _hull(covered)),
         known=tuple(known),
         covered=tuple(covered),
         gaps=tuple(subtract_ranges([window], covered)),
@@ -192,6 +192,11 @@ def _whole_bars(timeframe: Timeframe, ranges: Iterable[TimeRange]) -> list[TimeR
 
 def _bars_touched(timeframe: Timeframe, ranges: Iterable[TimeRange]) -> list[TimeRange]:
     return merge_ranges((timeframe.floor(start), timeframe.ceil(end)) for start, end in ranges)
+
+
+def _hull(ranges: Sequence[TimeRange]) -> list[TimeRange]:
+    """The range from the first to the last of them; none of none."""
+    return [(ranges[0][0], ranges[-1][1])] if ranges else []
 
 
 def _before(time: datetime | None, ranges: Sequence[TimeRange]) -> list[TimeRange]:

@@ -30,10 +30,10 @@ _EMBEDDED_ROWS_AT_ONCE: Final = 100_000
 def read_planned(connection: Connection, instrument_id: int, plan: Plan) -> Candles:
     """The candles of a plan, in whole ticks and lots."""
     parts = [_read(connection, instrument_id, read) for read in plan.reads]
-    if plan.source == "native":
-        return parts[0]
     if not parts:
         return CandleDecoder(0).candles()
+    if plan.source == "native":
+        return parts[0]
     candles = merge_candles([keep_ranges(part, read.keep) for part, read in zip(parts, plan.reads, strict=True)])
     return candles if plan.source == "rollup" else resample(candles, plan.timeframe)
 

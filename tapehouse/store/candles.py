@@ -23,7 +23,7 @@ from tapehouse.store.rows import NO_ROWS, WrittenRows, read_rows, write_rows
 from tapehouse.store.sql import query
 from tapehouse.store.ticks import Scale, fits, to_ticks
 from tapehouse.store.widening import make_room
-from tapehouse.timeframe import from_us
+from tapehouse.timeframe import aware_range, from_us
 
 # Deadlocks, serialization failures and a scale that another writer changed: run again so often.
 _ATTEMPTS: Final = 5
@@ -70,6 +70,7 @@ def write_candles(
 
     Raises BeyondRetention or StoreError; then nothing of the batch is written.
     """
+    asked, covered = ([aware_range(*one) for one in ranges] for ranges in (asked, covered))
     misfits: tuple[Reject, ...] = ()
     has_room = True
     with store_errors():

@@ -14,6 +14,7 @@ from psycopg import errors
 
 from tapehouse.errors import NotMigrated, StoreError, StoreRefused, StoreUnreachable
 from tapehouse.store.arrays import register_columns
+from tapehouse.store.sql import query
 
 # What the embedded database's front end announces when a client connects.
 ENGINE_PARAMETER: Final = "tapehouse.engine"
@@ -38,11 +39,17 @@ def connect(url: str) -> Connection:
     except psycopg.OperationalError as exc:
         raise _connect_error(url, exc) from exc
     except psycopg.ProgrammingError as exc:
-        raise StoreUnreachable(f"That is no PostgreSQL URL: {_first_line(exc)}.") from exc
+        # What is wrong with it is not repeated: that may be the password.
+        raise StoreUnreachable(
+            "That is no PostgreSQL URL: write postgresql://user:password@host:port/database, "
+            "with special characters of the password as %40 and the like."
+        ) from exc
     if is_embedded(connection):
         # Its clients share one session, so statements are prepared without a name.
         connection.prepare_threshold = None
     register_columns(connection)
+    # Ranges and times come back in the session's zone, and are compared and shown.
+    connection.execute(query("use_utc"))
     return connection
 
 
@@ -86,6 +93,8 @@ def is_lost(exc: psycopg.Error) -> bool:
 
 
 def _connect_error(url: str, exc: psycopg.OperationalError) -> StoreError:
+    if _splits_badly(url):
+        return StoreUnreachable("That URL can't be told apart: write special characters of the password as %40, %2F...")
     text = _first_line(exc)
     if any(refusal in text for refusal in _REFUSALS):
         return StoreRefused(f"The database refused the connection: {text}. Check user, password and database name.")
@@ -97,6 +106,13 @@ def _connect_error(url: str, exc: psycopg.OperationalError) -> StoreError:
 def _address(url: str) -> str:
     parts = psycopg.conninfo.conninfo_to_dict(url)
     return f"{parts.get('host') or 'localhost'}:{parts.get('port') or 5432}/{parts.get('dbname') or ''}"
+
+
+def _splits_badly(url: str) -> bool:
+    """Whether a part of the password has ended up in what would be shown."""
+    parts = psycopg.conninfo.conninfo_to_dict(url)
+    port = str(parts.get("port") or "5432")
+    return not port.isdigit() or any("@" in str(parts.get(name) or "") for name in ("host", "dbname"))
 
 
 def _first_line(exc: BaseException) -> str:

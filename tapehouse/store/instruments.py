@@ -53,6 +53,9 @@ def sync_listings(connection: Connection, exchange: str, listings: Sequence[List
 
     Raises MixedOrigins rather than let the sandbox stand for an exchange that is stored already.
     """
+    if not listings:
+        # No exchange lists nothing: delisting all of it on such an answer would be wrong.
+        return SyncResult(exchange, 0, 0, ())
     for from_sandbox in {listing.from_sandbox for listing in listings}:
         require_origin(connection, exchange, from_sandbox=from_sandbox)
     rows = json.dumps([asdict(listing) for listing in listings])

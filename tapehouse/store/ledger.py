@@ -26,20 +26,27 @@ _USUAL_FIRST_WAIT: Final = timedelta(days=1)
 
 
 def missing_ranges(
-    connection: Connection, series: Series, wanted: TimeRange, *, trailing: TimeRange | None = None
+    connection: Connection, series: Series, wanted: TimeRange, *, trailing: Iterable[TimeRange] = ()
 ) -> list[TimeRange]:
     """What of `wanted` should be asked for, oldest first.
 
-    That is what is neither covered nor known to be unavailable until later; and `trailing`,
-    where exchanges still correct themselves, in any case.
+    That is what is neither covered nor known to be unavailable until later; and the `trailing`
+    ranges, where exchanges still correct themselves, in any case.
     """
     parameters = {
         "series_id": series.series_id,
         "wanted": TimestamptzRange(*wanted),
-        "trailing": TimestamptzRange(*trailing) if trailing else TimestamptzRange(empty=True),
+        "trailing": multirange(trailing),
     }
     with store_errors():
         return list(connection.execute(query("read_missing"), parameters))
+
+
+def covered_until(connection: Connection, series: Series, before: datetime) -> datetime | None:
+    """Where what is covered before that time ends; None if nothing is."""
+    parameters = {"series_id": series.series_id, "before": before}
+    with store_errors():
+        return one_row(connection.execute(query("read_covered_until"), parameters))[0]
 
 
 def dropped_before(connection: Connection, series: Series) -> datetime | None:

@@ -16,8 +16,7 @@ _POLL_S: Final = 0.1
 def advisory_lock(connection: Connection, key: int, *, wait_s: float, busy: str) -> Generator[None]:
     """Hold the session's advisory lock of that key; raises StoreError(busy) after waiting in vain.
 
-    The embedded database's clients share one session, and with it all advisory locks: there this
-    keeps nobody out, and what it guards runs a statement at a time anyway.
+    The embedded database's clients share one session; its front end keeps their locks apart.
     """
     deadline_s = time.monotonic() + wait_s
     # Polled, because a session that waits inside pg_advisory_lock holds a snapshot, which

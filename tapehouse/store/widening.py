@@ -4,6 +4,8 @@ All stored numbers of the instrument, its rollups included, are multiplied by a 
 one transaction, and the revisions of all its series grow, so no reader sees two scales at once.
 """
 
+from typing import Final
+
 import numpy as np
 import numpy.typing as npt
 from psycopg import sql
@@ -14,6 +16,10 @@ from tapehouse.store.instruments import Series
 from tapehouse.store.sql import query
 from tapehouse.store.ticks import MAX_TICKS, Scale, decimals_needed, most_decimals
 from tapehouse.timeframe import from_us
+
+# Widening leaves room for values so many times as large as those seen, and for the rollups' sums.
+_HEADROOM: Final = 100.0
+_MOST_PLAIN_TICKS: Final = 1e15
 
 
 def make_room(connection: Connection, series: Series, batch: CandleBatch) -> tuple[CandleBatch, tuple[Reject, ...]]:
@@ -40,9 +46,11 @@ def _choose_decimals(values: Float64Array, decimals: int, largest: float) -> tup
     """The fewest decimals that hold the values beside what is stored up to `largest`, and which values they hold."""
     # A value already past 2^53 ticks at today's scale fits no wider one, and must not narrow the choice.
     possible = values * 10.0**decimals < MAX_TICKS
-    ceiling = most_decimals(max(largest, float(values[possible].max(initial=0.0))))
+    ceiling = most_decimals(_HEADROOM * max(largest, float(values[possible].max(initial=0.0))))
     needed = decimals_needed(values, decimals)
-    held = possible & (needed <= max(ceiling, decimals))
+    # Exchanges send 15 digits at most; a value with more is the noise of somebody's float sum.
+    is_plain = values * 10.0**needed < _MOST_PLAIN_TICKS
+    held = possible & ((needed <= decimals) | ((needed <= ceiling) & is_plain))
     return int(needed[held].max(initial=decimals)), held
 
 

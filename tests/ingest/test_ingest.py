@@ -101,6 +101,25 @@ def test_what_a_faulty_exchange_gives_in_the_end_is_what_a_sound_one_gives(
     assert closes(connection) == sound
 
 
+def test_the_last_candles_of_the_run_before_are_asked_for_again(
+    sandbox: Sandbox, connection: Connection, open_unlimited: OpenExchange
+):
+    ingest(sandbox, connection, open_unlimited, request(0, 100))
+    asked_before = len(sandbox.requests)
+    ingest(sandbox, connection, open_unlimited, request(0, 300))
+    starts = [int(one.query["startTime"]) for one in sandbox.requests[asked_before:] if "klines" in one.path]
+    assert min(starts) == int(at(95).timestamp() * 1000)
+
+
+def test_one_bad_candle_of_the_last_few_does_not_stop_the_rest(
+    sandbox: Sandbox, connection: Connection, open_unlimited: OpenExchange
+):
+    ingest(sandbox, connection, open_unlimited, request(500, 600))
+    bad_ms = int(at(598).timestamp() * 1000)
+    sandbox.faults.add(Fault("negative_price", path="klines", start_ms=bad_ms, end_ms=bad_ms + 60_000))
+    assert ingest(sandbox, connection, open_unlimited, request(0, 600)).inserted == 500
+
+
 def test_the_open_candle_is_not_stored(sandbox: Sandbox, connection: Connection, open_unlimited: OpenExchange):
     before = datetime.now(UTC)
     ingest(sandbox, connection, open_unlimited, SeriesRequest("BTC/USDT", timeframe("1m"), before - 10 * MINUTE))
@@ -178,7 +197,7 @@ def test_what_was_fetched_before_a_fault_stays_and_is_not_asked_for_again(
     asked_before = len(sandbox.requests)
     ingest(sandbox, connection, open_unlimited, request(0, 3000))
     starts = [int(one.query["startTime"]) for one in sandbox.requests[asked_before:] if "klines" in one.path]
-    assert min(starts) == int(at(2000).timestamp() * 1000)
+    assert min(starts) == int(at(1995).timestamp() * 1000)
 
 
 def test_kraken_gives_its_last_720_and_is_not_asked_for_the_rest_again(

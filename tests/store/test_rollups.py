@@ -205,3 +205,42 @@ def test_rollups_outlive_the_candles_that_retention_drops(connection: Connection
     )
     refresh_rollups(connection)
     assert_rollups_equal(connection, series, frame(batch))
+
+
+def test_longer_candles_outlive_retention(connection: Connection, make_series: SeriesFactory):
+    minutes, hours = make_series("1m"), make_series("1h")
+    start = datetime(2003, 1, 1, tzinfo=UTC)
+    write(connection, minutes, random_candles(start, 600, seed=8))
+    write(connection, hours, candles(start, [100.0, 101.0], step_s=3600))
+    refresh_rollups(connection)
+    try:
+        retain(connection, "20 years")
+        kept = connection.execute(
+            "select timeframe_s, count(*) from ohlcv where time < '2004-01-01 00:00+00' and instrument_id in (%s, %s) "
+            "group by 1",
+            (minutes.instrument.instrument_id, hours.instrument.instrument_id),
+        ).fetchall()
+        assert kept == [(3600, 2)]
+    finally:
+        connection.execute("delete from retention")
+
+
+def test_rollup_chunks_that_were_written_to_are_compressed_again(connection: Connection, make_series: SeriesFactory):
+    series = make_series()
+    write(connection, series, random_candles(START, 3000, seed=9))
+    refresh_rollups(connection)
+    connection.execute('call compress_rollups(0, \'{"after": "0 days"}\')')
+    write(connection, series, random_candles(START + timedelta(minutes=60), 60, seed=10))
+    refresh_rollups(connection)
+    connection.execute('call compress_rollups(0, \'{"after": "0 days"}\')')
+    loose = connection.execute(
+        """
+        select count(*)
+        from timescaledb_information.continuous_aggregates a
+        join _timescaledb_catalog.hypertable h on h.table_name = a.materialization_hypertable_name
+        join _timescaledb_catalog.chunk c on c.hypertable_id = h.id
+        join timescaledb_information.chunks i on i.chunk_name = c.table_name
+        where a.view_name = 'candle_5m' and i.range_end < now() and c.status <> 1
+        """
+    ).fetchall()
+    assert loose == [(0,)]

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from tapehouse.candle import CandleBatch, Reject
-from tapehouse.errors import BeyondRetention, StoreError
+from tapehouse.errors import BeyondRetention, NaiveDatetime, StoreError
 from tapehouse.ranges import TimeRange, Unavailable
 from tapehouse.store.candles import WriteResult, write_candles
 from tapehouse.store.connection import Connection, connect
@@ -200,6 +200,40 @@ def test_a_large_stored_value_limits_widening(connection: Connection, make_serie
     )
     assert (result.inserted, result.rejected) == (0, 1)
     assert stored(connection, series)[0][5] == 2.0**50
+
+
+@pytest.mark.parametrize("noisy", [0.7999999999999999, 12.34567890123456])
+def test_float_noise_leaves_room_for_ordinary_values(connection: Connection, make_series: SeriesFactory, noisy: float):
+    series = make_series(amount_decimals=1)
+    write_candles(connection, series, candles(at(0), [10.0], volume=0.2), asked=span(0, 1), covered=span(0, 1))
+    noise = write_candles(
+        connection, series, candles(at(1), [10.0], volume=noisy), asked=span(1, 2), covered=span(1, 2)
+    )
+    assert (noise.inserted, noise.rejected) == (0, 1)
+    for minute, volume in enumerate([0.5, 91.25, 100_000.125], start=2):
+        window = span(minute, minute + 1)
+        result = write_candles(
+            connection, series, candles(at(minute), [10.0], volume=volume), asked=window, covered=window
+        )
+        assert (result.inserted, result.rejected) == (1, 0)
+
+
+def test_a_candle_may_be_rejected_any_number_of_times(connection: Connection, make_series: SeriesFactory):
+    series = make_series("1d")
+    reject = Reject(at(0), ("price_not_positive",), [0, -1.0])
+    window: list[TimeRange] = [(at(0), at(1440))]
+    for _ in range(40):
+        write_candles(connection, series, candles(at(0), []), asked=window, covered=[], rejected=[reject])
+    waiting = connection.execute(
+        "select attempts, next_try_at - last_at from unavailable where series_id = %s", (series.series_id,)
+    ).fetchall()
+    assert waiting == [(40, timedelta(days=30))]
+
+
+def test_naive_ranges_are_refused(connection: Connection, make_series: SeriesFactory):
+    naive = (at(0).replace(tzinfo=None), at(1).replace(tzinfo=None))
+    with pytest.raises(NaiveDatetime):
+        write_candles(connection, make_series(), candles(at(0), [10.0]), asked=[naive], covered=[naive])
 
 
 def test_compressed_candles_can_be_corrected_and_widened(connection: Connection, make_series: SeriesFactory):

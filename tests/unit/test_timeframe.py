@@ -127,6 +127,11 @@ def test_months_are_shifted_by_the_calendar(time: datetime, months: int):
     assert timeframe("1M").shift(opened, months) == pd.Timestamp(opened) + pd.DateOffset(months=months)
 
 
+def test_one_length_has_one_name():
+    assert timeframe("60s") == timeframe("1m")
+    assert timeframe("24h").name == "1d"
+
+
 @pytest.mark.parametrize("name", ["", "m", "0m", "1x", "7m", "3d", "2w", "2M", "-1m", "1.5h", " 1m", "1m\n"])
 def test_lengths_that_do_not_tile_a_day_are_refused(name: str):
     with pytest.raises(UnknownTimeframe):

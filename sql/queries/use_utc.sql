@@ -1,0 +1,2 @@
+-- Have the session speak of times in UTC.
+set timezone to 'UTC'
