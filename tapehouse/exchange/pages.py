@@ -4,14 +4,15 @@ A walk knows no ccxt: it is given a function that asks. What single rows hold is
 here (`tapehouse.validate` does), only which part of the time line a page is an answer for.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import compress
 from typing import Final, cast
 
 import numpy as np
 
-from tapehouse.candle import BELIEVABLE_MS
+from tapehouse.candle import BELIEVABLE_MS, Int64Array
 from tapehouse.exchange.habits import Habits
 from tapehouse.ranges import TimeRange, Unavailable
 from tapehouse.timeframe import Timeframe, from_ms, to_ms
@@ -20,6 +21,8 @@ from tapehouse.timeframe import Timeframe, from_ms, to_ms
 Ask = Callable[[datetime, datetime | None, int], Awaitable[list[object]]]
 
 BEYOND_HISTORY: Final = "beyond_exchange_history"
+# Not believable, see BELIEVABLE_MS.
+_NO_TIME: Final = -1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,11 +71,12 @@ class CandleWalk:
             return CandlePage([], [(start, end)], [])
         begin = max(start, self._kept_from()) if self.habits.recent_only else start
         received = await self._asked(begin, end) if begin < end else []
-        begin = self._shown_start(received, begin, end)
+        times_ms = _times_ms(received)
+        begin = self._shown_start(times_ms, begin, end)
         refused = [Unavailable(start, min(begin, newest), BEYOND_HISTORY)] if begin > start else []
         if begin >= end:
             return CandlePage([], [], refused)
-        rows = _inside(received, begin, end)
+        rows = _inside(received, times_ms, begin, end)
         if not rows and self.habits.skips_ahead:
             resumed = await self._first_open(start)
             if resumed is not None and resumed >= end:
@@ -89,36 +93,37 @@ class CandleWalk:
         """The oldest candle that an exchange still has which keeps only the recent ones."""
         return self.timeframe.shift(self.closed_until, -self.page_limit)
 
-    def _shown_start(self, received: Sequence[object], start: datetime, end: datetime) -> datetime:
+    def _shown_start(self, times_ms: Int64Array, start: datetime, end: datetime) -> datetime:
         """Where candles begin, if a full page shows that they begin later than asked; else `start`."""
-        times_ms = _times_ms(received)
-        if not times_ms:
+        told_ms = np.unique(times_ms[times_ms != _NO_TIME])
+        if len(told_ms) == 0:
             return start
-        shown = self.timeframe.floor(from_ms(min(times_ms)))
+        shown = self.timeframe.floor(from_ms(int(told_ms[0])))
         asked = self.page_limit if self.habits.recent_only else self.timeframe.count(start, end)
         is_late = shown > self.timeframe.ceil(start)
-        return shown if is_late and len(times_ms) >= asked else start
+        return shown if is_late and len(told_ms) >= asked else start
 
     async def _first_open(self, start: datetime) -> datetime | None:
         """The open time of the first candle there is from `start` on, as one request tells."""
         times_ms = _times_ms(await self.ask(start, None, 1))
-        return self.timeframe.floor(from_ms(min(times_ms))) if times_ms else None
+        told_ms = times_ms[times_ms != _NO_TIME]
+        return self.timeframe.floor(from_ms(int(told_ms.min()))) if len(told_ms) else None
 
     async def _ask_for_missing(self, rows: list[object], start: datetime, end: datetime) -> None:
         """Ask once more for what is missing, and again as long as that brings anything new."""
         known_ms = _times_ms(rows)
         while (missing := self._missing(known_ms, start, end)) is not None:
-            more = _inside(await self._asked(*missing), start, end)
-            fresh_ms = _times_ms(more) - known_ms
-            if not fresh_ms:
+            received = await self._asked(*missing)
+            more = _inside(received, _times_ms(received), start, end)
+            more_ms = _times_ms(more)
+            if set(np.setdiff1d(more_ms, known_ms)) <= {_NO_TIME}:
                 return
             rows += more
-            known_ms |= fresh_ms
+            known_ms = np.union1d(known_ms, more_ms)
 
-    def _missing(self, known_ms: Iterable[int], start: datetime, end: datetime) -> TimeRange | None:
+    def _missing(self, known_ms: Int64Array, start: datetime, end: datetime) -> TimeRange | None:
         """From the first to the last candle without a row."""
-        opens_ms = self.timeframe.opens_us(start, end) // 1000
-        missing_ms = np.setdiff1d(opens_ms, np.fromiter(known_ms, dtype=np.int64))
+        missing_ms = np.setdiff1d(self.timeframe.opens_us(start, end) // 1000, known_ms)
         if len(missing_ms) == 0:
             return None
         return from_ms(int(missing_ms[0])), self.timeframe.close(from_ms(int(missing_ms[-1])))
@@ -136,11 +141,29 @@ def time_of(row: object) -> int | None:
     return time_ms
 
 
-def _times_ms(rows: Iterable[object]) -> set[int]:
-    return {time_ms for row in rows if (time_ms := time_of(row)) is not None}
+def _times_ms(rows: Sequence[object]) -> Int64Array:
+    """The open time of each row in milliseconds, _NO_TIME where it has none."""
+    quick = _plain_times_ms(rows)
+    if quick is not None:
+        return quick
+    times_ms = (time_of(row) for row in rows)
+    return np.array([_NO_TIME if time_ms is None else time_ms for time_ms in times_ms], dtype=np.int64)
 
 
-def _inside(rows: Iterable[object], start: datetime, end: datetime) -> list[object]:
+def _plain_times_ms(rows: Sequence[object]) -> Int64Array | None:
+    """The same without a call a row, if all rows are lists with a believable int in front, as almost all are."""
+    if not set(map(type, rows)) <= {list} or not all(rows):
+        return None
+    fronts = [row[0] for row in cast("Sequence[list[object]]", rows)]
+    if not set(map(type, fronts)) <= {int}:
+        return None
+    times_ms = cast("list[int]", fronts)
+    if times_ms and (min(times_ms) not in BELIEVABLE_MS or max(times_ms) not in BELIEVABLE_MS):
+        return None
+    return np.array(times_ms, dtype=np.int64)
+
+
+def _inside(rows: Sequence[object], times_ms: Int64Array, start: datetime, end: datetime) -> list[object]:
     """The rows that open in [start, end), and those that don't tell when."""
-    window = range(to_ms(start), to_ms(end))
-    return [row for row in rows if (time_ms := time_of(row)) is None or time_ms in window]
+    is_inside = (times_ms == _NO_TIME) | ((times_ms >= to_ms(start)) & (times_ms < to_ms(end)))
+    return list(compress(rows, is_inside))
