@@ -235,7 +235,8 @@ def test_rollup_chunks_that_were_written_to_are_compressed_again(connection: Con
     connection.execute('call compress_rollups(0, \'{"after": "0 days"}\')')
     states = connection.execute(
         """
-        select distinct _timescaledb_functions.chunk_status_text(format('%I.%I', c.chunk_schema, c.chunk_name)::regclass)
+        select distinct
+            _timescaledb_functions.chunk_status_text(format('%I.%I', c.chunk_schema, c.chunk_name)::regclass)
         from timescaledb_information.continuous_aggregates a
         join timescaledb_information.chunks c on c.hypertable_name = a.materialization_hypertable_name
         where a.view_schema = current_schema() and a.view_name = 'candle_5m' and c.range_end < now()
