@@ -66,6 +66,8 @@ def candles(
 
     Timeframes that were not ingested are derived from the 1m candles.
     """
+    if as_json and form not in ("table", "json"):
+        raise InputError(f"--json and --format {form} exclude each other: choose one.")
     form = "json" if as_json else form
     _require_fitting_output(form, output)
     frame = _read(exchange, symbol, timeframe, start, end, url=url)
@@ -122,9 +124,11 @@ def _remark_on(frame: "pd.DataFrame", *, rows: int) -> None:
         remark(f"The last {rows} of {len(frame):,} candles: --rows shows more, --format csv all of them.")
     attrs = frame.attrs
     remark(
-        f"Source: {attrs['source']} ({', '.join(attrs['read_from'])}). Of {attrs['candles_expected']:,} candles "
+        f"Source: {attrs['source']} ({', '.join(attrs['read_from']) or 'nothing stored'}). Of {attrs['candles_expected']:,} candles "
         f"{attrs['candles_empty']:,} are empty and {attrs['candles_missing']:,} are missing."
     )
+    if attrs["from_sandbox"]:
+        remark("These candles came from the sandbox, not from the exchange.")
     for start, end in attrs["gaps"][:_GAPS_SHOWN]:
         remark(f"Gap: {utc_text(datetime.fromisoformat(start))} to {utc_text(datetime.fromisoformat(end))} UTC.")
     if len(attrs["gaps"]) > _GAPS_SHOWN:

@@ -45,5 +45,7 @@ def coverage(*, exchange: str | None, symbol: str | None, url: str | None, as_js
         print_json({"series": found})
     elif found:
         print_table(_COLUMNS, ([one[name] for name in _SHOWN] for one in found))
+    elif exchange or symbol:
+        remark("No such series is stored: `tapehouse coverage` shows all there are.")
     else:
         remark("Nothing is stored yet: `tapehouse ingest ohlcv --help` shows how to begin.")

@@ -73,6 +73,8 @@ def instruments(
         print_json({"instruments": shown})
     elif shown:
         print_table(_COLUMNS, ([one[name] for name in _SHOWN] for one in shown))
+    elif exchange:
+        remark(f"No instruments of {exchange} are stored: `tapehouse instruments --sync {exchange}` asks for them.")
     else:
         remark("No instruments are stored: `tapehouse instruments --sync NAME` asks an exchange for its own.")
 

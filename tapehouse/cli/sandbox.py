@@ -29,7 +29,7 @@ Examples:
 def sandbox(*, port: int, seed: int, replay: Path | None, shift_to_now: bool, latency_ms: float) -> None:
     """Serve a local exchange to try things on.
 
-    ccxt takes it for Binance, Binance USD-M, Coinbase and Kraken. Its markets are invented, or
+    ccxt takes it for binance, binanceusdm, coinbaseexchange and kraken. Its markets are invented, or
     replayed from recordings. Runs until Ctrl-C.
     """
     sandbox_package().serve(
