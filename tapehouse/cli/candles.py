@@ -123,8 +123,9 @@ def _remark_on(frame: "pd.DataFrame", *, rows: int) -> None:
     if len(frame) > rows:
         remark(f"The last {rows} of {len(frame):,} candles: --rows shows more, --format csv all of them.")
     attrs = frame.attrs
+    tables = ", ".join(attrs["read_from"]) or "nothing stored"
     remark(
-        f"Source: {attrs['source']} ({', '.join(attrs['read_from']) or 'nothing stored'}). Of {attrs['candles_expected']:,} candles "
+        f"Source: {attrs['source']} ({tables}). Of {attrs['candles_expected']:,} candles "
         f"{attrs['candles_empty']:,} are empty and {attrs['candles_missing']:,} are missing."
     )
     if attrs["from_sandbox"]:
