@@ -1,9 +1,9 @@
 """`python -m benchmarks.ingest_process DATABASE SANDBOX CANDLES`: ingest that many and print the peak memory in MB."""
 
 import asyncio
-import resource
 import sys
 from datetime import timedelta
+from pathlib import Path
 
 from benchmarks.history import new_series
 from benchmarks.sandbox_process import EXCHANGE_ID, FIRST_CANDLE, SYMBOL
@@ -22,6 +22,12 @@ async def _ingest(url: str, sandbox: str, candles: int) -> None:
     assert result.fetched == candles
 
 
+def _peak_rss_mb() -> float:
+    # Not ru_maxrss: across fork and exec that keeps the peak of the process which started this one.
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
 if __name__ == "__main__":
     asyncio.run(_ingest(sys.argv[1], sys.argv[2], int(sys.argv[3])))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(_peak_rss_mb())

@@ -10,7 +10,7 @@ from tapehouse.ranges import TimeRange
 from tapehouse.store.candles import write_candles
 from tapehouse.store.connection import Connection
 from tapehouse.store.instruments import Series, find_instrument
-from tapehouse.store.rollups import refresh_rollups
+from tapehouse.store.rollups import RefreshResult, refresh_rollups
 from tapehouse.timeframe import from_us, timeframe, to_us
 from tests.store.conftest import SeriesFactory, candles
 
@@ -77,6 +77,11 @@ def assert_rollups_equal(connection: Connection, series: Series, base: pd.DataFr
         )
 
 
+def days_of_2025(result: RefreshResult) -> list[TimeRange]:
+    """The days refreshed without those of today, which stay noted for as long as they are today."""
+    return [(start, end) for start, end in result.days if start.year == 2025]
+
+
 def materialized_until(connection: Connection, level: str) -> datetime:
     row = connection.execute(
         """
@@ -110,11 +115,11 @@ def test_rollups_equal_a_recomputation_after_writes_late_writes_and_corrections(
         [frame(earlier), base.drop(frame(corrected).index, errors="ignore"), frame(corrected)]
     ).sort_index()
     assert_rollups_equal(connection, series, base)
-    assert result.days == (
+    assert days_of_2025(result) == [
         (datetime(2025, 5, 1, tzinfo=UTC), datetime(2025, 5, 3, tzinfo=UTC)),
         (datetime(2025, 5, 5, tzinfo=UTC), datetime(2025, 5, 6, tzinfo=UTC)),
-    )
-    assert refresh_rollups(connection).days == ()
+    ]
+    assert days_of_2025(refresh_rollups(connection)) == []
 
 
 def test_rollups_are_widened_with_their_candles(connection: Connection, make_series: SeriesFactory):
@@ -126,10 +131,12 @@ def test_rollups_are_widened_with_their_candles(connection: Connection, make_ser
     write(connection, series, candles(START + timedelta(minutes=5000), [100.125], volume=0.00001))
     widened = find_instrument(connection, series.instrument.exchange, series.instrument.symbol)
     assert (widened.price_decimals, widened.amount_decimals) == (3, 5)
-    before_refresh = read_rollup(connection, series, "1h").iloc[:-1]
+    expected = recomputed(frame(first), "1h")
+    stored = read_rollup(connection, series, "1h")
     pd.testing.assert_frame_equal(
-        before_refresh,
-        recomputed(frame(first), "1h"),
+        # The bar of the candle just written may show or not: that is the refresh's business.
+        stored[stored.index.isin(expected.index)],
+        expected,
         check_exact=True,
         check_names=False,
         check_freq=False,
