@@ -76,13 +76,13 @@ class CandleWalk:
         refused = [Unavailable(start, min(begin, newest), BEYOND_HISTORY)] if begin > start else []
         if begin >= end:
             return CandlePage([], [], refused)
-        rows = _inside(received, times_ms, begin, end)
+        rows, times_ms = _inside(received, times_ms, begin, end)
         if not rows and self.habits.skips_ahead:
             resumed = await self._first_open(start)
             if resumed is not None and resumed >= end:
                 return CandlePage([], [(start, min(resumed, newest))], [])
         if not self.habits.leaves_out_empty:
-            await self._ask_for_missing(rows, begin, end)
+            await self._ask_for_missing(rows, times_ms, begin, end)
         return CandlePage(rows, [(begin, end)], refused)
 
     async def _asked(self, start: datetime, end: datetime) -> list[object]:
@@ -95,13 +95,13 @@ class CandleWalk:
 
     def _shown_start(self, times_ms: Int64Array, start: datetime, end: datetime) -> datetime:
         """Where candles begin, if a full page shows that they begin later than asked; else `start`."""
-        told_ms = np.unique(times_ms[times_ms != _NO_TIME])
+        told_ms = times_ms[times_ms != _NO_TIME]
         if len(told_ms) == 0:
             return start
-        shown = self.timeframe.floor(from_ms(int(told_ms[0])))
+        shown = self.timeframe.floor(from_ms(int(told_ms.min())))
         asked = self.page_limit if self.habits.recent_only else self.timeframe.count(start, end)
         is_late = shown > self.timeframe.ceil(start)
-        return shown if is_late and len(told_ms) >= asked else start
+        return shown if is_late and len(np.unique(told_ms)) >= asked else start
 
     async def _first_open(self, start: datetime) -> datetime | None:
         """The open time of the first candle there is from `start` on, as one request tells."""
@@ -109,13 +109,11 @@ class CandleWalk:
         told_ms = times_ms[times_ms != _NO_TIME]
         return self.timeframe.floor(from_ms(int(told_ms.min()))) if len(told_ms) else None
 
-    async def _ask_for_missing(self, rows: list[object], start: datetime, end: datetime) -> None:
+    async def _ask_for_missing(self, rows: list[object], known_ms: Int64Array, start: datetime, end: datetime) -> None:
         """Ask once more for what is missing, and again as long as that brings anything new."""
-        known_ms = _times_ms(rows)
         while (missing := self._missing(known_ms, start, end)) is not None:
             received = await self._asked(*missing)
-            more = _inside(received, _times_ms(received), start, end)
-            more_ms = _times_ms(more)
+            more, more_ms = _inside(received, _times_ms(received), start, end)
             if set(np.setdiff1d(more_ms, known_ms)) <= {_NO_TIME}:
                 return
             rows += more
@@ -123,7 +121,8 @@ class CandleWalk:
 
     def _missing(self, known_ms: Int64Array, start: datetime, end: datetime) -> TimeRange | None:
         """From the first to the last candle without a row."""
-        missing_ms = np.setdiff1d(self.timeframe.opens_us(start, end) // 1000, known_ms)
+        opens_ms = self.timeframe.opens_us(start, end) // 1000
+        missing_ms = opens_ms[~np.isin(opens_ms, known_ms)]
         if len(missing_ms) == 0:
             return None
         return from_ms(int(missing_ms[0])), self.timeframe.close(from_ms(int(missing_ms[-1])))
@@ -163,7 +162,9 @@ def _plain_times_ms(rows: Sequence[object]) -> Int64Array | None:
     return np.array(times_ms, dtype=np.int64)
 
 
-def _inside(rows: Sequence[object], times_ms: Int64Array, start: datetime, end: datetime) -> list[object]:
-    """The rows that open in [start, end), and those that don't tell when."""
+def _inside(
+    rows: Sequence[object], times_ms: Int64Array, start: datetime, end: datetime
+) -> tuple[list[object], Int64Array]:
+    """The rows that open in [start, end) and those that don't tell when, and their open times."""
     is_inside = (times_ms == _NO_TIME) | ((times_ms >= to_ms(start)) & (times_ms < to_ms(end)))
-    return list(compress(rows, is_inside))
+    return list(compress(rows, is_inside)), times_ms[is_inside]

@@ -6,13 +6,16 @@ passes candles on as they came. All else is ccxt's.
 
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import ccxt.async_support as ccxt_async
 
 from tapehouse.errors import UnknownExchange
 from tapehouse.exchange.habits import Habits
 from tapehouse.exchange.translate import Answer, translate
+
+# What ccxt raises when a row is no candle.
+_UNREADABLE: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def watched_exchange(
@@ -60,7 +63,7 @@ def _watched_class(
             """The rows in the order received, none left out; ccxt would sort them and cut them to size."""
             if not isinstance(ohlcvs, list):
                 return cast("object", super().parse_ohlcvs(ohlcvs, market, *context, **options))
-            return [_parsed_or_raw(self.parse_ohlcv, row, market) for row in cast("list[object]", ohlcvs)]
+            return _parsed_rows(self.parse_ohlcv, cast("list[object]", ohlcvs), market)
 
     return WatchedExchange
 
@@ -73,11 +76,18 @@ def _error_of(check: Callable[..., object], *args: object) -> Exception | None:
     return None
 
 
+def _parsed_rows(parse: Callable[[object, object], object], rows: list[object], market: object) -> list[object]:
+    """The rows as ccxt reads them, or as they came where ccxt can't: one row must not spoil a page."""
+    try:
+        return [parse(row, market) for row in rows]
+    except _UNREADABLE:
+        return [_parsed_or_raw(parse, row, market) for row in rows]
+
+
 def _parsed_or_raw(parse: Callable[[object, object], object], row: object, market: object) -> object:
-    """The row as ccxt reads it, or as it came where ccxt can't: one row must not spoil a page."""
     try:
         return parse(row, market)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+    except _UNREADABLE:
         return row
 
 

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 from tapehouse.errors import QualityError
 from tapehouse.exchange import CandlePage, Exchange
@@ -92,12 +92,21 @@ async def _fetch(
 ) -> None:
     try:
         async for page in exchange.candle_pages(series.instrument.symbol, series.timeframe, start, end):
-            await pages.put(page)
+            await pages.put(_light(page))
     except Exception:
         # What came before the fault is written first; then awaiting this task raises it.
         await pages.put(None)
         raise
     await pages.put(None)
+
+
+def _light(page: CandlePage) -> CandlePage:
+    """The page with its rows as tuples.
+
+    The garbage collector leaves tuples of numbers alone. Lists that wait by the thousand would
+    have it walk through all of ccxt and pandas again and again.
+    """
+    return replace(page, rows=[tuple(cast("list[object]", row)) if isinstance(row, list) else row for row in page.rows])
 
 
 async def _waiting_pages(pages: asyncio.Queue[CandlePage | None]) -> list[CandlePage]:
