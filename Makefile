@@ -43,7 +43,7 @@ bench: $(READY) ## Measure, each figure against a baseline of the same run (BENC
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 campaign: $(READY) ## Run the long fault campaigns in full
-	@TAPEHOUSE_CAMPAIGN=full $(BIN)/pytest -m campaign --timeout 7200 $(PYTEST_ARGS)
+	@TAPEHOUSE_CAMPAIGN=full $(BIN)/pytest -m campaign --timeout 7200 --log-cli-level INFO $(PYTEST_ARGS)
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-strip-extras --no-emit-index-url --custom-compile-command "make lock"

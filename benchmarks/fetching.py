@@ -1,4 +1,4 @@
-"""Ingest over HTTP, fetched, validated and written, against a loop that only fetches.
+"""Ingest of candles over HTTP, fetched, validated and written, against a loop that only fetches.
 
 The loop is bare ccxt with the same settings, asking for the same windows one after another.
 """
@@ -6,23 +6,20 @@ The loop is bare ccxt with the same settings, asking for the same windows one af
 import asyncio
 import time
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-import ccxt.async_support as ccxt_async
-
+from benchmarks.exchanges import bare_exchange, our_exchange
 from benchmarks.figure import Figure
-from benchmarks.history import new_series
-from benchmarks.rounds import take_rounds
-from benchmarks.sandbox_process import EXCHANGE_ID, FIRST_CANDLE, SYMBOL, sandbox_url
+from benchmarks.rounds import LIMITED_ROUNDS, take_rounds
+from benchmarks.sandbox_process import FIRST_CANDLE, SYMBOL, sandbox_url
+from benchmarks.series import new_candle_series
 from benchmarks.setting import Setting
-from tapehouse.exchange import open_exchange, route_through
 from tapehouse.ingest import ingest_candles
 from tapehouse.store.connection import Connection
 from tapehouse.timeframe import timeframe, to_ms
 
 _MINUTE: Final = timeframe("1m")
 _PAGE_CANDLES: Final = 1000
-_TIMEOUT_S: Final = 10.0
 
 
 def http_ingest_vs_bare_ccxt_loop(setting: Setting) -> Figure:
@@ -32,8 +29,7 @@ def http_ingest_vs_bare_ccxt_loop(setting: Setting) -> Figure:
 
 def http_ingest_limited_vs_bare_ccxt_loop(setting: Setting) -> Figure:
     """As it is run against a real exchange: with ccxt's pauses between requests."""
-    # The pauses are long and even, so few rounds do.
-    return _ingest(setting, "http_ingest_limited_vs_bare_ccxt_loop", rate_limited=True, rounds=2)
+    return _ingest(setting, "http_ingest_limited_vs_bare_ccxt_loop", rate_limited=True, rounds=LIMITED_ROUNDS)
 
 
 def _ingest(setting: Setting, key: str, *, rate_limited: bool, rounds: int) -> Figure:
@@ -48,27 +44,19 @@ def _ingest(setting: Setting, key: str, *, rate_limited: bool, rounds: int) -> F
 
 
 async def _ingest_time_s(connection: Connection, url: str, candles: int, *, rate_limited: bool) -> float:
-    series = new_series(connection, symbol=SYMBOL)
-    end = _open_time(candles)
-    async with open_exchange(EXCHANGE_ID, base_url=url, timeout_s=_TIMEOUT_S) as exchange:
-        # Nobody who talks to a real exchange may switch this off, so there is no setting for it.
-        exchange._connection.ccxt.enableRateLimit = rate_limited  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    series = new_candle_series(connection, symbol=SYMBOL)
+    async with our_exchange(url, rate_limited=rate_limited) as exchange:
         await exchange.listing(SYMBOL)
         await exchange.now()
         started_s = time.perf_counter()
-        result = await ingest_candles(exchange, connection, series, FIRST_CANDLE, end)
+        result = await ingest_candles(exchange, connection, series, FIRST_CANDLE, _open_time(candles))
         taken_s = time.perf_counter() - started_s
     assert result.inserted == candles
     return taken_s
 
 
 async def _bare_time_s(url: str, candles: int, *, rate_limited: bool) -> float:
-    exchange: Any = getattr(ccxt_async, EXCHANGE_ID)({"enableRateLimit": rate_limited, "timeout": 1000 * _TIMEOUT_S})
-    route_through(exchange, url)
-    exchange.has["fetchCurrencies"] = False
-    exchange.options["fetchMarkets"]["types"] = ["spot", "linear"]
-    try:
-        await exchange.load_markets()
+    async with bare_exchange(url, rate_limited=rate_limited) as exchange:
         started_s = time.perf_counter()
         fetched = 0
         for first in range(0, candles, _PAGE_CANDLES):
@@ -76,8 +64,6 @@ async def _bare_time_s(url: str, candles: int, *, rate_limited: bool) -> float:
             until = {"until": to_ms(_open_time(last)) - 1}
             fetched += len(await exchange.fetch_ohlcv(SYMBOL, "1m", to_ms(_open_time(first)), last - first, until))
         taken_s = time.perf_counter() - started_s
-    finally:
-        await exchange.close()
     assert fetched == candles
     return taken_s
 

@@ -1,25 +1,34 @@
-"""Candles to write and read: made-up ones, and series that nothing else uses."""
+"""Candles, trades and order books to write and read: made-up ones, in batches.
+
+Recorded ones are `recordings`.
+"""
 
 from datetime import UTC, datetime
-from typing import Final
-from uuid import uuid4
+from typing import Any, Final, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
-from benchmarks.setting import EXCHANGE_PREFIX
-from tapehouse.candle import CandleBatch
-from tapehouse.instrument import Listing
+from benchmarks.series import AMOUNT_DECIMALS, PRICE_DECIMALS
+from tapehouse.book import BookBatch
+from tapehouse.candle import CandleBatch, Float64Array
 from tapehouse.ranges import TimeRange
+from tapehouse.store.batch import Batch
 from tapehouse.store.candles import write_candles
 from tapehouse.store.connection import Connection
-from tapehouse.store.instruments import Series, ensure_series, find_instrument, sync_listings
-from tapehouse.timeframe import from_us, timeframe, to_us
+from tapehouse.store.instruments import CandleSeries, TradeSeries
+from tapehouse.store.trades import write_trades
+from tapehouse.timeframe import from_us, to_us
+from tapehouse.trade import BOUGHT, SOLD, TRADE_SPAN_US, TradeBatch
 
 START: Final = datetime(2024, 1, 1, tzinfo=UTC)
-PRICE_DECIMALS: Final = 2
-AMOUNT_DECIMALS: Final = 3
 
-_BATCH_CANDLES: Final = 50_000
+B = TypeVar("B", bound=Batch)
+
+_BATCH_ROWS: Final = 50_000
+_TRADES_PER_SECOND: Final = 30
+_SECOND_US: Final = 1_000_000
+_MINUTE_US: Final = 60 * _SECOND_US
 
 
 def made_up_candles(number: int, *, seed: int = 7) -> CandleBatch:
@@ -30,60 +39,86 @@ def made_up_candles(number: int, *, seed: int = 7) -> CandleBatch:
     high = np.maximum(opened, close) + random.integers(0, 500, number)
     low = np.minimum(opened, close) - random.integers(0, 500, number)
     volume = np.rint(random.lognormal(9, 1, number))
-    price_scale, amount_scale = 10.0**PRICE_DECIMALS, 10.0**AMOUNT_DECIMALS
     return CandleBatch(
-        time_us=to_us(START) + 60_000_000 * np.arange(number),
-        open=opened / price_scale,
-        high=high / price_scale,
-        low=low / price_scale,
-        close=close / price_scale,
-        volume=volume / amount_scale,
+        time_us=to_us(START) + _MINUTE_US * np.arange(number),
+        open=_prices(opened),
+        high=_prices(high),
+        low=_prices(low),
+        close=_prices(close),
+        volume=_amounts(volume),
     )
 
 
-def in_batches(candles: CandleBatch, size: int) -> list[CandleBatch]:
-    """The same candles in batches of that many."""
-    position = np.arange(len(candles)) // size
-    return [candles.take(position == number) for number in range(-(-len(candles) // size))]
+def made_up_trades(number: int, *, seed: int = 7) -> TradeBatch:
+    """That many trades from START on, 30 a second: times in whole milliseconds, ids counted, prices in cents."""
+    random = np.random.default_rng(seed)
+    times_ms = np.sort(random.integers(0, 1 + 1000 * number // _TRADES_PER_SECOND, number))
+    return TradeBatch(
+        time_us=to_us(START) + 1000 * times_ms,
+        trade_id=3_735_683_259 + np.arange(number),
+        id_text=np.zeros(number, dtype="<U1"),
+        price=_prices(6_000_000 + np.cumsum(random.integers(-3, 4, number))),
+        amount=_amounts(np.rint(random.lognormal(4, 2, number)) + 1),
+        side=random.choice(np.array([BOUGHT, SOLD], dtype=np.int16), number),
+    )
 
 
-def span_of(candles: CandleBatch) -> TimeRange:
+def made_up_books(number: int, *, levels: int = 20, seed: int = 7) -> BookBatch:
+    """That many snapshots from START on, one a second: prices a few cents apart, amounts in thousandths."""
+    random = np.random.default_rng(seed)
+    time_us = to_us(START) + _SECOND_US * np.arange(number)
+    best_bid = 6_000_000 + np.cumsum(random.integers(-100, 101, number))
+    bid_steps, ask_steps = (np.cumsum(random.integers(1, 10, (number, levels)), axis=1) for _ in range(2))
+    bid_amount, ask_amount = (np.rint(random.lognormal(5, 2, number * levels)) + 1 for _ in range(2))
+    count = np.full(number, levels)
+    return BookBatch(
+        time_us=time_us,
+        received_us=time_us + random.integers(1_000, 100_000, number),
+        nonce=50_093_239_218 + 10 * np.arange(number),
+        bid_count=count,
+        ask_count=count,
+        bid_price=_prices((best_bid[:, np.newaxis] - bid_steps).ravel()),
+        bid_amount=_amounts(bid_amount),
+        ask_price=_prices((best_bid[:, np.newaxis] + ask_steps).ravel()),
+        ask_amount=_amounts(ask_amount),
+    )
+
+
+def in_batches(batch: B, size: int) -> list[B]:
+    """The same rows in batches of that many."""
+    position = np.arange(len(batch)) // size
+    return [batch.take(position == number) for number in range(-(-len(batch) // size))]
+
+
+def span_of_candles(candles: CandleBatch) -> TimeRange:
     """From the first 1m candle's open to the last one's close."""
-    return from_us(int(candles.time_us[0])), from_us(int(candles.time_us[-1]) + 60_000_000)
+    return from_us(int(candles.time_us[0])), from_us(int(candles.time_us[-1]) + _MINUTE_US)
 
 
-def write_history(connection: Connection, series: Series, candles: CandleBatch) -> TimeRange:
+def span_of_trades(trades: TradeBatch) -> TimeRange:
+    """From the first trade to the end of the last one's millisecond."""
+    return from_us(int(trades.time_us[0])), from_us(int(trades.time_us[-1]) + TRADE_SPAN_US)
+
+
+def write_candle_history(connection: Connection, series: CandleSeries, candles: CandleBatch) -> TimeRange:
     """Write all of the candles, and what they cover; returns their span."""
-    for batch in in_batches(candles, _BATCH_CANDLES):
-        span = [span_of(batch)]
+    for batch in in_batches(candles, _BATCH_ROWS):
+        span = [span_of_candles(batch)]
         write_candles(connection, series, batch, asked=span, covered=span)
-    return span_of(candles)
+    return span_of_candles(candles)
 
 
-def new_series(
-    connection: Connection,
-    *,
-    symbol: str = "COIN/USDT",
-    price_decimals: int = PRICE_DECIMALS,
-    amount_decimals: int = AMOUNT_DECIMALS,
-) -> Series:
-    """A 1m series of an instrument and an exchange of its own."""
-    exchange = f"{EXCHANGE_PREFIX}{uuid4().hex[:12]}"
-    listing = Listing(
-        exchange=exchange,
-        symbol=symbol,
-        base="COIN",
-        quote="USDT",
-        settle=None,
-        kind="spot",
-        contract_size=None,
-        amount_unit="base",
-        tick_size=None,
-        price_decimals=price_decimals,
-        amount_decimals=amount_decimals,
-        active=True,
-        from_sandbox=False,
-        raw={},
-    )
-    sync_listings(connection, exchange, [listing])
-    return ensure_series(connection, find_instrument(connection, exchange, symbol), timeframe("1m"))
+def write_trade_history(connection: Connection, series: TradeSeries, trades: TradeBatch) -> TimeRange:
+    """Write all of the trades, and what they cover; returns their span."""
+    for batch in in_batches(trades, _BATCH_ROWS):
+        span = [span_of_trades(batch)]
+        write_trades(connection, series, batch, asked=span, covered=span)
+    return span_of_trades(trades)
+
+
+def _prices(ticks: npt.NDArray[Any]) -> Float64Array:
+    return ticks / 10.0**PRICE_DECIMALS
+
+
+def _amounts(lots: npt.NDArray[Any]) -> Float64Array:
+    return lots / 10.0**AMOUNT_DECIMALS

@@ -5,8 +5,8 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from benchmarks.history import new_series
 from benchmarks.sandbox_process import EXCHANGE_ID, FIRST_CANDLE, SYMBOL
+from benchmarks.series import new_candle_series
 from tapehouse.exchange import open_exchange
 from tapehouse.ingest import ingest_candles
 from tapehouse.store.connection import connect
@@ -14,7 +14,7 @@ from tapehouse.store.connection import connect
 
 async def _ingest(url: str, sandbox: str, candles: int) -> None:
     with connect(url) as connection:
-        series = new_series(connection, symbol=SYMBOL)
+        series = new_candle_series(connection, symbol=SYMBOL)
         async with open_exchange(EXCHANGE_ID, base_url=sandbox) as exchange:
             exchange._connection.ccxt.enableRateLimit = False  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
             end = FIRST_CANDLE + timedelta(minutes=candles)

@@ -1,111 +1,122 @@
-"""Reading a million candles into a DataFrame, against a COPY of the same rows that nobody looks at."""
+"""Reading a million candles or trades into a DataFrame, against a COPY of the same rows that nobody looks at."""
 
-import subprocess
 import time
 from collections.abc import Callable
-from datetime import timedelta
-from typing import Final
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final, LiteralString
 
-import psycopg
-from psycopg.pq import ExecStatus
+import pandas as pd
+from psycopg.sql import SQL
 
+from benchmarks.copy_out import copy_out_baseline
 from benchmarks.figure import Figure
-from benchmarks.history import made_up_candles, new_series, write_history
+from benchmarks.history import made_up_candles, made_up_trades, write_candle_history, write_trade_history
 from benchmarks.rounds import take_rounds
+from benchmarks.series import new_candle_series, new_trade_series
 from benchmarks.setting import Setting
 from tapehouse import MarketData
+from tapehouse.instrument import Instrument
 from tapehouse.ranges import TimeRange
 from tapehouse.store.connection import Connection, is_embedded
-from tapehouse.store.instruments import Series
 
 # The embedded database builds a whole answer in memory, so `MarketData` reads in such portions there.
-_EMBEDDED_PORTION: Final = timedelta(minutes=100_000)
+_EMBEDDED_PORTION_ROWS: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A table to read: the columns that `MarketData` reads of it, and the order."""
+
+    name: LiteralString
+    columns: LiteralString
+    order: LiteralString
+
+
+_CANDLES: Final = _Table("ohlcv", "time, open, high, low, close, volume", "time")
+_TRADES: Final = _Table("trade", "time, trade_id, price, amount, side", "time, trade_id, id_text")
 
 
 def read_1m_rows_vs_psql_copy(setting: Setting) -> Figure:
-    """Rows that are not compressed."""
-    return _read(setting, "read_1m_rows_vs_psql_copy", compressed=False)
+    """Candles that are not compressed."""
+    return _read_candles(setting, "read_1m_rows_vs_psql_copy", compressed=False)
 
 
 def read_1m_compressed_rows_vs_psql_copy(setting: Setting) -> Figure:
-    """Rows of compressed chunks."""
-    return _read(setting, "read_1m_compressed_rows_vs_psql_copy", compressed=True)
+    """Candles of compressed chunks."""
+    return _read_candles(setting, "read_1m_compressed_rows_vs_psql_copy", compressed=True)
 
 
-def _read(setting: Setting, key: str, *, compressed: bool) -> Figure:
+def read_1m_trades_vs_psql_copy(setting: Setting) -> Figure:
+    """Trades that are not compressed."""
+    return _read_trades(setting, "read_1m_trades_vs_psql_copy", compressed=False)
+
+
+def read_1m_compressed_trades_vs_psql_copy(setting: Setting) -> Figure:
+    """Trades of compressed chunks."""
+    return _read_trades(setting, "read_1m_compressed_trades_vs_psql_copy", compressed=True)
+
+
+def _read_candles(setting: Setting, key: str, *, compressed: bool) -> Figure:
     with setting.emptied_database() as connection, MarketData.connect(setting.url) as market:
-        series = new_series(connection)
-        span = write_history(connection, series, made_up_candles(setting.sizes.read_candles))
-        if compressed:
-            connection.execute("select compress_chunk(chunk) from show_chunks('ohlcv') as chunk")
-        connection.execute("vacuum analyze ohlcv")
-        statements = _statements(connection, series, span)
-        baseline, name = _baseline(connection, setting, statements)
-        rounds = take_rounds(
-            setting.sizes.rounds,
-            lambda: _read_time_s(market, series, span, expected=setting.sizes.read_candles),
-            baseline,
+        series = new_candle_series(connection)
+        span = write_candle_history(connection, series, made_up_candles(setting.sizes.read_rows))
+        _settle(connection, _CANDLES, compressed=compressed)
+        instrument = series.instrument
+        return _figure(
+            setting,
+            key,
+            lambda: market.candles(instrument.exchange, instrument.symbol, "1m", *span),
+            copy_out_baseline(connection, setting, _statements(setting, connection, _CANDLES, instrument, span)),
         )
-    if len(statements) > 1:
-        name += f", in {len(statements)} portions"
+
+
+def _read_trades(setting: Setting, key: str, *, compressed: bool) -> Figure:
+    with setting.emptied_database() as connection, MarketData.connect(setting.url) as market:
+        series = new_trade_series(connection)
+        span = write_trade_history(connection, series, made_up_trades(setting.sizes.read_rows))
+        _settle(connection, _TRADES, compressed=compressed)
+        instrument = series.instrument
+        return _figure(
+            setting,
+            key,
+            lambda: market.trades(instrument.exchange, instrument.symbol, *span),
+            copy_out_baseline(connection, setting, _statements(setting, connection, _TRADES, instrument, span)),
+        )
+
+
+def _settle(connection: Connection, table: _Table, *, compressed: bool) -> None:
+    """Compress the table's chunks if asked to, and let the planner know what is in them."""
+    if compressed:
+        connection.execute("select compress_chunk(chunk) from show_chunks(%s::regclass) as chunk", [table.name])
+    connection.execute(SQL("vacuum analyze {}").format(SQL(table.name)))
+
+
+def _figure(
+    setting: Setting, key: str, read: Callable[[], pd.DataFrame], baseline: tuple[Callable[[], float], str]
+) -> Figure:
+    def read_time_s() -> float:
+        started_s = time.perf_counter()
+        frame = read()
+        taken_s = time.perf_counter() - started_s
+        assert len(frame) == setting.sizes.read_rows
+        return taken_s
+
+    copy_time_s, name = baseline
+    rounds = take_rounds(setting.sizes.rounds, read_time_s, copy_time_s)
     return rounds.as_cost(key, "ms", scale=1000, baseline=name)
 
 
-def _read_time_s(market: MarketData, series: Series, span: TimeRange, *, expected: int) -> float:
-    started_s = time.perf_counter()
-    frame = market.candles(series.instrument.exchange, series.instrument.symbol, "1m", *span)
-    taken_s = time.perf_counter() - started_s
-    assert len(frame) == expected
-    return taken_s
-
-
-def _statements(connection: Connection, series: Series, span: TimeRange) -> list[str]:
-    """COPY statements for the rows, in order of time."""
+def _statements(
+    setting: Setting, connection: Connection, table: _Table, instrument: Instrument, span: TimeRange
+) -> list[str]:
+    """COPY statements for the rows of a span, which lie evenly in it, in their order."""
+    portions = -(-setting.sizes.read_rows // _EMBEDDED_PORTION_ROWS) if is_embedded(connection) else 1
     start, end = span
-    length = _EMBEDDED_PORTION if is_embedded(connection) else end - start
-    statements: list[str] = []
-    while start < end:
-        statements.append(
-            "copy (select time, open, high, low, close, volume from ohlcv "
-            f"where instrument_id = {series.instrument.instrument_id} and timeframe_s = 60 "
-            f"and time >= '{start.isoformat()}' and time < '{min(start + length, end).isoformat()}' "
-            "order by time) to stdout (format binary)"
-        )
-        start += length
-    return statements
-
-
-def _baseline(connection: Connection, setting: Setting, statements: list[str]) -> tuple[Callable[[], float], str]:
-    if setting.psql is None:
-        return lambda: _libpq_time_s(connection, statements), "COPY TO STDOUT (FORMAT binary), a libpq loop"
-    psql = setting.psql
-    return lambda: _psql_time_s(psql, setting.url, statements), "COPY TO STDOUT (FORMAT binary), psql to /dev/null"
-
-
-def _psql_time_s(psql: str, url: str, statements: list[str]) -> float:
-    """What psql takes for the statements, its start and connecting taken off."""
-    return _run_psql_s(psql, url, statements) - _run_psql_s(psql, url, ["select 1"])
-
-
-def _run_psql_s(psql: str, url: str, statements: list[str]) -> float:
-    commands = [part for statement in statements for part in ("-c", statement)]
-    started_s = time.perf_counter()
-    subprocess.run([psql, "-X", "-q", *commands, url], stdout=subprocess.DEVNULL, check=True)
-    return time.perf_counter() - started_s
-
-
-def _libpq_time_s(connection: Connection, statements: list[str]) -> float:
-    pgconn = connection.pgconn
-    started_s = time.perf_counter()
-    for statement in statements:
-        _expect(pgconn.exec_(statement.encode()).status, ExecStatus.COPY_OUT)
-        while pgconn.get_copy_data(0)[0] > 0:
-            pass
-        while (result := pgconn.get_result()) is not None:
-            _expect(result.status, ExecStatus.COMMAND_OK)
-    return time.perf_counter() - started_s
-
-
-def _expect(status: int, expected: ExecStatus) -> None:
-    if status != expected:
-        raise psycopg.OperationalError(f"The server answered COPY with {ExecStatus(status).name}.")
+    times = [start + (end - start) * number / portions for number in range(portions + 1)]
+    return [
+        f"copy (select {table.columns} from {table.name} where instrument_id = {instrument.instrument_id} "
+        f"and time >= '{first.isoformat()}' and time < '{stop.isoformat()}' "
+        f"order by {table.order}) to stdout (format binary)"
+        for first, stop in pairwise(times)
+    ]

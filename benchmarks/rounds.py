@@ -3,11 +3,15 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Final
 
 from benchmarks.figure import Figure
 
 # Does one piece of work and says how much of something it took: seconds, megabytes.
 Measure = Callable[[], float]
+
+# With pauses between requests, which are long and even, few rounds do.
+LIMITED_ROUNDS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)

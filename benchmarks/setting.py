@@ -3,6 +3,7 @@
 from collections.abc import Generator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -20,27 +21,33 @@ class Sizes:
 
     rounds: int
     write_rounds: int
-    written_candles: int
-    batch_candles: int
-    read_candles: int
+    written_rows: int
+    batch_rows: int
+    read_rows: int
     fetched_candles: int
+    fetched_trading: timedelta
     history_candles: int
+    books: int
+    book_phases: int
 
 
 FULL: Final = Sizes(
     rounds=7,
     write_rounds=25,
-    written_candles=50_000,
-    batch_candles=10_000,
-    read_candles=1_000_000,
+    written_rows=50_000,
+    batch_rows=10_000,
+    read_rows=1_000_000,
     fetched_candles=43_000,
+    fetched_trading=timedelta(days=4),
     history_candles=43_000,
+    books=3600,
+    book_phases=10,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What every benchmark is given. `psql` is the program, if there is one; `recordings` the folder of klines."""
+    """What every benchmark is given. `psql` is the program, if there is one; `recordings` the folder of recordings."""
 
     url: str
     sizes: Sizes
@@ -56,7 +63,10 @@ class Setting:
         with closing(connect(self.url)) as connection:
             migrate(connection)
             _refuse_foreign(connection)
-            connection.execute("truncate ohlcv, series, coverage, unavailable, quarantine, stale_rollup, instrument")
+            connection.execute(
+                "truncate ohlcv, trade, order_book, order_book_1s, imbalance, series, coverage, unavailable, "
+                "quarantine, stale_rollup, stale_feature, candle_agreement, instrument"
+            )
             yield connection
 
 

@@ -1,25 +1,25 @@
-"""Writing batches: `write_candles` with all it keeps account of, against the bare statements.
+"""Writing batches of candles: `write_candles` with all it keeps account of, against the bare statements.
 
-The baselines write the same rows, in the same batches with a commit each, to a hypertable made
-like `ohlcv`, from parameters and buffers made ready before the clock starts.
+The baselines write the same rows, in the same batches, to a hypertable made like `ohlcv`.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Final, LiteralString, TypeVar
+from collections.abc import Sequence
+from typing import Final
 
 from benchmarks.figure import Figure
-from benchmarks.history import AMOUNT_DECIMALS, PRICE_DECIMALS, in_batches, made_up_candles, new_series, span_of
+from benchmarks.history import in_batches, made_up_candles, span_of_candles
+from benchmarks.plain_writes import Columns, copy_time_s, insert_time_s
 from benchmarks.rounds import Rounds, take_rounds
+from benchmarks.series import AMOUNT_DECIMALS, PRICE_DECIMALS, new_candle_series
 from benchmarks.setting import Setting
 from tapehouse.candle import VALUE_COLUMNS, CandleBatch
-from tapehouse.store.arrays import FloatColumn, TimeColumn, copy_tuples
+from tapehouse.store.arrays import FloatColumn, TimeColumn
 from tapehouse.store.candles import write_candles
 from tapehouse.store.connection import Connection, is_embedded
-from tapehouse.store.instruments import Series
+from tapehouse.store.instruments import CandleSeries
 from tapehouse.store.ticks import to_ticks
 
-T = TypeVar("T")
 _NO_CANDLES: Final = made_up_candles(0)
 
 _CREATE_TABLE: Final = """
@@ -37,7 +37,7 @@ copy plain_candle (instrument_id, timeframe_s, time, open, high, low, close, vol
 """
 _INSERT: Final = """
 insert into plain_candle (instrument_id, timeframe_s, time, open, high, low, close, volume)
-select %(instrument_id)s, 60, *
+select %(instrument_id)s, %(timeframe_s)s, *
 from unnest(
     %(time)s::timestamptz[], %(open)s::float8[], %(high)s::float8[], %(low)s::float8[],
     %(close)s::float8[], %(volume)s::float8[]
@@ -63,14 +63,16 @@ def reingest_identical_vs_on_conflict(setting: Setting) -> Figure:
     """Rows that are stored already, exactly so."""
     with setting.emptied_database() as connection:
         batches = _batches(setting)
+        columns = [_columns(batch) for batch in batches]
         connection.execute(_CREATE_TABLE)
-        series = new_series(connection)
+        series = new_candle_series(connection)
+        key = _key(series)
         _write_time_s(connection, series, batches)
-        _insert_time_s(connection, series, batches, _INSERT)
+        insert_time_s(connection, _INSERT, key, columns)
         rounds = take_rounds(
             setting.sizes.write_rounds,
             lambda: _write_time_s(connection, series, batches),
-            lambda: _insert_time_s(connection, series, batches, _INSERT + _ON_CONFLICT),
+            lambda: insert_time_s(connection, _INSERT + _ON_CONFLICT, key, columns),
         )
     baseline = "insert ... select unnest ... on conflict do update"
     return _rate("reingest_identical_vs_on_conflict", setting, rounds, baseline)
@@ -79,81 +81,54 @@ def reingest_identical_vs_on_conflict(setting: Setting) -> Figure:
 def _new_rows(setting: Setting, key: str, *, covered_before: bool) -> Figure:
     with setting.emptied_database() as connection:
         batches = _batches(setting)
+        columns = [_columns(batch) for batch in batches]
         connection.execute(_CREATE_TABLE)
         # Each round writes as a new instrument, the same one both ways.
-        measured = [new_series(connection) for _ in range(setting.sizes.write_rounds + 1)]
-        plain = list(measured)
+        measured = [new_candle_series(connection) for _ in range(setting.sizes.write_rounds + 1)]
+        plain = [_key(series) for series in measured]
         if covered_before:
             for series in measured:
                 _cover(connection, series, batches)
-        baseline, name = (
-            (_insert_new_time_s, "insert ... select unnest")
-            if is_embedded(connection)
-            else (_copy_time_s, "COPY FROM STDIN (FORMAT binary)")
-        )
+        if is_embedded(connection):
+            name, write_plain, statement = "insert ... select unnest", insert_time_s, _INSERT
+        else:
+            name, write_plain, statement = "COPY FROM STDIN (FORMAT binary)", copy_time_s, _COPY
         rounds = take_rounds(
             setting.sizes.write_rounds,
             lambda: _write_time_s(connection, measured.pop(0), batches),
-            lambda: baseline(connection, plain.pop(0), batches),
+            lambda: write_plain(connection, statement, plain.pop(0), columns),
         )
     return _rate(key, setting, rounds, name)
 
 
 def _rate(key: str, setting: Setting, rounds: Rounds, baseline: str) -> Figure:
-    return rounds.as_rate(key, "krows/s", setting.sizes.written_candles / 1000, baseline=baseline)
+    return rounds.as_rate(key, "krows/s", setting.sizes.written_rows / 1000, baseline=baseline)
 
 
 def _batches(setting: Setting) -> list[CandleBatch]:
-    return in_batches(made_up_candles(setting.sizes.written_candles), setting.sizes.batch_candles)
+    return in_batches(made_up_candles(setting.sizes.written_rows), setting.sizes.batch_rows)
 
 
-def _cover(connection: Connection, series: Series, batches: Sequence[CandleBatch]) -> None:
+def _cover(connection: Connection, series: CandleSeries, batches: Sequence[CandleBatch]) -> None:
     for batch in batches:
-        span = [span_of(batch)]
+        span = [span_of_candles(batch)]
         write_candles(connection, series, _NO_CANDLES, asked=span, covered=span)
 
 
-def _write_time_s(connection: Connection, series: Series, batches: Sequence[CandleBatch]) -> float:
-    spans = [[span_of(batch)] for batch in batches]
+def _write_time_s(connection: Connection, series: CandleSeries, batches: Sequence[CandleBatch]) -> float:
+    spans = [[span_of_candles(batch)] for batch in batches]
     started_s = time.perf_counter()
     for batch, span in zip(batches, spans, strict=True):
         write_candles(connection, series, batch, asked=span, covered=span)
     return time.perf_counter() - started_s
 
 
-def _copy_time_s(connection: Connection, series: Series, batches: Sequence[CandleBatch]) -> float:
-    keys = (series.instrument.instrument_id, series.timeframe.seconds)
-    buffers = [copy_tuples(keys, tuple(_columns(batch).values())) for batch in batches]
-
-    def copy_in(buffer: bytearray) -> None:
-        with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-            copy.write(buffer)
-
-    return _committed_time_s(connection, buffers, copy_in)
+def _key(series: CandleSeries) -> dict[str, int]:
+    return {"instrument_id": series.instrument.instrument_id, "timeframe_s": series.timeframe.seconds}
 
 
-def _insert_new_time_s(connection: Connection, series: Series, batches: Sequence[CandleBatch]) -> float:
-    return _insert_time_s(connection, series, batches, _INSERT)
-
-
-def _insert_time_s(
-    connection: Connection, series: Series, batches: Sequence[CandleBatch], statement: LiteralString
-) -> float:
-    key = {"instrument_id": series.instrument.instrument_id}
-    parameters = [{**key, **_columns(batch)} for batch in batches]
-    return _committed_time_s(connection, parameters, lambda one: connection.execute(statement, one))
-
-
-def _committed_time_s(connection: Connection, parts: Sequence[T], write: Callable[[T], object]) -> float:
-    started_s = time.perf_counter()
-    for part in parts:
-        with connection.transaction():
-            write(part)
-    return time.perf_counter() - started_s
-
-
-def _columns(batch: CandleBatch) -> dict[str, TimeColumn | FloatColumn]:
-    """The columns in whole ticks and lots, under their names in SQL."""
+def _columns(batch: CandleBatch) -> Columns:
+    """The columns in whole ticks and lots."""
     decimals = {name: AMOUNT_DECIMALS if name == "volume" else PRICE_DECIMALS for name in VALUE_COLUMNS}
     ticks = {name: FloatColumn(to_ticks(getattr(batch, name), decimals[name])) for name in VALUE_COLUMNS}
     return {"time": TimeColumn(batch.time_us), **ticks}

@@ -5,13 +5,14 @@ Schedules and workers don't come here; `prefect.yaml` is theirs.
 
 import asyncio
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import click
 from prefect.settings import (
     PREFECT_API_BLOCKS_REGISTER_ON_START,
     PREFECT_SERVER_ANALYTICS_ENABLED,
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
     PREFECT_UI_ENABLED,
     temporary_settings,
 )
@@ -28,9 +29,18 @@ def run_here(run: Coroutine[Any, Any, object]) -> None:
                 PREFECT_API_BLOCKS_REGISTER_ON_START: False,
                 PREFECT_SERVER_ANALYTICS_ENABLED: False,
                 PREFECT_UI_ENABLED: False,
+                # On a busy machine the first start takes longer than the 20 s it is given.
+                PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 120,
             }
         ):
             asyncio.run(run)
     except TapehouseError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)
+
+
+def named_symbols(exchange: str, symbols: Sequence[str]) -> list[str]:
+    """The symbols named beside an exchange; raises click's UsageError where there are none."""
+    if not symbols:
+        raise click.UsageError(f"Name symbols of {exchange} too, for example BTC/USDT.")
+    return list(symbols)

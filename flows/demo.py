@@ -159,7 +159,7 @@ def _start_database(stack: ExitStack) -> str:
 def _run_flows(prefect: "subprocess.Popen[bytes]") -> "list[SeriesReport]":
     with _step("Prefect server"):
         # Imported here, because Prefect reads its settings when it is imported.
-        from flows.ingest_ohlcv import Markets, ingest_ohlcv
+        from flows.ingest_ohlcv import CandleMarkets, ingest_ohlcv
         from flows.refresh_rollups import refresh_rollups
         from flows.sync_instruments import sync_instruments
 
@@ -168,7 +168,7 @@ def _run_flows(prefect: "subprocess.Popen[bytes]") -> "list[SeriesReport]":
     async def run() -> "list[SeriesReport]":
         with _step("Flow sync_instruments"):
             await sync_instruments(list(_SYMBOLS))
-        markets = [Markets(exchange=exchange, symbols=symbols) for exchange, symbols in _SYMBOLS.items()]
+        markets = [CandleMarkets(exchange=exchange, symbols=symbols) for exchange, symbols in _SYMBOLS.items()]
         with _step(f"Flow ingest_ohlcv ({_DAYS} days of 1m candles)"):
             reports = await ingest_ohlcv(markets, since=f"{_DAYS}d")
         with _step("Flow refresh_rollups"):
@@ -203,7 +203,7 @@ def _show_pulled(reports: "Sequence[SeriesReport]") -> None:
     counts = ("fetched", "inserted", "changed", "unchanged", "rejected", "refused")
     print_table(
         [Column("exchange"), Column("symbol"), *(Column(name, align="right") for name in counts)],
-        [[one.exchange, one.symbol, *(getattr(one.done, name) for name in counts)] for one in reports],
+        [[one.exchange, one.request.symbol, *(getattr(one.done, name) for name in counts)] for one in reports],
     )
     if any(one.done.refused for one in reports):
         click.echo("Refused: Kraken keeps only its last 720 candles of any timeframe, whatever is asked for.")

@@ -1,18 +1,17 @@
-"""The flow that brings the candle rollups up to date: `python -m flows.refresh_rollups`."""
+"""The flow that brings all that is derived up to date: `python -m flows.refresh_rollups`."""
 
 from prefect import flow
 
 from flows.command import run_here
+from flows.derived import refresh_derived
 from tasks.load import check_database
-from tasks.report import publish_refresh
-from tasks.rollups import refresh_rollups as refresh
 
 
-@flow(name="refresh-rollups", flow_run_name="refresh rollups", persist_result=False)
+@flow(name="refresh-rollups", flow_run_name="refresh rollups and features", persist_result=False)
 async def refresh_rollups() -> None:
-    """Refresh all rollups over exactly the days that were written since they were last refreshed."""
+    """Refresh rollups, candles built from trades, and features over exactly what was written since the last time."""
     await check_database()
-    await publish_refresh(await refresh())
+    await refresh_derived()
 
 
 if __name__ == "__main__":

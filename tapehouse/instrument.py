@@ -18,7 +18,7 @@ class Listing:
     """A market as the exchange describes it today.
 
     `tick_size` and `contract_size` are in quote and in base units; `amount_unit` says what
-    amounts and volumes count. `price_decimals` and `amount_decimals` are the decimal places
+    volumes of candles count, `trade_unit` what amounts of trades and order books do. `price_decimals` and `amount_decimals` are the decimal places
     that the exchange announces, which its data may exceed. `from_sandbox` says that it was the
     sandbox that answered.
     """
@@ -31,6 +31,7 @@ class Listing:
     kind: Kind
     contract_size: float | None
     amount_unit: AmountUnit
+    trade_unit: AmountUnit
     tick_size: float | None
     price_decimals: int
     amount_decimals: int
@@ -56,6 +57,7 @@ class Instrument:
     kind: Kind
     contract_size: float | None
     amount_unit: AmountUnit
+    trade_unit: AmountUnit
     tick_size: float | None
     price_decimals: int
     amount_decimals: int

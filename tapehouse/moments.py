@@ -1,4 +1,4 @@
-"""Points in time as people write them: `7d` ago, a date, an ISO 8601 time with its zone.
+"""Points in time and lengths of it as people write them: `7d` ago, a date, an ISO 8601 time with its zone; `90s`.
 
 What may be before what, and what a missing one stands for, is up to those who ask for them.
 """
@@ -10,6 +10,9 @@ from typing import Final
 from tapehouse.errors import InputError, NaiveDatetime
 
 _AGO: Final = re.compile(r"([0-9]{1,6})([mhdw])")
+_LENGTH: Final = re.compile(r"(?:[0-9]{1,6}(?:ms|s|m|h))+")
+_LENGTH_PART: Final = re.compile(r"([0-9]+)(ms|s|m|h)")
+_LENGTH_UNITS: Final = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours"}
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _HOW: Final = "write 30m, 12h, 7d or 2w for that long ago, 2025-05-01 for midnight UTC, or 2025-05-01T12:30:00Z."
 
@@ -33,6 +36,17 @@ def moment(text: str, *, now: datetime) -> datetime:
     if parsed.tzinfo is None:
         raise NaiveDatetime(f"{text} has no time zone: write {text}Z for UTC, or another offset such as {text}+02:00.")
     return parsed.astimezone(UTC)
+
+
+def duration(text: str) -> timedelta:
+    """The length of time that the text means: 500ms, 1s, 5m, 1h, or several after each other as in 4m30s.
+
+    Raises InputError for anything else.
+    """
+    if _LENGTH.fullmatch(text) is None:
+        raise InputError(f"{text!r} is no length of time: write 500ms, 1s, 5m, 1h or 4m30s.")
+    parts = _LENGTH_PART.findall(text)
+    return sum((timedelta(**{_LENGTH_UNITS[unit]: int(count)}) for count, unit in parts), timedelta())
 
 
 def _before(now: datetime, span: timedelta, text: str) -> datetime:

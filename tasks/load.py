@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from tapehouse import ingest
 from tapehouse.exchange import Exchange
-from tapehouse.ingest import CandleIngest
+from tapehouse.ingest import IngestedSeries, IngestResult
 from tapehouse.ranges import TimeRange
-from tapehouse.store.instruments import Series, SyncResult
+from tapehouse.store.instruments import SyncResult
 from tapehouse.store.migrate import require_migrated
 from tasks.connections import open_database
 from tasks.retrying import retried_task
@@ -26,29 +26,29 @@ async def sync_instruments(exchange: Exchange) -> SyncResult:
         return await ingest.sync_instruments(exchange, connection)
 
 
-@retried_task(name="ingest-candles", run_name="{series} from {chunk[0]:%Y-%m-%d %H:%M}")
-async def ingest_candles(
+@retried_task(name="ingest-chunk", run_name="{series} from {chunk[0]:%Y-%m-%d %H:%M}")
+async def ingest_chunk(
     exchange: Exchange,
-    series: Series,
+    series: IngestedSeries,
     chunk: TimeRange,
     *,
     max_reject_share: float,
-    record: Callable[[CandleIngest], None],
-) -> CandleIngest:
+    record: Callable[[IngestResult], None],
+) -> IngestResult:
     """Fetch, validate and write one chunk of a series.
 
     `record` is given what was done by each attempt, also by one that fails: that stays written.
     """
-    done = CandleIngest()
+    done = IngestResult()
 
-    def note(so_far: CandleIngest) -> None:
+    def note(so_far: IngestResult) -> None:
         nonlocal done
         done = so_far
 
     try:
         with open_database() as connection:
-            return await ingest.ingest_candles(
-                exchange, connection, series, *chunk, max_reject_share=max_reject_share, progress=note
+            return await ingest.ingest_chunk(
+                exchange, connection, series, chunk, max_reject_share=max_reject_share, progress=note
             )
     finally:
         record(done)

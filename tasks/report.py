@@ -4,23 +4,30 @@ The artifacts' keys are stable, so that each has a history over all runs.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from dataclasses import asdict, dataclass, field
+from typing import Final, Protocol, Self
 
 from prefect import get_run_logger, task
 from prefect.artifacts import acreate_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from tapehouse.errors import TapehouseError
-from tapehouse.ingest import CandleIngest
+from tapehouse.ingest import CandleRequest, IngestPlan, IngestResult, SeriesRequest
+from tapehouse.ingest.sampling import SamplingOutcome
+from tapehouse.ranges import TimeRange
+from tapehouse.store.agreement import Agreement
+from tapehouse.store.features import FeatureRefresh
 from tapehouse.store.instruments import SyncResult
-from tapehouse.store.rollups import BASE_TIMEFRAME, ROLLUPS, RefreshResult
+from tapehouse.store.rollups import BASE_TIMEFRAME, ROLLUPS, TRADE_CANDLES, RefreshResult
 
 INGEST_KEY: Final = "ingest-ohlcv"
+INGEST_TRADES_KEY: Final = "ingest-trades"
+SAMPLING_KEY: Final = "ingest-order-books"
 SYNC_KEY: Final = "sync-instruments"
 REFRESH_KEY: Final = "refresh-rollups"
+AGREEMENT_KEY: Final = "compare-candles"
 
-Row = dict[str, str | int | None]
+Row = dict[str, str | int | float | None]
 
 
 class Part(Protocol):
@@ -39,26 +46,26 @@ class Part(Protocol):
 
 @dataclass(slots=True)
 class SeriesReport:
-    """What became of one series; filled in while it is ingested. `planned` counts candles to fetch."""
+    """What became of one series; filled in while it is ingested."""
 
     exchange: str
-    symbol: str
-    timeframe: str
-    planned: int = 0
-    done: CandleIngest = field(default_factory=CandleIngest)
+    request: SeriesRequest
+    plan: IngestPlan | None = None
+    done: IngestResult = field(default_factory=IngestResult)
     error: Exception | None = None
 
     @property
     def name(self) -> str:
         """The series, as in `binance BTC/USDT 1m`."""
-        return f"{self.exchange} {self.symbol} {self.timeframe}"
+        return f"{self.exchange} {self.request}"
 
     @property
-    def touches_rollups(self) -> bool:
-        """Whether rollups are behind now: they are built from the base candles."""
-        return self.timeframe == BASE_TIMEFRAME.name and self.done.inserted + self.done.changed > 0
+    def is_derived_from(self) -> bool:
+        """Whether rollups or features are behind now: they are built from base candles and from trades."""
+        is_base = not isinstance(self.request, CandleRequest) or self.request.timeframe == BASE_TIMEFRAME
+        return is_base and self.done.inserted + self.done.changed > 0
 
-    def add(self, done: CandleIngest) -> None:
+    def add(self, done: IngestResult) -> None:
         """Add what an attempt at a chunk did."""
         self.done += done
 
@@ -66,9 +73,8 @@ class SeriesReport:
         """The row of the run's table."""
         return {
             "exchange": self.exchange,
-            "symbol": self.symbol,
-            "timeframe": self.timeframe,
-            "planned": self.planned,
+            "symbol": self.request.symbol,
+            **self._planned(),
             "fetched": self.done.fetched,
             "inserted": self.done.inserted,
             "changed": self.done.changed,
@@ -77,6 +83,52 @@ class SeriesReport:
             "refused": self.done.refused,
             "revision": self.done.revision,
             "error": _said(self.error),
+        }
+
+    def _planned(self) -> Row:
+        """How much was to be fetched: candles are counted, trades can't be."""
+        if isinstance(self.request, CandleRequest):
+            chunks = self.plan.chunks if self.plan else ()
+            planned = sum(self.request.timeframe.count(*chunk) for chunk in chunks)
+            return {"timeframe": self.request.timeframe.name, "planned": planned}
+        return {"planned_hours": round(self.plan.seconds / 3600, 2) if self.plan else 0.0}
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingReport:
+    """What became of the sampling of one market."""
+
+    exchange: str
+    outcome: SamplingOutcome
+
+    @classmethod
+    def failed(cls, exchange: str, symbol: str, error: Exception) -> Self:
+        """The report of a market whose exchange failed as a whole."""
+        return cls(exchange, SamplingOutcome(symbol, error=error))
+
+    @property
+    def name(self) -> str:
+        """The market, as in `kraken BTC/USD`."""
+        return f"{self.exchange} {self.outcome.symbol}"
+
+    @property
+    def error(self) -> Exception | None:
+        """Why it failed, if it did."""
+        return self.outcome.error
+
+    def row(self) -> Row:
+        """The row of the run's table."""
+        return {
+            "exchange": self.exchange,
+            "symbol": self.outcome.symbol,
+            "ticks": self.outcome.ticks,
+            "sampled": self.outcome.sampled,
+            "missed": self.outcome.missed,
+            "stored": self.outcome.inserted + self.outcome.changed,
+            "rejected": self.outcome.rejected,
+            "lateness_p50_ms": self.outcome.lateness_percentile_ms(50),
+            "lateness_p99_ms": self.outcome.lateness_percentile_ms(99),
+            "error": _said(self.outcome.error),
         }
 
 
@@ -105,14 +157,25 @@ class ExchangeReport:
 
 
 @task(name="report-ingest", cache_policy=NO_CACHE, persist_result=False)
-async def publish_ingest(reports: Sequence[SeriesReport]) -> None:
-    """Publish the table of an ingest, a row a series."""
-    total = sum((report.done for report in reports), CandleIngest())
+async def publish_ingest(key: str, reports: Sequence[SeriesReport]) -> None:
+    """Publish the table of an ingest, a row a series, under that key."""
+    total = sum((report.done for report in reports), IngestResult())
     summary = (
-        f"{_outcome(reports, 'series')} {total.fetched} candles fetched: {total.inserted} new, "
+        f"{_outcome(reports, 'series')} {total.fetched} rows fetched: {total.inserted} new, "
         f"{total.changed} changed, {total.unchanged} unchanged, {total.rejected} rejected."
     )
-    await _publish(INGEST_KEY, [report.row() for report in reports], summary)
+    await _publish(key, [report.row() for report in reports], summary)
+
+
+@task(name="report-sampling", cache_policy=NO_CACHE, persist_result=False)
+async def publish_sampling(reports: Sequence[SamplingReport]) -> None:
+    """Publish the table of a sampling, a row a market."""
+    outcomes = [report.outcome for report in reports]
+    summary = (
+        f"{_outcome(reports, 'markets')} {sum(one.sampled for one in outcomes)} snapshots sampled, "
+        f"{sum(one.missed for one in outcomes)} missed, {sum(one.rejected for one in outcomes)} rejected."
+    )
+    await _publish(SAMPLING_KEY, [report.row() for report in reports], summary)
 
 
 @task(name="report-sync", cache_policy=NO_CACHE, persist_result=False)
@@ -122,14 +185,23 @@ async def publish_sync(reports: Sequence[ExchangeReport]) -> None:
 
 
 @task(name="report-refresh", cache_policy=NO_CACHE, persist_result=False)
-async def publish_refresh(result: RefreshResult) -> None:
-    """Publish the table of a refresh of the rollups, a row a range of days."""
-    levels = ", ".join(str(rollup) for rollup in ROLLUPS)
-    rows: list[Row] = [
-        {"from": str(start.date()), "to": str(end.date()), "rollups": levels} for start, end in result.days
+async def publish_refresh(rollups: RefreshResult, features: FeatureRefresh) -> None:
+    """Publish the table of a refresh of all that is derived, a row a range."""
+    rows = [
+        *_refreshed(f"candles {', '.join(map(str, ROLLUPS))}", rollups.candles),
+        *_refreshed(f"trade candles {', '.join(map(str, TRADE_CANDLES))}", rollups.trade_candles),
+        *_refreshed("features", features.ranges),
     ]
-    summary = f"{result.settled} notes of writes settled." if rows else "Nothing was behind."
-    await _publish(REFRESH_KEY, rows, summary)
+    settled = rollups.settled + features.settled
+    await _publish(REFRESH_KEY, rows, f"{settled} notes of writes settled." if rows else "Nothing was behind.")
+
+
+@task(name="report-agreement", cache_policy=NO_CACHE, persist_result=False)
+async def publish_agreement(found: Sequence[Agreement]) -> None:
+    """Publish the table of a comparison of candles with trades, a row a market and day."""
+    minutes, differing = sum(one.minutes for one in found), sum(one.differing for one in found)
+    rows: list[Row] = [{**asdict(one), "day": str(one.day.date()), "checked_at": str(one.checked_at)} for one in found]
+    await _publish(AGREEMENT_KEY, rows, f"{minutes} minutes compared, of which {differing} differ.")
 
 
 def raise_failures(parts: Sequence[Part]) -> None:
@@ -148,6 +220,13 @@ def raise_failures(parts: Sequence[Part]) -> None:
 async def _publish(key: str, rows: list[Row], summary: str) -> None:
     get_run_logger().info(summary)
     await acreate_table_artifact(key=key, table=rows, description=summary)
+
+
+def _refreshed(what: str, ranges: Sequence[TimeRange]) -> list[Row]:
+    return [
+        {"refreshed": what, "from": f"{start:%Y-%m-%d %H:%M:%S}", "to": f"{end:%Y-%m-%d %H:%M:%S}"}
+        for start, end in ranges
+    ]
 
 
 def _outcome(parts: Sequence[Part], noun: str) -> str:

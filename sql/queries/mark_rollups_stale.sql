@@ -1,3 +1,3 @@
--- Note that 1m candles of a range were written since the rollups over it were refreshed.
-insert into stale_rollup (instrument_id, during)
-values (%(instrument_id)s, %(during)s)
+-- Note that rows of a dataset were written in a range since the rollups over it were refreshed.
+insert into stale_rollup (instrument_id, dataset, during)
+values (%(instrument_id)s, %(dataset)s, %(during)s)

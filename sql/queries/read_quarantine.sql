@@ -1,7 +1,7 @@
--- One row per rejected row that was kept, the latest first: whose it is, its open time if it told
+-- One row per rejected row that was kept, the latest first: whose it is, its time if it told
 -- one, the checks it failed, the row as it came, how often it was seen and when.
-select instrument.exchange, instrument.symbol, series.timeframe_s, quarantine.time, quarantine.reasons,
-       quarantine.raw, quarantine.seen, quarantine.first_seen_at, quarantine.last_seen_at
+select instrument.exchange, instrument.symbol, series.dataset, series.timeframe_s, quarantine.time,
+       quarantine.reasons, quarantine.raw, quarantine.seen, quarantine.first_seen_at, quarantine.last_seen_at
 from quarantine
 join series using (series_id)
 join instrument using (instrument_id)

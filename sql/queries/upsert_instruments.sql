@@ -4,17 +4,18 @@ with listed as (
     select *
     from json_to_recordset(%(listings)s::json) as l (
         exchange text, symbol text, base text, quote text, settle text, kind text, contract_size float8,
-        amount_unit text, tick_size float8, price_decimals smallint, amount_decimals smallint, active boolean, from_sandbox boolean, raw json
+        amount_unit text, trade_unit text, tick_size float8, price_decimals smallint, amount_decimals smallint,
+        active boolean, from_sandbox boolean, raw json
     )
 ),
 
 upserted as (
     insert into instrument (
-        exchange, symbol, base, quote, settle, kind, contract_size, amount_unit, tick_size,
+        exchange, symbol, base, quote, settle, kind, contract_size, amount_unit, trade_unit, tick_size,
         price_decimals, amount_decimals, active, from_sandbox, raw
     )
     select
-        exchange, symbol, base, quote, settle, kind, contract_size, amount_unit, tick_size,
+        exchange, symbol, base, quote, settle, kind, contract_size, amount_unit, trade_unit, tick_size,
         price_decimals, amount_decimals, active, from_sandbox, raw
     from listed
     order by exchange, symbol
@@ -25,6 +26,7 @@ upserted as (
         kind = excluded.kind,
         contract_size = excluded.contract_size,
         amount_unit = excluded.amount_unit,
+        trade_unit = excluded.trade_unit,
         tick_size = excluded.tick_size,
         active = excluded.active,
         raw = excluded.raw,

@@ -1,18 +1,24 @@
 """The command `tapehouse` and the list of what it can do; each command's own business is its module's."""
 
+from typing import Final
+
 import click
 
 from tapehouse.cli.candles import candles
+from tapehouse.cli.compare import compare
 from tapehouse.cli.coverage import coverage
 from tapehouse.cli.db import db
 from tapehouse.cli.failures import FailingWell
+from tapehouse.cli.imbalances import imbalances
 from tapehouse.cli.ingest import ingest
 from tapehouse.cli.instruments import instruments
+from tapehouse.cli.order_book import order_book
 from tapehouse.cli.quarantine import quarantine
 from tapehouse.cli.refresh import refresh
 from tapehouse.cli.sandbox import sandbox
+from tapehouse.cli.trades import trades
 
-_EPILOG = """\b
+_EPILOG: Final = """\b
 Try it without an account, a server or the internet:
   tapehouse db up
   tapehouse ingest ohlcv --sandbox --exchange binance --symbol BTC/USDT --since 7d
@@ -37,5 +43,19 @@ def main(*, debug: bool) -> None:
     del debug  # FailingWell reads it
 
 
-for command in (ingest, candles, instruments, coverage, refresh, quarantine, db, sandbox):
+_COMMANDS: Final = (
+    ingest,
+    candles,
+    trades,
+    order_book,
+    imbalances,
+    compare,
+    instruments,
+    coverage,
+    refresh,
+    quarantine,
+    db,
+    sandbox,
+)
+for command in _COMMANDS:
     main.add_command(command)

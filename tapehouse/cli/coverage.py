@@ -1,11 +1,11 @@
 """`tapehouse coverage`: what of which series is stored, and what is missing in between."""
 
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from tapehouse.cli.options import database_option, json_option, usable_database
-from tapehouse.cli.output import Column, print_json, print_table, records, remark
+from tapehouse.cli.output import Column, print_json, print_table, records, remark, with_origin
 
 _EPILOG: Final = """\b
 Examples:
@@ -16,15 +16,16 @@ Examples:
 _COLUMNS: Final = (
     Column("exchange"),
     Column("symbol"),
-    Column("timeframe"),
+    Column("dataset"),
     Column("from (UTC)"),
     Column("to (UTC)"),
-    Column("candles", align="right"),
+    Column("rows", align="right"),
     Column("empty", align="right"),
     Column("gaps", align="right"),
     Column("rejected", align="right"),
+    Column("origin"),
 )
-_SHOWN: Final = ("exchange", "symbol", "timeframe", "start", "end", "rows", "empty", "gaps", "rejected")
+_SHOWN: Final = ("exchange", "symbol", "what", "start", "end", "rows", "empty", "gaps", "rejected", "origin")
 
 
 @click.command(epilog=_EPILOG)
@@ -33,9 +34,9 @@ _SHOWN: Final = ("exchange", "symbol", "timeframe", "start", "end", "rows", "emp
 @database_option
 @json_option
 def coverage(*, exchange: str | None, symbol: str | None, url: str | None, as_json: bool) -> None:
-    """Show what was fetched of every series.
+    """Show what was fetched of every series: candles, trades, order books.
 
-    From when to when, how many candles, how many intervals without one, how many gaps.
+    From when to when, how many rows, how many candles' intervals without one, how many gaps.
     """
     from tapehouse.query.market import MarketData
 
@@ -44,8 +45,16 @@ def coverage(*, exchange: str | None, symbol: str | None, url: str | None, as_js
     if as_json:
         print_json({"series": found})
     elif found:
-        print_table(_COLUMNS, ([one[name] for name in _SHOWN] for one in found))
+        print_table(_COLUMNS, ([one[name] for name in _SHOWN] for one in map(_shown, found)))
     elif exchange or symbol:
         remark("No such series is stored: `tapehouse coverage` shows all there are.")
     else:
         remark("Nothing is stored yet: `tapehouse ingest ohlcv --help` shows how to begin.")
+
+
+def _shown(series: dict[str, Any]) -> dict[str, Any]:
+    is_candles = series["dataset"] == "ohlcv"
+    return with_origin(series) | {
+        "what": f"{series['dataset']} {series['timeframe']}" if is_candles else series["dataset"],
+        "empty": series["empty"] if is_candles else None,
+    }

@@ -5,6 +5,7 @@ The exit codes of our errors are in `tapehouse.errors`.
 
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any, Final
 
 import click
@@ -45,6 +46,19 @@ def report(error: Exception, *, about: str | None = None) -> None:
     """Say on stderr what went wrong, in one line."""
     prefix = f"{about}: " if about else ""
     click.echo(f"Error: {prefix}{_one_line(error)}", err=True)
+
+
+def report_each(failures: Iterable[tuple[str, Exception | None]]) -> None:
+    """Say what failed of several things and exit with the worst code; an error that is not ours is raised as it is."""
+    failed = [(about, error) for about, error in failures if error is not None]
+    ours = [(about, error) for about, error in failed if isinstance(error, TapehouseError)]
+    for about, error in ours:
+        report(error, about=about)
+    for _, error in failed:
+        if not isinstance(error, TapehouseError):
+            raise error
+    if ours:
+        raise SystemExit(max(error.exit_code for _, error in ours))
 
 
 def _one_line(error: Exception) -> str:

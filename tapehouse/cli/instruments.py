@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from tapehouse.cli.options import database_option, exchange_options, json_option, open_database, usable_database
-from tapehouse.cli.output import Column, print_json, print_table, records, remark
+from tapehouse.cli.output import Column, print_json, print_table, records, remark, with_origin
 from tapehouse.cli.venue import exchange_address
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ _COLUMNS: Final = (
     Column("active"),
     Column("tick size", align="right"),
     Column("contract size", align="right"),
-    Column("amounts in"),
+    Column("candles in"),
+    Column("trades in"),
+    Column("origin"),
     Column("last seen (UTC)"),
 )
 _SHOWN: Final = (
@@ -36,6 +38,8 @@ _SHOWN: Final = (
     "tick_size",
     "contract_size",
     "amount_unit",
+    "trade_unit",
+    "origin",
     "last_seen_at",
 )
 
@@ -59,12 +63,13 @@ def instruments(
 ) -> None:
     """Show the stored instruments.
 
-    What an exchange no longer lists is kept, and shown as not active.
+    What an exchange no longer lists is kept, and shown as not active. Volumes of candles, and amounts of
+    trades and order books, count base units or contracts: the table says which.
     """
     from tapehouse.query.market import MarketData
 
     if sync is not None:
-        with exchange_address(sandbox=sandbox, exchange_url=exchange_url) as base_url:
+        with exchange_address(sync, sandbox=sandbox, exchange_url=exchange_url) as base_url:
             _tell(_sync(sync, url=url, base_url=base_url))
     with MarketData.connect(usable_database(url)) as market:
         found = records(market.instruments(exchange or sync))
@@ -72,7 +77,7 @@ def instruments(
     if as_json:
         print_json({"instruments": shown})
     elif shown:
-        print_table(_COLUMNS, ([one[name] for name in _SHOWN] for one in shown))
+        print_table(_COLUMNS, ([one[name] for name in _SHOWN] for one in map(with_origin, shown)))
     elif exchange:
         remark(f"No instruments of {exchange} are stored: `tapehouse instruments --sync {exchange}` asks for them.")
     else:

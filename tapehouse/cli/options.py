@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tapehouse.moments import moment
+from tapehouse.cli.output import utc_text
+from tapehouse.errors import InputError, ReversedRange
+from tapehouse.moments import duration, moment
 
 if TYPE_CHECKING:
     from tapehouse.store.connection import Connection
@@ -42,9 +44,43 @@ def exchange_options(command: Command) -> Command:
     )(command)
 
 
+def range_options(first: str, last: str) -> Callable[[Command], Command]:
+    """Add --since and --until; `first` and `last` say what they bound."""
+
+    def add(command: Command) -> Command:
+        command = click.option(
+            "--until", type=moment_option, metavar="TIME", help=f"{last}; by default the exchange's now."
+        )(command)
+        return click.option(
+            "--since",
+            required=True,
+            type=moment_option,
+            metavar="TIME",
+            help=f"{first}: 7d (ago), a date, or ISO 8601 with zone.",
+        )(command)
+
+    return add
+
+
+def require_sensible_range(
+    start: datetime, end: datetime | None, *, names: tuple[str, str] = ("--since", "--until")
+) -> None:
+    """Raise InputError where the start lies ahead, ReversedRange where the end is not after it."""
+    first, last = names
+    if start > datetime.now(UTC):
+        raise InputError(f"The start {utc_text(start)} UTC is in the future: {first} must lie in the past.")
+    if end is not None and end <= start:
+        raise ReversedRange(f"{first} is {utc_text(start)} and {last} is {utc_text(end)} UTC: swap them.")
+
+
 def moment_option(text: str) -> datetime:
     """An option's value as a point in time, see `moment`; "ago" is before this moment."""
     return moment(text, now=datetime.now(UTC))
+
+
+def duration_option(text: str) -> timedelta:
+    """An option's value as a length of time, see `duration`."""
+    return duration(text)
 
 
 def usable_database(url: str | None) -> str:

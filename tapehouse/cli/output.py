@@ -45,6 +45,11 @@ def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
     return cast("list[dict[str, Any]]", plain.to_dict("records"))
 
 
+def with_origin(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record and, by its `from_sandbox`, its `origin` in a word."""
+    return {**record, "origin": "sandbox" if record["from_sandbox"] else "exchange"}
+
+
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
     """Print a table for people."""
     from rich import box

@@ -2,12 +2,15 @@
 
 import json
 from dataclasses import asdict
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from tapehouse.cli.options import database_option, json_option, open_database
 from tapehouse.cli.output import Column, print_json, print_table, remark
+
+if TYPE_CHECKING:
+    from tapehouse.store.quarantine import QuarantinedRow
 
 _EPILOG: Final = """\b
 Examples:
@@ -18,7 +21,7 @@ Examples:
 _COLUMNS: Final = (
     Column("exchange"),
     Column("symbol"),
-    Column("timeframe"),
+    Column("dataset"),
     Column("time (UTC)"),
     Column("reasons"),
     Column("row as it came", wraps=True),
@@ -42,7 +45,7 @@ def quarantine(*, exchange: str | None, symbol: str | None, rows: int, url: str 
     with open_database(url) as connection:
         found = read_quarantine(connection, exchange=exchange, symbol=symbol, at_most=rows)
     if as_json:
-        print_json({"rows": [{**asdict(one), "timeframe": one.timeframe.name} for one in found]})
+        print_json({"rows": [_as_json(one) for one in found]})
     elif found:
         print_table(
             _COLUMNS,
@@ -50,7 +53,7 @@ def quarantine(*, exchange: str | None, symbol: str | None, rows: int, url: str 
                 (
                     one.exchange,
                     one.symbol,
-                    one.timeframe,
+                    _dataset(one),
                     one.time,
                     ", ".join(one.reasons),
                     json.dumps(one.raw),
@@ -61,3 +64,11 @@ def quarantine(*, exchange: str | None, symbol: str | None, rows: int, url: str 
         )
     else:
         remark("Nothing was rejected.")
+
+
+def _as_json(row: "QuarantinedRow") -> dict[str, object]:
+    return {**asdict(row), "timeframe": row.timeframe.name if row.timeframe else None}
+
+
+def _dataset(row: "QuarantinedRow") -> str:
+    return f"{row.dataset} {row.timeframe}" if row.timeframe else row.dataset

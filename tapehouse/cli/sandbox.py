@@ -22,15 +22,16 @@ Examples:
     "--replay",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Serve the recordings in this folder instead of generated markets.",
+    help="Serve the recordings in this folder instead of generated markets. A market that is recorded as candles and "
+    "as trades is served from its candles: give the folder l2_trades to have its trades.",
 )
 @click.option("--shift-to-now", is_flag=True, help="Move recordings by whole days, to end within the last day.")
 @click.option("--latency-ms", default=0.0, show_default=True, help="Wait so long before each answer.")
 def sandbox(*, port: int, seed: int, replay: Path | None, shift_to_now: bool, latency_ms: float) -> None:
     """Serve a local exchange to try things on.
 
-    ccxt takes it for binance, binanceusdm, coinbaseexchange and kraken. Its markets are invented, or
-    replayed from recordings. Runs until Ctrl-C.
+    ccxt takes it for binance, binanceusdm, bybit, coinbase, coinbaseexchange, kraken and okx. Its markets
+    are invented, or replayed from recordings. Runs until Ctrl-C.
     """
     sandbox_package().serve(
         port=port, seed=seed, replay=replay, shift_to_now=shift_to_now, latency_ms=latency_ms, say=click.echo

@@ -6,17 +6,22 @@ How requests are made and retried is `connection`'s business, how a range is wal
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from tapehouse.book import BookSample
 from tapehouse.errors import BadPage, PermanentError, UnknownSymbol, UnknownTimeframe, needs_extra
+from tapehouse.exchange.books import depth_to_ask, sample_of
 from tapehouse.exchange.habits import Habits, habits_of
 from tapehouse.exchange.listings import listing_of
-from tapehouse.exchange.pages import CandlePage, CandleWalk, time_of
+from tapehouse.exchange.pages import CandlePage, CandleWalk
 from tapehouse.exchange.retry import RetryPolicy
+from tapehouse.exchange.rows import time_of
+from tapehouse.exchange.trade_requests import TradeRequests
+from tapehouse.exchange.trades import TradePage
 from tapehouse.instrument import Listing
-from tapehouse.timeframe import Timeframe, aware_range, to_ms
+from tapehouse.timeframe import Timeframe, aware_range, from_ms, to_ms
 
 if TYPE_CHECKING:
     from tapehouse.exchange.connection import Connection
@@ -89,6 +94,41 @@ class Exchange:
         async for page in walk.pages():
             yield page
 
+    async def trade_pages(self, symbol: str, start: datetime, end: datetime) -> AsyncIterator[TradePage]:
+        """Pages of the trades in [start, end), in the order that suits the exchange.
+
+        Their answered and refused windows together are [start, end), cut at the exchange's present
+        millisecond. Raises UnknownSymbol, PermanentError where the exchange gives no trades, and
+        ExchangeError once retrying was of no use.
+        """
+        start, end = aware_range(start, end)
+        self._require("fetchTrades", "trades")
+        listing = await self.listing(symbol)
+        # An answer tells of the time before it was asked for, and every request comes after this one.
+        end = min(end, from_ms(to_ms(await self.now())))
+        if start < end:
+            async for page in TradeRequests(self._connection, self._habits, listing).walk(start, end).pages():
+                yield page
+
+    async def order_book(self, symbol: str, depth: int) -> BookSample:
+        """The order book as it is now, of `depth` levels a side or more, if there are so many.
+
+        Raises UnknownSymbol, InputError for a depth that the exchange does not have, PermanentError where
+        it gives no order books, and ExchangeError once retrying was of no use.
+        """
+        self._require("fetchOrderBook", "order books")
+        await self.listing(symbol)
+        depth = depth_to_ask(depth, self._habits, self.exchange_id)
+        await self.now()  # So that telling the time takes no request once the book is there.
+
+        async def request() -> BookSample:
+            book = await self._connection.ccxt.fetch_order_book(symbol, depth)
+            received_at, exchange_at = datetime.now(UTC), await self.now()
+            whose = f"The order book of {symbol} from {self.exchange_id}"
+            return sample_of(book, received_at=received_at, exchange_at=exchange_at, whose=whose)
+
+        return await self._connection.ask(request)
+
     async def _by_symbol(self) -> dict[str, Listing]:
         # ccxt shares one loading task among all callers: cancelling one would cancel them all.
         async with self._loading:
@@ -110,11 +150,14 @@ class Exchange:
         return listings
 
     def _require_candles(self, timeframe: Timeframe) -> None:
+        self._require("fetchOHLCV", "candles")
         ccxt = self._connection.ccxt
-        if not ccxt.has["fetchOHLCV"]:
-            raise PermanentError(f"{self.exchange_id} gives no candles through ccxt: choose another exchange.")
         if ccxt.timeframes and timeframe.name not in ccxt.timeframes:
             raise UnknownTimeframe(f"{self.exchange_id} has no {timeframe} candles: use {', '.join(ccxt.timeframes)}.")
+
+    def _require(self, method: str, what: str) -> None:
+        if not self._connection.ccxt.has[method]:
+            raise PermanentError(f"{self.exchange_id} gives no {what} through ccxt: choose another exchange.")
 
     def _page_limit(self, symbol: str, timeframe: Timeframe) -> int:
         limit: int | None = self._habits.page_limit

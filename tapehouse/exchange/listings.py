@@ -38,6 +38,7 @@ def listing_of(
         kind=market["type"],
         contract_size=_float_or_none(market.get("contractSize")),
         amount_unit=_amount_unit(market, habits),
+        trade_unit=_trade_unit(market),
         tick_size=_float_or_none(tick_size),
         price_decimals=min(_decimals(tick_size), _MOST_PRICE_DECIMALS),
         amount_decimals=min(_decimals(lot_size), _MOST_AMOUNT_DECIMALS),
@@ -72,6 +73,17 @@ def _amount_unit(market: Mapping[str, Any], habits: Habits) -> AmountUnit:
         if market.get(contract_type):
             return "contract"
     return "base"
+
+
+def _trade_unit(market: Mapping[str, Any]) -> AmountUnit:
+    """What amounts of trades and order books count, which ccxt passes on as the exchange has them.
+
+    Contracts, as ccxt's manual says ("contractSize") and as its `safe_trade` reckons with: so it is on okx
+    (sz), gate (size), kucoin (size), mexc (v), binancecoinm (q), and on bybit's and krakenfutures' inverse
+    markets, where a contract is worth 1 USD. Where one is worth 1 base unit, they are the same.
+    """
+    is_worth_one_base = bool(market.get("linear")) and market.get("contractSize") == 1
+    return "base" if market["type"] == "spot" or is_worth_one_base else "contract"
 
 
 def _float_or_none(number: str | float | Decimal | None) -> float | None:

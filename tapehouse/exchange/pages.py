@@ -7,13 +7,13 @@ here (`tapehouse.validate` does), only which part of the time line a page is an 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import compress
-from typing import Final, cast
+from typing import Final
 
 import numpy as np
 
-from tapehouse.candle import BELIEVABLE_MS, Int64Array
+from tapehouse.candle import Int64Array
 from tapehouse.exchange.habits import Habits
+from tapehouse.exchange.rows import NO_TIME, chosen, times_of
 from tapehouse.ranges import TimeRange, Unavailable
 from tapehouse.timeframe import Timeframe, from_ms, to_ms
 
@@ -21,8 +21,6 @@ from tapehouse.timeframe import Timeframe, from_ms, to_ms
 Ask = Callable[[datetime, datetime | None, int], Awaitable[list[object]]]
 
 BEYOND_HISTORY: Final = "beyond_exchange_history"
-# Not believable, see BELIEVABLE_MS.
-_NO_TIME: Final = -1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +69,7 @@ class CandleWalk:
             return CandlePage([], [(start, end)], [])
         begin = max(start, self._kept_from()) if self.habits.recent_only else start
         received = await self._asked(begin, end) if begin < end else []
-        times_ms = _times_ms(received)
+        times_ms = times_of(received)
         begin = self._shown_start(times_ms, begin, end)
         refused = [Unavailable(start, min(begin, newest), BEYOND_HISTORY)] if begin > start else []
         if begin >= end:
@@ -95,7 +93,7 @@ class CandleWalk:
 
     def _shown_start(self, times_ms: Int64Array, start: datetime, end: datetime) -> datetime:
         """Where candles begin, if a full page shows that they begin later than asked; else `start`."""
-        told_ms = times_ms[times_ms != _NO_TIME]
+        told_ms = times_ms[times_ms != NO_TIME]
         if len(told_ms) == 0:
             return start
         shown = self.timeframe.floor(from_ms(int(told_ms.min())))
@@ -105,16 +103,16 @@ class CandleWalk:
 
     async def _first_open(self, start: datetime) -> datetime | None:
         """The open time of the first candle there is from `start` on, as one request tells."""
-        times_ms = _times_ms(await self.ask(start, None, 1))
-        told_ms = times_ms[times_ms != _NO_TIME]
+        times_ms = times_of(await self.ask(start, None, 1))
+        told_ms = times_ms[times_ms != NO_TIME]
         return self.timeframe.floor(from_ms(int(told_ms.min()))) if len(told_ms) else None
 
     async def _ask_for_missing(self, rows: list[object], known_ms: Int64Array, start: datetime, end: datetime) -> None:
         """Ask once more for what is missing, and again as long as that brings anything new."""
         while (missing := self._missing(known_ms, start, end)) is not None:
             received = await self._asked(*missing)
-            more, more_ms = _inside(received, _times_ms(received), start, end)
-            if set(np.setdiff1d(more_ms, known_ms)) <= {_NO_TIME}:
+            more, more_ms = _inside(received, times_of(received), start, end)
+            if set(np.setdiff1d(more_ms, known_ms)) <= {NO_TIME}:
                 return
             rows += more
             known_ms = np.union1d(known_ms, more_ms)
@@ -128,43 +126,9 @@ class CandleWalk:
         return from_ms(int(missing_ms[0])), self.timeframe.close(from_ms(int(missing_ms[-1])))
 
 
-def time_of(row: object) -> int | None:
-    """The open time of a row in milliseconds, None where it has none that a candle could have."""
-    if not isinstance(row, list | tuple) or not row:
-        return None
-    time_ms = cast("Sequence[object]", row)[0]
-    if isinstance(time_ms, float) and time_ms.is_integer():
-        time_ms = int(time_ms)
-    if isinstance(time_ms, bool) or not isinstance(time_ms, int) or time_ms not in BELIEVABLE_MS:
-        return None
-    return time_ms
-
-
-def _times_ms(rows: Sequence[object]) -> Int64Array:
-    """The open time of each row in milliseconds, _NO_TIME where it has none."""
-    quick = _plain_times_ms(rows)
-    if quick is not None:
-        return quick
-    times_ms = (time_of(row) for row in rows)
-    return np.array([_NO_TIME if time_ms is None else time_ms for time_ms in times_ms], dtype=np.int64)
-
-
-def _plain_times_ms(rows: Sequence[object]) -> Int64Array | None:
-    """The same without a call a row, if all rows are lists with a believable int in front, as almost all are."""
-    if not set(map(type, rows)) <= {list} or not all(rows):
-        return None
-    fronts = [row[0] for row in cast("Sequence[list[object]]", rows)]
-    if not set(map(type, fronts)) <= {int}:
-        return None
-    times_ms = cast("list[int]", fronts)
-    if times_ms and (min(times_ms) not in BELIEVABLE_MS or max(times_ms) not in BELIEVABLE_MS):
-        return None
-    return np.array(times_ms, dtype=np.int64)
-
-
 def _inside(
     rows: Sequence[object], times_ms: Int64Array, start: datetime, end: datetime
 ) -> tuple[list[object], Int64Array]:
     """The rows that open in [start, end) and those that don't tell when, and their open times."""
-    is_inside = (times_ms == _NO_TIME) | ((times_ms >= to_ms(start)) & (times_ms < to_ms(end)))
-    return list(compress(rows, is_inside)), times_ms[is_inside]
+    is_inside = (times_ms == NO_TIME) | ((times_ms >= to_ms(start)) & (times_ms < to_ms(end)))
+    return chosen(rows, is_inside), times_ms[is_inside]

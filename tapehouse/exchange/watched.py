@@ -1,21 +1,19 @@
-"""ccxt's class for an exchange, watched at three of its own points of extension; importing this imports ccxt.
+"""ccxt's class for an exchange, watched at its own points of extension; importing this imports ccxt.
 
 It counts requests, judges every answer while its status, headers and body are at hand, and
-passes candles on as they came. All else is ccxt's.
+reads it as `parsing` says. All else is ccxt's.
 """
 
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import ccxt.async_support as ccxt_async
 
 from tapehouse.errors import UnknownExchange
 from tapehouse.exchange.habits import Habits
+from tapehouse.exchange.parsing import PlainParsing
 from tapehouse.exchange.translate import Answer, translate
-
-# What ccxt raises when a row is no candle.
-_UNREADABLE: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def watched_exchange(
@@ -32,7 +30,7 @@ def watched_exchange(
         hint = f"did you mean {', '.join(matches)}?" if matches else "see ccxt's list of exchanges."
         raise UnknownExchange(f"ccxt knows no exchange {exchange_id!r}: {hint}")
     watched_class = _watched_class(
-        cast("type[Any]", getattr(ccxt_async, exchange_id)), exchange_id, on_request, on_headers
+        cast("type[Any]", getattr(ccxt_async, exchange_id)), exchange_id, habits, on_request, on_headers
     )
     exchange = watched_class({"enableRateLimit": True, "timeout": round(timeout_s * 1000)})
     _load_less(exchange, habits)
@@ -42,10 +40,13 @@ def watched_exchange(
 def _watched_class(
     ccxt_class: type[Any],
     exchange_id: str,
+    habits: Habits,
     on_request: Callable[[], None],
     on_headers: Callable[[Mapping[str, str]], None],
 ) -> type[Any]:
-    class WatchedExchange(ccxt_class):
+    class WatchedExchange(PlainParsing, ccxt_class):
+        turns_sides = habits.tells_maker_side
+
         async def fetch(self, *args: Any, **options: Any) -> object:  # noqa: ANN401 -- passed on as it is
             on_request()
             return cast("object", await super().fetch(*args, **options))
@@ -59,12 +60,6 @@ def _watched_class(
             if error is not None or not 200 <= code < 300 or parsed is None:
                 raise translate(error, exchange_id=exchange_id, answer=Answer(code, headers, body)) from error
 
-        def parse_ohlcvs(self, ohlcvs: object, market: object = None, *context: Any, **options: Any) -> object:  # noqa: ANN401 -- passed on
-            """The rows in the order received, none left out; ccxt would sort them and cut them to size."""
-            if not isinstance(ohlcvs, list):
-                return cast("object", super().parse_ohlcvs(ohlcvs, market, *context, **options))
-            return _parsed_rows(self.parse_ohlcv, cast("list[object]", ohlcvs), market)
-
     return WatchedExchange
 
 
@@ -74,21 +69,6 @@ def _error_of(check: Callable[..., object], *args: object) -> Exception | None:
     except Exception as error:  # noqa: BLE001 -- translated, whatever it is, by the caller
         return error
     return None
-
-
-def _parsed_rows(parse: Callable[[object, object], object], rows: list[object], market: object) -> list[object]:
-    """The rows as ccxt reads them, or as they came where ccxt can't: one row must not spoil a page."""
-    try:
-        return [parse(row, market) for row in rows]
-    except _UNREADABLE:
-        return [_parsed_or_raw(parse, row, market) for row in rows]
-
-
-def _parsed_or_raw(parse: Callable[[object, object], object], row: object, market: object) -> object:
-    try:
-        return parse(row, market)
-    except _UNREADABLE:
-        return row
 
 
 def _load_less(exchange: Any, habits: Habits) -> None:  # noqa: ANN401 -- ccxt has no types

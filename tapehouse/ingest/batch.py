@@ -8,11 +8,11 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from tapehouse.exchange import Exchange, open_exchange
-from tapehouse.ingest.candles import CandleIngest
-from tapehouse.ingest.plan import CandlePlan
+from tapehouse.ingest.plan import IngestPlan
+from tapehouse.ingest.result import IngestResult
 from tapehouse.ingest.run import SeriesRequest, ingest_series, open_series
 from tapehouse.store.connection import Connection, connect
 
@@ -20,14 +20,16 @@ from tapehouse.store.connection import Connection, connect
 # by which ccxt sets the pace, is shared by all of them.
 SERIES_AT_ONCE: Final = 4
 
+R = TypeVar("R")
+
 
 @dataclass(slots=True)
 class Outcome:
     """What became of one series, filled in while it is ingested; `plan` is None until something was written."""
 
     request: SeriesRequest
-    plan: CandlePlan | None = None
-    result: CandleIngest = field(default_factory=CandleIngest)
+    plan: IngestPlan | None = None
+    result: IngestResult = field(default_factory=IngestResult)
     seconds: float = 0.0
     error: Exception | None = None
 
@@ -39,7 +41,7 @@ class Watcher(Protocol):
         """The series is the next to be asked for."""
         ...
 
-    def progressed(self, request: SeriesRequest, plan: CandlePlan, result: CandleIngest) -> None:
+    def progressed(self, request: SeriesRequest, plan: IngestPlan, result: IngestResult) -> None:
         """One more batch was committed; `result` is the sum so far."""
         ...
 
@@ -66,10 +68,10 @@ def ingest_batch(
 
 
 async def ingest_each(
-    requests: Sequence[SeriesRequest],
-    ingest: Callable[[SeriesRequest, asyncio.Lock], Awaitable[None]],
+    requests: Sequence[R],
+    ingest: Callable[[R, asyncio.Lock], Awaitable[None]],
     *,
-    ended: Callable[[SeriesRequest, Exception | None], None],
+    ended: Callable[[R, Exception | None], None],
 ) -> None:
     """Run `ingest` for each series, at most SERIES_AT_ONCE of them at a time, and tell how each ended.
 
@@ -78,7 +80,7 @@ async def ingest_each(
     """
     slots, opening = asyncio.Semaphore(SERIES_AT_ONCE), asyncio.Lock()
 
-    async def one(request: SeriesRequest) -> None:
+    async def one(request: R) -> None:
         error: Exception | None = None
         async with slots:
             try:
@@ -129,7 +131,7 @@ class _Run:
         """Ingest one series over a free connection."""
         outcome, connection, began_s = self.outcomes[request], self._free.pop(), time.monotonic()
 
-        def report(plan: CandlePlan, result: CandleIngest) -> None:
+        def report(plan: IngestPlan, result: IngestResult) -> None:
             outcome.plan, outcome.result = plan, result
             self._watcher.progressed(request, plan, result)
 
@@ -139,7 +141,7 @@ class _Run:
                 # It was lost in the series before, which need not be the end of this one.
                 connection = self._open_connection()
             async with opening:
-                series = await open_series(self._exchange, connection, request.symbol, request.timeframe)
+                series = await open_series(self._exchange, connection, request)
             await ingest_series(self._exchange, connection, series, request.start, request.end, progress=report)
         finally:
             outcome.seconds = time.monotonic() - began_s

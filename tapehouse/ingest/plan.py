@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from tapehouse.errors import BeyondRetention
 from tapehouse.ranges import TimeRange
 from tapehouse.store.connection import Connection
-from tapehouse.store.instruments import Series
+from tapehouse.store.instruments import CandleSeries, Series, TradeSeries
 from tapehouse.store.ledger import covered_until, dropped_before, missing_ranges
 from tapehouse.timeframe import Timeframe, aware_range
 
@@ -16,37 +16,60 @@ from tapehouse.timeframe import Timeframe, aware_range
 TRAILING_CANDLES: Final = 5
 # One Prefect task, and at most this many candles to fetch again after a crash of its machine.
 CHUNK_CANDLES: Final = 50_000
+# A trade may be listed a moment after it was made.
+TRAILING_TRADES: Final = timedelta(seconds=10)
+CHUNK_TRADES: Final = timedelta(hours=6)
 
 
 @dataclass(frozen=True, slots=True)
-class CandlePlan:
+class IngestPlan:
     """The chunks of a series to ask for, newest first; `wanted` is what was asked of us, in whole candles."""
 
     wanted: TimeRange
     chunks: tuple[TimeRange, ...]
 
+    @property
+    def seconds(self) -> float:
+        """How much of the time line there is to ask for."""
+        return sum((end - start).total_seconds() for start, end in self.chunks)
+
 
 def plan_candles(
-    connection: Connection, series: Series, start: datetime, end: datetime, *, now: datetime
-) -> CandlePlan:
+    connection: Connection, series: CandleSeries, start: datetime, end: datetime, *, now: datetime
+) -> IngestPlan:
     """Plan the candles that open in [start, end) and have closed by `now`, the exchange's clock.
 
     Raises ReversedRange, NaiveDatetime, and BeyondRetention where all of it has been dropped.
     """
     aware_range(start, end)
-    first, stop = series.timeframe.ceil(start), series.timeframe.floor(min(end, now))
+    timeframe = series.timeframe
+    first, stop = timeframe.ceil(start), timeframe.floor(min(end, now))
     if stop <= first:
-        return CandlePlan((first, first), ())
-    dropped = dropped_before(connection, series)
-    if dropped and stop <= dropped:
-        raise BeyondRetention(
-            f"Retention has dropped what {series} had before {dropped.isoformat()}: ask for candles from there on."
-        )
+        return IngestPlan((first, first), ())
+    _require_kept(connection, series, stop)
     # The last candles of this run, and those that were the last when it was asked before.
     ends = {stop, covered_until(connection, series, stop) or stop}
-    trailing = [(max(first, series.timeframe.shift(end, -TRAILING_CANDLES)), end) for end in ends if end > first]
+    trailing = [(max(first, timeframe.shift(end, -TRAILING_CANDLES)), end) for end in ends if end > first]
     missing = missing_ranges(connection, series, (first, stop), trailing=trailing)
-    return CandlePlan((first, stop), tuple(newest_first_chunks(missing, series.timeframe, CHUNK_CANDLES)))
+    return IngestPlan((first, stop), tuple(newest_first_chunks(missing, timeframe, CHUNK_CANDLES)))
+
+
+def plan_trades(
+    connection: Connection, series: TradeSeries, start: datetime, end: datetime, *, now: datetime
+) -> IngestPlan:
+    """Plan the trades of [start, end) that were made before `now`, the exchange's clock.
+
+    Raises as `plan_candles` does.
+    """
+    aware_range(start, end)
+    first, stop = start, min(end, now)
+    if stop <= first:
+        return IngestPlan((first, first), ())
+    _require_kept(connection, series, stop)
+    known_until = covered_until(connection, series, stop) or stop
+    trailing = [(max(first, known_until - TRAILING_TRADES), known_until)] if known_until > first else []
+    missing = missing_ranges(connection, series, (first, stop), trailing=trailing)
+    return IngestPlan((first, stop), tuple(_shorter_than(CHUNK_TRADES, missing)))
 
 
 def newest_first_chunks(ranges: Iterable[TimeRange], timeframe: Timeframe, candles: int) -> list[TimeRange]:
@@ -57,5 +80,24 @@ def newest_first_chunks(ranges: Iterable[TimeRange], timeframe: Timeframe, candl
             chunk_start = timeframe.shift(timeframe.ceil(end), -candles)
             chunks.append((chunk_start, end))
             end = chunk_start
+        chunks.append((start, end))
+    return chunks
+
+
+def _require_kept(connection: Connection, series: Series, stop: datetime) -> None:
+    dropped = dropped_before(connection, series)
+    if dropped and stop <= dropped:
+        raise BeyondRetention(
+            f"Retention has dropped what {series} had before {dropped.isoformat()}: ask for what came since."
+        )
+
+
+def _shorter_than(length: timedelta, ranges: Iterable[TimeRange]) -> list[TimeRange]:
+    """The same ranges, newest first, none longer than that."""
+    chunks: list[TimeRange] = []
+    for start, end in sorted(ranges, reverse=True):
+        while end - start > length:
+            chunks.append((end - length, end))
+            end -= length
         chunks.append((start, end))
     return chunks

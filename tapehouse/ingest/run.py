@@ -4,16 +4,23 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 
 from tapehouse.errors import UnknownSymbol
 from tapehouse.exchange import Exchange
-from tapehouse.ingest.candles import MAX_REJECT_SHARE, CandleIngest, ingest_candles
-from tapehouse.ingest.plan import CandlePlan, plan_candles
+from tapehouse.ingest.candles import ingest_candles
+from tapehouse.ingest.plan import IngestPlan, plan_candles, plan_trades
+from tapehouse.ingest.result import MAX_REJECT_SHARE, IngestResult
+from tapehouse.ingest.trades import ingest_trades
+from tapehouse.instrument import Instrument
+from tapehouse.ranges import TimeRange
 from tapehouse.store.connection import Connection
 from tapehouse.store.instruments import (
-    Series,
+    CandleSeries,
     SyncResult,
-    ensure_series,
+    TradeSeries,
+    ensure_candle_series,
+    ensure_trade_series,
     find_instrument,
     require_origin,
     sync_listings,
@@ -22,13 +29,32 @@ from tapehouse.timeframe import Timeframe
 
 
 @dataclass(frozen=True, slots=True)
-class SeriesRequest:
+class CandleRequest:
     """Candles of one series that open in [start, end); `end` None means the exchange's now."""
 
     symbol: str
     timeframe: Timeframe
     start: datetime
     end: datetime | None = None
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.timeframe}"
+
+
+@dataclass(frozen=True, slots=True)
+class TradeRequest:
+    """Trades of one market in [start, end); `end` None means the exchange's now."""
+
+    symbol: str
+    start: datetime
+    end: datetime | None = None
+
+    def __str__(self) -> str:
+        return f"{self.symbol} trades"
+
+
+SeriesRequest: TypeAlias = CandleRequest | TradeRequest
+IngestedSeries: TypeAlias = CandleSeries | TradeSeries
 
 
 async def sync_instruments(exchange: Exchange, connection: Connection) -> SyncResult:
@@ -37,8 +63,8 @@ async def sync_instruments(exchange: Exchange, connection: Connection) -> SyncRe
     return await asyncio.to_thread(sync_listings, connection, exchange.exchange_id, listings)
 
 
-async def open_series(exchange: Exchange, connection: Connection, symbol: str, timeframe: Timeframe) -> Series:
-    """The series to ingest into; syncs the exchange's instruments first where the symbol is new.
+async def open_instrument(exchange: Exchange, connection: Connection, symbol: str) -> Instrument:
+    """The stored instrument; syncs the exchange's instruments first where the symbol is new.
 
     Raises UnknownSymbol where the exchange lists no such symbol either, and MixedOrigins where the
     store has the exchange from elsewhere.
@@ -46,39 +72,80 @@ async def open_series(exchange: Exchange, connection: Connection, symbol: str, t
     listing = await exchange.listing(symbol)
     require_origin(connection, exchange.exchange_id, from_sandbox=listing.from_sandbox)
     try:
-        instrument = find_instrument(connection, exchange.exchange_id, symbol)
+        return find_instrument(connection, exchange.exchange_id, symbol)
     except UnknownSymbol:
         await sync_instruments(exchange, connection)
-        instrument = find_instrument(connection, exchange.exchange_id, symbol)
-    return ensure_series(connection, instrument, timeframe)
+        return find_instrument(connection, exchange.exchange_id, symbol)
+
+
+async def open_series(exchange: Exchange, connection: Connection, request: SeriesRequest) -> IngestedSeries:
+    """The series to ingest into, known to the store from then on; raises as `open_instrument` does."""
+    instrument = await open_instrument(exchange, connection, request.symbol)
+    match request:
+        case CandleRequest():
+            return ensure_candle_series(connection, instrument, request.timeframe)
+        case TradeRequest():
+            return ensure_trade_series(connection, instrument)
+
+
+def plan_series(
+    connection: Connection, series: IngestedSeries, start: datetime, end: datetime, *, now: datetime
+) -> IngestPlan:
+    """Plan what is missing of [start, end), as `plan_candles` or `plan_trades` do."""
+    match series:
+        case CandleSeries():
+            return plan_candles(connection, series, start, end, now=now)
+        case TradeSeries():
+            return plan_trades(connection, series, start, end, now=now)
+
+
+async def ingest_chunk(
+    exchange: Exchange,
+    connection: Connection,
+    series: IngestedSeries,
+    chunk: TimeRange,
+    *,
+    max_reject_share: float = MAX_REJECT_SHARE,
+    progress: Callable[[IngestResult], None] | None = None,
+) -> IngestResult:
+    """Fetch, validate and write a chunk of a plan, as `ingest_candles` or `ingest_trades` do."""
+    match series:
+        case CandleSeries():
+            return await ingest_candles(
+                exchange, connection, series, *chunk, max_reject_share=max_reject_share, progress=progress
+            )
+        case TradeSeries():
+            return await ingest_trades(
+                exchange, connection, series, *chunk, max_reject_share=max_reject_share, progress=progress
+            )
 
 
 async def ingest_series(
     exchange: Exchange,
     connection: Connection,
-    series: Series,
+    series: IngestedSeries,
     start: datetime,
     end: datetime | None = None,
     *,
     max_reject_share: float = MAX_REJECT_SHARE,
-    progress: Callable[[CandlePlan, CandleIngest], None] | None = None,
-) -> CandleIngest:
-    """Fetch what is missing of the candles that open in [start, end); `end` None means the exchange's now.
+    progress: Callable[[IngestPlan, IngestResult], None] | None = None,
+) -> IngestResult:
+    """Fetch what is missing of [start, end); `end` None means the exchange's now.
 
     Calls `progress` after each batch with the plan and the sum so far. Raises as
-    `plan_candles` and `ingest_candles` do; what was written before stays.
+    `plan_series` and `ingest_chunk` do; what was written before stays.
     """
     now = await exchange.now()
-    plan = plan_candles(connection, series, start, end or now, now=now)
-    total = CandleIngest()
-    for chunk_start, chunk_end in plan.chunks:
+    plan = plan_series(connection, series, start, end or now, now=now)
+    total = IngestResult()
+    for chunk in plan.chunks:
         done = total
 
-        def report(chunk: CandleIngest, done: CandleIngest = done) -> None:
+        def report(written: IngestResult, done: IngestResult = done) -> None:
             if progress:
-                progress(plan, done + chunk)
+                progress(plan, done + written)
 
-        total += await ingest_candles(
-            exchange, connection, series, chunk_start, chunk_end, max_reject_share=max_reject_share, progress=report
+        total += await ingest_chunk(
+            exchange, connection, series, chunk, max_reject_share=max_reject_share, progress=report
         )
     return total

@@ -1,32 +1,23 @@
 """MarketData: what a user holds to read what is stored.
 
-Questions are checked here and errors worded; planning, reading and frames are next door.
+Questions are put and described here; each noun's answer is worked out in its own module next door.
 """
 
-from collections.abc import Callable
 from datetime import datetime
-from typing import Final, Self, TypeVar
+from typing import Literal, Self
 
 import pandas as pd
-from psycopg import IsolationLevel
-from psycopg_pool import ConnectionPool, PoolTimeout
 
-from tapehouse.errors import InputError, StoreError, StoreUnreachable, UnknownSeries
-from tapehouse.query.frame import Question, candle_frame, instruments_frame, series_frame
-from tapehouse.query.ledger import Ledger, read_instruments, read_ledger, read_stored_series
-from tapehouse.query.plan import Plan, closed_window, plan_candles
-from tapehouse.query.rows import read_planned
+from tapehouse.errors import InputError
+from tapehouse.query.books import read_book, read_books
+from tapehouse.query.candles import read_candles, read_trade_candles
+from tapehouse.query.features import read_book_features, read_imbalances
+from tapehouse.query.question import ask, ask_at, checked_depth
+from tapehouse.query.reader import Reader
+from tapehouse.query.stored import read_coverage, read_instruments
+from tapehouse.query.trades import read_trades
 from tapehouse.store.address import database_url
-from tapehouse.store.connection import CONNECT_TIMEOUT_S, Connection, connect, is_embedded, store_errors
-from tapehouse.store.sql import query
-from tapehouse.timeframe import Timeframe, aware_range, aware_utc
 from tapehouse.timeframe import timeframe as timeframe_named
-
-# Reads that run at the same time; further threads wait their turn.
-_MOST_CONNECTIONS: Final = 8
-_LONGEST_TURN_S: Final = 60.0
-
-T = TypeVar("T")
 
 
 class MarketData:
@@ -36,9 +27,8 @@ class MarketData:
         candles = market.candles("binance", "BTC/USDT", "1h", start, end)
     """
 
-    def __init__(self, url: str, pool: ConnectionPool[Connection]) -> None:
-        self._url = url
-        self._pool = pool
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
 
     @classmethod
     def connect(cls, url: str | None = None) -> Self:
@@ -47,14 +37,11 @@ class MarketData:
         Raises StoreUnreachable where nothing answers, StoreRefused for a wrong user, password or
         database name.
         """
-        url = database_url(url)
-        # The pool only says that it waited in vain; this says why.
-        connect(url).close()
-        return cls(url, _open_pool(url))
+        return cls(Reader.connect(database_url(url)))
 
     def close(self) -> None:
         """Close all connections."""
-        self._pool.close()
+        self._reader.close()
 
     def __enter__(self) -> Self:
         return self
@@ -63,7 +50,14 @@ class MarketData:
         self.close()
 
     def candles(
-        self, exchange: str, symbol: str, timeframe: str, start: datetime, end: datetime | None = None
+        self,
+        exchange: str,
+        symbol: str,
+        timeframe: str,
+        start: datetime,
+        end: datetime | None = None,
+        *,
+        source: Literal["trades"] | None = None,
     ) -> pd.DataFrame:
         """The candles that open at or after `start` and have closed by `end`, and by now in any case.
 
@@ -75,13 +69,18 @@ class MarketData:
         1m candles: from the rollups, or anew where a rollup is behind. A built bar is given only
         if every minute under it was fetched. All of an answer comes from one snapshot.
 
+        With `source="trades"` they are built from trades, in any timeframe: from the rollups of 1 s
+        and 1 min, or anew where a rollup is behind, and only if trades were fetched for all of the bar.
+        Then there are the columns trades (int64): how many; bought and sold (float64): of the volume what
+        takers bought and what they sold, less than all of it where an exchange does not say.
+
         `attrs` is plain JSON; times are ISO 8601 in UTC, ranges [start, end) in lists of at most
         50, `shortened` naming those that were cut:
 
         - exchange, symbol, timeframe, amount_unit ("base" or "contract"), start, end, as_of;
           from_sandbox: whether they came from the sandbox and not from the exchange;
-        - source: "native", "rollup", "resampled" or "rollup+resampled"; read_from: the tables;
-        - revision: that of the series read (native or 1m), which grows when anything changes that a
+        - source: "native", "rollup", "resampled", "rollup+resampled" or "trades"; read_from: the tables;
+        - revision: that of the series read (native, 1m or trades), which grows when anything changes that a
           reader could already have seen; compare it with that of the same source only;
         - candles_expected = rows + candles_empty (fetched, and the exchange had no candle)
           + candles_missing (not known);
@@ -92,9 +91,98 @@ class MarketData:
         Raises NaiveDatetime, ReversedRange, UnknownTimeframe, UnknownSymbol, or UnknownSeries
         where nothing is stored that could give that timeframe; and StoreError.
         """
-        wanted = timeframe_named(timeframe)
-        start, end = _checked_window(start, end)
-        return self._read(lambda connection: _candles(connection, exchange, symbol, wanted, start, end))
+        if source not in (None, "trades"):
+            raise InputError(f'{source!r} is no source: pass "trades", or none for the exchange\'s own candles.')
+        wanted, question = timeframe_named(timeframe), ask(exchange, symbol, start, end)
+        read = read_trade_candles if source == "trades" else read_candles
+        return self._reader.read(lambda connection: read(connection, question, wanted))
+
+    def trades(self, exchange: str, symbol: str, start: datetime, end: datetime | None = None) -> pd.DataFrame:
+        """The trades from `start` up to `end`, exclusive, and up to now in any case.
+
+        Sorted by time and, within one time, by id. The index, named time, holds their times
+        (datetime64[us, UTC]); the columns are
+
+        - trade_id: the exchange's ids, int64 where all of the series are whole numbers, else str;
+        - price, amount (float64): in quote units and in `attrs["amount_unit"]`;
+        - side (categorical): what the taker did, "buy", "sell" or "unknown".
+
+        `attrs` as of `candles`: exchange, symbol, amount_unit, from_sandbox, start, end, as_of, revision,
+        covered and gaps, shortened, dropped_before.
+
+        Raises NaiveDatetime, ReversedRange, UnknownSymbol, or UnknownSeries where no trades are
+        stored; and StoreError.
+        """
+        question = ask(exchange, symbol, start, end)
+        return self._reader.read(lambda connection: read_trades(connection, question))
+
+    def order_book(self, exchange: str, symbol: str, at: datetime | None = None, depth: int = 20) -> pd.DataFrame:
+        """The last snapshot of the order book at that time or before, by default the last one now.
+
+        One row a level, at most `depth`, the best first; the index, named level, counts from 1. The columns
+        bid_price, bid_amount, ask_price and ask_amount are float64, in quote units and in
+        `attrs["amount_unit"]`, and NaN where that side has fewer levels. Without such a snapshot there is no row.
+
+        `attrs` as of `candles`: exchange, symbol, amount_unit, from_sandbox, as_of, revision; and at: the time
+        asked for; time: when the book was so, by the exchange's clock, which may be long before; received_at:
+        when it was received, by ours; nonce: the exchange's number of that state, None where it has none.
+
+        Raises InputError for a depth below 1, NaiveDatetime, UnknownSymbol, or UnknownSeries where no order
+        books are stored; and StoreError.
+        """
+        question, levels = ask_at(exchange, symbol, at), checked_depth(depth)
+        return self._reader.read(lambda connection: read_book(connection, question, depth=levels))
+
+    def order_books(
+        self, exchange: str, symbol: str, start: datetime, end: datetime | None = None, depth: int = 20
+    ) -> pd.DataFrame:
+        """The snapshots of the order book from `start` up to `end`, exclusive, and up to now in any case.
+
+        One row a snapshot, the index, named time, as of `trades`; the columns are
+
+        - received_at (datetime64[us, UTC]): when it was received; nonce (Int64): the exchange's number of that
+          state, missing where it has none;
+        - bid_price_1 to bid_price_<depth>, then bid_amount_1..., ask_price_1... and ask_amount_1...
+          (float64): the levels, best first, in quote units and in `attrs["amount_unit"]`; NaN where a snapshot
+          has fewer.
+
+        `attrs` and errors as of `trades`; and InputError for a depth below 1.
+        """
+        question, levels = ask(exchange, symbol, start, end), checked_depth(depth)
+        return self._reader.read(lambda connection: read_books(connection, question, depth=levels))
+
+    def order_book_features(
+        self, exchange: str, symbol: str, start: datetime, end: datetime | None = None
+    ) -> pd.DataFrame:
+        """What the order book was like second by second: a row for each second that had a snapshot, of its last.
+
+        Seconds that begin at or after `start` and have ended by `end`, and by now in any case; the index,
+        named time, holds where they begin. All columns are float64: bid_price, bid_amount, ask_price,
+        ask_amount; mid, spread, microprice; bid_amount_5 and _20, ask_amount_5 and _20: summed over so many
+        levels; bid_depth_5bp, ask_depth_5bp and imbalance_5bp: within so many basis points of mid, likewise for
+        10, 25 and 50. `tapehouse.features.book` has the formulas.
+
+        `attrs` and errors as of `order_books`; and stale: the seconds left out because snapshots were written
+        since they were computed. `tapehouse refresh` brings them up to date.
+        """
+        question = ask(exchange, symbol, start, end)
+        return self._reader.read(lambda connection: read_book_features(connection, question))
+
+    def imbalances(self, exchange: str, symbol: str, start: datetime, end: datetime | None = None) -> pd.DataFrame:
+        """Imbalances of order book and trades: a row for each second that had a snapshot or a trade.
+
+        Seconds, index and what is stale as of `order_book_features`. The columns are float64, from -1 (only
+        asks, only sold) to 1: book_imbalance_1s, _5s, _15s and _60s, trade_imbalance_1s, _5s, _15s and _60s, of
+        windows so long that end with the second. They are NaN where the window has no snapshot, or no trade
+        whose side is known, and where trades were not fetched for all of it. `tapehouse.features.imbalance` has
+        the formulas.
+
+        `attrs` as of `order_book_features`, but revision, covered, gaps, shortened and dropped_before under
+        order_book and under trade, which are None where nothing of that kind is stored. Errors as of `trades`;
+        UnknownSeries where neither is stored.
+        """
+        question = ask(exchange, symbol, start, end)
+        return self._reader.read(lambda connection: read_imbalances(connection, question))
 
     def instruments(self, exchange: str | None = None) -> pd.DataFrame:
         """The stored instruments, of one exchange or of all, delisted ones included (active is False).
@@ -102,129 +190,32 @@ class MarketData:
         One row an instrument, sorted by exchange and symbol; what is not known is missing (NaN):
 
         - exchange, symbol, base, quote, settle, kind (str): as ccxt writes them;
-        - contract_size (float64): base units a contract; amount_unit (str): "base" or "contract";
+        - contract_size (float64): base units a contract; amount_unit, trade_unit (str): "base" or
+          "contract", what candles' volumes count, and what amounts of trades and order books do;
         - tick_size (float64): in quote units; price_decimals, amount_decimals (int64): the decimal
           places kept;
         - active (bool): whether it still trades; from_sandbox (bool): whether the sandbox listed it;
         - first_seen_at, last_seen_at (datetime64[us, UTC]).
         """
-        return self._read(lambda connection: instruments_frame(read_instruments(connection, exchange)))
+        return self._reader.read(lambda connection: read_instruments(connection, exchange))
 
     def coverage(self, exchange: str | None = None, symbol: str | None = None) -> pd.DataFrame:
         """What is stored of each series.
 
-        One row a series, sorted by exchange, symbol and length:
+        One row a series, sorted by exchange and symbol; candles by length, then trades, then order books:
 
-        - exchange, symbol, dataset, timeframe (str);
+        - exchange, symbol, dataset ("ohlcv", "trade" or "order_book"), timeframe (str; empty but for
+          candles);
         - start, end (datetime64[us, UTC]): the bounds of what was fetched, end exclusive; NaT where
           nothing was;
-        - covered (int64): the bars fetched, of which rows (int64) hold a candle and empty (int64)
-          none; gaps (int64): the holes between start and end;
+        - covered (int64): the bars fetched, of trades and order books the seconds; rows (int64): the
+          candles, trades or snapshots stored; empty (int64): the bars fetched that have no candle, 0 for
+          trades and order books; gaps (int64): the holes between start and end;
         - rejected (int64): the rows in quarantine; revision (int64): as in `candles`;
-        - amount_unit (str): "base" or "contract";
-        - dropped_before (datetime64[us, UTC]): where retention has taken candles away; covered and
+        - amount_unit (str): "base" or "contract", what the amounts in it count; from_sandbox (bool): whether it came
+          from the sandbox;
+        - dropped_before (datetime64[us, UTC]): where retention has taken rows away; covered and
           empty count from there;
         - updated_at (datetime64[us, UTC]): when the coverage last changed.
         """
-        return self._read(lambda connection: series_frame(read_stored_series(connection, exchange, symbol)))
-
-    def _read(self, work: Callable[[Connection], T]) -> T:
-        if self._pool.closed:
-            raise StoreUnreachable("This MarketData is closed: connect a new one.")
-        try:
-            return self._try(work)
-        except StoreUnreachable:
-            # The server may have been restarted, which idle connections notice only when used.
-            connect(self._url).close()
-            with store_errors():
-                self._pool.check()
-            return self._try(work)
-
-    def _try(self, work: Callable[[Connection], T]) -> T:
-        try:
-            with store_errors(), self._pool.connection() as connection:
-                return work(connection)
-        except StoreUnreachable as exc:
-            if isinstance(exc.__cause__, PoolTimeout):
-                raise StoreError(
-                    f"All {_MOST_CONNECTIONS} connections were busy for {_LONGEST_TURN_S:.0f} s: "
-                    "read less at a time, or from fewer threads."
-                ) from exc
-            raise
-
-
-def _candles(
-    connection: Connection, exchange: str, symbol: str, timeframe: Timeframe, start: datetime, end: datetime | None
-) -> pd.DataFrame:
-    ledger = read_ledger(connection, exchange, symbol, timeframe, start=start, end=end)
-    end = min(end or ledger.as_of, ledger.as_of)
-    plan = _plan(ledger, timeframe, start, end)
-    if plan is None:
-        raise _unknown_series(connection, exchange, symbol, timeframe)
-    candles = read_planned(connection, ledger.instrument_id, plan)
-    question = Question(
-        exchange=exchange,
-        symbol=symbol,
-        amount_unit=ledger.amount_unit,
-        from_sandbox=ledger.from_sandbox,
-        start=start,
-        end=end,
-        as_of=ledger.as_of,
-    )
-    return candle_frame(question, plan, candles, ledger.scale)
-
-
-def _plan(ledger: Ledger, timeframe: Timeframe, start: datetime, end: datetime) -> Plan | None:
-    window = closed_window(timeframe, start, end, ledger.as_of)
-    return plan_candles(timeframe, window, native=ledger.native, minutes=ledger.minutes, stale=ledger.stale)
-
-
-def _unknown_series(connection: Connection, exchange: str, symbol: str, timeframe: Timeframe) -> UnknownSeries:
-    stored = [series.timeframe.name for series in read_stored_series(connection, exchange, symbol)]
-    what = f"only {', '.join(stored)} candles" if stored else "no candles"
-    return UnknownSeries(
-        f"{exchange} {symbol} has {what} stored, which can't give {timeframe}: "
-        f"run `tapehouse ingest ohlcv --exchange {exchange} --symbol {symbol} --timeframe {timeframe} --since 7d`."
-    )
-
-
-def _checked_window(start: datetime, end: datetime | None) -> tuple[datetime, datetime | None]:
-    start = _checked_time(start)
-    return (start, None) if end is None else aware_range(start, _checked_time(end))
-
-
-def _checked_time(time: datetime) -> datetime:
-    if isinstance(time, pd.Timestamp):
-        # PostgreSQL counts microseconds; nanoseconds are cut off.
-        time = time.to_pydatetime(warn=False)
-    if not isinstance(time, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] -- notebooks are not type-checked
-        raise InputError(f"{time!r} is no datetime: pass pd.Timestamp({str(time)!r}, tz='UTC').")
-    return aware_utc(time)
-
-
-def _open_pool(url: str) -> ConnectionPool[Connection]:
-    return ConnectionPool(
-        url,
-        connection_class=Connection,
-        kwargs={"connect_timeout": CONNECT_TIMEOUT_S, "fallback_application_name": "tapehouse"},
-        configure=_prepare_reader,
-        min_size=1,
-        max_size=_MOST_CONNECTIONS,
-        timeout=_LONGEST_TURN_S,
-        open=True,
-    )
-
-
-def _prepare_reader(connection: Connection) -> None:
-    """Make every transaction of the connection one read-only snapshot.
-
-    All of an answer must come from one, because a writer may widen an instrument's scale, and
-    with it every stored number, at any time.
-    """
-    connection.execute(query("use_utc"))
-    connection.commit()
-    connection.isolation_level = IsolationLevel.REPEATABLE_READ
-    connection.read_only = True
-    if is_embedded(connection):
-        # Its clients share one session, so statements are prepared without a name.
-        connection.prepare_threshold = None
+        return self._reader.read(lambda connection: read_coverage(connection, exchange, symbol))

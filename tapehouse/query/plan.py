@@ -1,7 +1,7 @@
-"""The planner: which stored candles answer a question, and which bars may be answered at all.
+"""The planner: which stored rows answer a question for candles, and which bars may be answered at all.
 
 It only compares time ranges: it knows no database and no rows. A derived bar is a bar only
-if every minute under it was fetched, and a rollup is trusted only where nothing was written
+if all of the time under it was fetched, and a rollup is trusted only where nothing was written
 since it was refreshed.
 """
 
@@ -14,9 +14,20 @@ from tapehouse.ranges import TimeRange, intersect_ranges, merge_ranges, subtract
 from tapehouse.timeframe import Timeframe
 from tapehouse.timeframe import timeframe as timeframe_named
 
-Source = Literal["native", "rollup", "resampled", "rollup+resampled"]
-Table = Literal["ohlcv", "candle_5m", "candle_15m", "candle_1h", "candle_4h", "candle_1d"]
+Source = Literal["native", "rollup", "resampled", "rollup+resampled", "trades"]
+Table = Literal[
+    "ohlcv",
+    "candle_5m",
+    "candle_15m",
+    "candle_1h",
+    "candle_4h",
+    "candle_1d",
+    "trade",
+    "trade_candle_1s",
+    "trade_candle_1m",
+]
 
+SECOND: Final = timeframe_named("1s")
 MINUTE: Final = timeframe_named("1m")
 ROLLUPS: Final[dict[Timeframe, Table]] = {
     timeframe_named("5m"): "candle_5m",
@@ -25,26 +36,47 @@ ROLLUPS: Final[dict[Timeframe, Table]] = {
     timeframe_named("4h"): "candle_4h",
     timeframe_named("1d"): "candle_1d",
 }
+TRADE_ROLLUPS: Final[dict[Timeframe, Table]] = {SECOND: "trade_candle_1s", MINUTE: "trade_candle_1m"}
 # Two reads of one table that lie closer than this many rows cost less as one read.
 _ROWS_WORTH_SKIPPING: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesState:
-    """A stored candle series within the window asked for.
+    """A stored series within the window asked for.
 
-    `covered` is what of the window was asked of the exchange and answered; candles before
-    `dropped_before` are no longer stored.
+    `covered` is what of the window was asked of the exchange and answered; rows before
+    `dropped_before` are no longer stored. `stale_rollups` and `stale_features` are where what is
+    derived from its rows is behind. `id_bytes` is the length of the longest id of a trade that is
+    a text, 0 where all are whole numbers.
     """
 
     revision: int
     covered: tuple[TimeRange, ...]
     dropped_before: datetime | None
+    stale_rollups: tuple[TimeRange, ...] = ()
+    stale_features: tuple[TimeRange, ...] = ()
+    id_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What of a window is stored of a series: `covered` and `gaps` tile it.
+
+    `dropped_before` is given where retention has taken something away from the window.
+    """
+
+    covered: tuple[TimeRange, ...]
+    gaps: tuple[TimeRange, ...]
+    dropped_before: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Candles of one table to read: those that open in `span`, of which those in `keep` count."""
+    """Candles of one table to read: those that open in `span`, of which those in `keep` count.
+
+    Trades are read as candles of `timeframe`.
+    """
 
     table: Table
     timeframe: Timeframe
@@ -53,7 +85,7 @@ class Read:
 
     @property
     def name(self) -> str:
-        """What is read, in words: a rollup's table, or ohlcv and the timeframe."""
+        """What is read, in words: the table, for ohlcv with the timeframe."""
         return f"{self.table} {self.timeframe}" if self.table == "ohlcv" else self.table
 
 
@@ -95,84 +127,107 @@ def derivable_from_minutes(timeframe: Timeframe) -> bool:
 
 
 def plan_candles(
-    timeframe: Timeframe,
-    window: TimeRange,
-    *,
-    native: SeriesState | None,
-    minutes: SeriesState | None,
-    stale: Sequence[TimeRange],
+    timeframe: Timeframe, window: TimeRange, *, native: SeriesState | None, minutes: SeriesState | None
 ) -> Plan | None:
     """The plan that knows most of the window's bars, native candles first; None if nothing stored can answer.
 
-    `native` is the series of the timeframe asked for, `minutes` the 1m series, `stale` where
-    the rollups over it are behind.
+    `native` is the series of the timeframe asked for, `minutes` the 1m series.
     """
     plans: list[Plan] = []
     if native is not None:
         plans.append(_plan_native(timeframe, window, native))
     if minutes is not None and derivable_from_minutes(timeframe):
-        plans.append(_plan_derived(timeframe, window, minutes, stale))
+        plans.append(_plan_derived(timeframe, window, minutes, _from_minutes(timeframe)))
     return max(plans, key=lambda plan: plan.known_bars, default=None)
 
 
-def _plan_native(timeframe: Timeframe, window: TimeRange, series: SeriesState) -> Plan:
+def plan_trade_candles(timeframe: Timeframe, window: TimeRange, trades: SeriesState) -> Plan:
+    """The plan that builds the window's bars from trades."""
+    return _plan_derived(timeframe, window, trades, _from_trades(timeframe))
+
+
+def reach_of(series: SeriesState, window: TimeRange) -> Reach:
+    """What of the window is stored of a series whose rows are read as they are."""
     fetched = intersect_ranges(series.covered, [window])
     lost = _before(series.dropped_before, fetched)
     covered = subtract_ranges(fetched, lost)
-    known = _whole_bars(timeframe, covered)
+    gaps = subtract_ranges([window], covered)
+    return Reach(tuple(covered), tuple(gaps), series.dropped_before if lost else None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """What candles are derived from: those of `base` in `rollup`, else rows of `table` as candles of `unit`."""
+
+    rollup: Table | None
+    base: Timeframe
+    table: Table
+    unit: Timeframe
+
+
+def _from_minutes(timeframe: Timeframe) -> _Origin:
+    """The longest candles that tile those asked for; months are tiled by days."""
+    tiling = [rollup for rollup in ROLLUPS if rollup <= timeframe and timeframe.seconds % rollup.seconds == 0]
+    base = max(tiling, default=MINUTE)
+    return _Origin(ROLLUPS.get(base), base, "ohlcv", MINUTE)
+
+
+def _from_trades(timeframe: Timeframe) -> _Origin:
+    base = SECOND if timeframe.seconds % MINUTE.seconds else MINUTE
+    return _Origin(TRADE_ROLLUPS[base], base, "trade", base)
+
+
+def _plan_native(timeframe: Timeframe, window: TimeRange, series: SeriesState) -> Plan:
+    reach = reach_of(series, window)
+    known = _whole_bars(timeframe, reach.covered)
     return Plan(
         source="native",
         timeframe=timeframe,
         revision=series.revision,
         window=window,
-        reads=tuple(Read("ohlcv", timeframe, hull, (hull,)) for hull in _hull(covered)),
+        reads=tuple(Read("ohlcv", timeframe, hull, (hull,)) for hull in _hull(reach.covered)),
         known=tuple(known),
-        covered=tuple(covered),
-        gaps=tuple(subtract_ranges([window], covered)),
-        incomplete=tuple(_bars_touched(timeframe, subtract_ranges(covered, known))),
-        dropped_before=series.dropped_before if lost else None,
+        covered=reach.covered,
+        gaps=reach.gaps,
+        incomplete=tuple(_bars_touched(timeframe, subtract_ranges(reach.covered, known))),
+        dropped_before=reach.dropped_before,
     )
 
 
-def _plan_derived(timeframe: Timeframe, window: TimeRange, minutes: SeriesState, stale: Sequence[TimeRange]) -> Plan:
-    base = _largest_rollup(timeframe)
-    covered = intersect_ranges(minutes.covered, [window])
+def _plan_derived(timeframe: Timeframe, window: TimeRange, series: SeriesState, origin: _Origin) -> Plan:
+    covered = intersect_ranges(series.covered, [window])
     known = _whole_bars(timeframe, covered)
-    # What the rollups can't be trusted with is built anew from 1m candles, where they still are.
-    rebuilt = intersect_ranges(known, _bars_touched(base, stale)) if base in ROLLUPS else known
-    lost = _before(minutes.dropped_before, rebuilt)
+    # What the rollups can't be trusted with is built anew from the rows, where they still are.
+    rebuilt = intersect_ranges(known, _bars_touched(origin.base, series.stale_rollups)) if origin.rollup else known
+    lost = _before(series.dropped_before, rebuilt)
     if lost:
         covered = subtract_ranges(covered, lost)
         known = subtract_ranges(known, _bars_touched(timeframe, lost))
         rebuilt = intersect_ranges(rebuilt, known)
     rolled_up = subtract_ranges(known, rebuilt)
-    reads = _reads("ohlcv", MINUTE, rebuilt)
-    if rolled_up:
-        reads = _reads(ROLLUPS[base], base, rolled_up) + reads
+    reads = _reads(origin.table, origin.unit, rebuilt)
+    if origin.rollup and rolled_up:
+        reads = _reads(origin.rollup, origin.base, rolled_up) + reads
     return Plan(
-        source=_derived_source(timeframe, base, rolled_up=bool(rolled_up), rebuilt=bool(rebuilt)),
+        source=_derived_source(timeframe, origin, rolled_up=bool(rolled_up), rebuilt=bool(rebuilt)),
         timeframe=timeframe,
-        revision=minutes.revision,
+        revision=series.revision,
         window=window,
         reads=tuple(reads),
         known=tuple(known),
         covered=tuple(covered),
         gaps=tuple(subtract_ranges([window], covered)),
         incomplete=tuple(intersect_ranges(_bars_touched(timeframe, subtract_ranges(covered, known)), [window])),
-        dropped_before=minutes.dropped_before if lost else None,
+        dropped_before=series.dropped_before if lost else None,
     )
 
 
-def _largest_rollup(timeframe: Timeframe) -> Timeframe:
-    """The longest candles that tile those asked for; months are tiled by days."""
-    tiling = [rollup for rollup in ROLLUPS if rollup <= timeframe and timeframe.seconds % rollup.seconds == 0]
-    return max(tiling, default=MINUTE)
-
-
-def _derived_source(timeframe: Timeframe, base: Timeframe, *, rolled_up: bool, rebuilt: bool) -> Source:
-    if timeframe == base and not rebuilt:
+def _derived_source(timeframe: Timeframe, origin: _Origin, *, rolled_up: bool, rebuilt: bool) -> Source:
+    if origin.table == "trade":
+        return "trades"
+    if timeframe == origin.base and not rebuilt:
         return "rollup"
-    return "rollup+resampled" if timeframe == base and rolled_up else "resampled"
+    return "rollup+resampled" if timeframe == origin.base and rolled_up else "resampled"
 
 
 def _reads(table: Table, stored: Timeframe, ranges: Sequence[TimeRange]) -> list[Read]:

@@ -1,20 +1,40 @@
-"""Longer bars from shorter candles, and which bars have no candle: numpy arithmetic on open times.
+"""Candles as columns: longer bars from shorter candles, and which bars have no candle.
 
 Values are summed as they are stored, in whole ticks and lots, so that sums are exact. Which
 bars may be built is the planner's business.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from tapehouse.candle import Int64Array
-from tapehouse.query.decode import Candles
+from tapehouse.candle import PRICE_COLUMNS, Float64Array, Int64Array
 from tapehouse.ranges import TimeRange
 from tapehouse.timeframe import Timeframe, from_us, to_us
 
 IndexArray = npt.NDArray[np.intp]
+BoolArray = npt.NDArray[np.bool_]
+
+_PRICES: Final = len(PRICE_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candles:
+    """Candles as columns, sorted by open time.
+
+    `time_us` has shape (n,): microseconds since 1970 UTC. `values` has shape (columns, n), each row
+    contiguous: open, high, low and close in whole ticks, then what adds up over time: the volume in
+    whole lots, and of candles built from trades their count and what takers bought and sold.
+    """
+
+    time_us: Int64Array
+    values: Float64Array
+
+    def __len__(self) -> int:
+        return len(self.time_us)
 
 
 def resample(candles: Candles, timeframe: Timeframe) -> Candles:
@@ -24,14 +44,14 @@ def resample(candles: Candles, timeframe: Timeframe) -> Candles:
     opens_us = timeframe.floor_us(candles.time_us)
     firsts = np.flatnonzero(np.diff(opens_us, prepend=opens_us[0] - 1))
     lasts = np.append(firsts[1:], len(opens_us)) - 1
-    open_, high, low, close, volume = candles.values
+    open_, high, low, close = candles.values[:_PRICES]
     values = np.stack(
         [
             open_[firsts],
             np.maximum.reduceat(high, firsts),
             np.minimum.reduceat(low, firsts),
             close[lasts],
-            np.add.reduceat(volume, firsts),
+            *np.add.reduceat(candles.values[_PRICES:], firsts, axis=1),
         ]
     )
     return Candles(opens_us[firsts], values)
@@ -39,11 +59,18 @@ def resample(candles: Candles, timeframe: Timeframe) -> Candles:
 
 def keep_ranges(candles: Candles, ranges: Sequence[TimeRange]) -> Candles:
     """The candles that open in one of the ranges, which are disjoint and sorted."""
+    inside = lies_in(candles.time_us, ranges)
+    return candles if inside.all() else Candles(candles.time_us[inside], candles.values[:, inside])
+
+
+def lies_in(time_us: Int64Array, ranges: Sequence[TimeRange]) -> BoolArray:
+    """Which of the times lie in one of the ranges, which are disjoint and sorted."""
+    if not ranges:
+        return np.zeros(len(time_us), dtype=np.bool_)
     starts = np.array([to_us(start) for start, _ in ranges], dtype=np.int64)
     ends = np.array([to_us(end) for _, end in ranges], dtype=np.int64)
-    nearest = np.searchsorted(starts, candles.time_us, side="right") - 1
-    inside = (nearest >= 0) & (candles.time_us < ends[nearest])
-    return candles if inside.all() else Candles(candles.time_us[inside], candles.values[:, inside])
+    nearest = np.searchsorted(starts, time_us, side="right") - 1
+    return (nearest >= 0) & (time_us < ends[nearest])
 
 
 def merge_candles(parts: Sequence[Candles]) -> Candles:

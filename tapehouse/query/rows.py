@@ -1,69 +1,60 @@
-"""Rows of candles from the database into columns.
+"""Rows from the database into columns: COPY out, in portions where the server needs that.
 
-Which rows is the plan's business. The transaction is that in which the plan's facts were read.
+Which rows is the caller's business. The transaction is that in which the facts of the answer
+were read.
 """
 
 import io
-from collections.abc import Iterator
-from itertools import islice, repeat, takewhile
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from itertools import islice, pairwise, repeat, takewhile
 from operator import itemgetter
-from typing import Final
+from typing import Final, Literal
 
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
-from psycopg.sql import Composed, Identifier, Literal
+from psycopg.sql import Composed, Identifier
 
-from tapehouse.query.decode import CandleDecoder, Candles
-from tapehouse.query.plan import Plan, Read
-from tapehouse.query.resample import keep_ranges, merge_candles, resample
+from tapehouse.query.decode import CopyDecoder
 from tapehouse.ranges import TimeRange
 from tapehouse.store.connection import Connection, is_embedded
 from tapehouse.store.sql import query
 
-# Messages taken over at once: some 300 kB, which stay in the processor's cache.
-_MESSAGES_AT_ONCE: Final = 4096
+# Taken over at once: what stays in the processor's cache.
+_BYTES_AT_ONCE: Final = 300_000
 # The embedded database builds a whole answer in memory before it sends any of it.
-_EMBEDDED_ROWS_AT_ONCE: Final = 100_000
+_EMBEDDED_ANSWER_BYTES: Final = 7_500_000
 
 
-def read_planned(connection: Connection, instrument_id: int, plan: Plan) -> Candles:
-    """The candles of a plan, in whole ticks and lots."""
-    parts = [_read(connection, instrument_id, read) for read in plan.reads]
-    if not parts:
-        return CandleDecoder(0).candles()
-    if plan.source == "native":
-        return parts[0]
-    candles = merge_candles([keep_ranges(part, read.keep) for part, read in zip(parts, plan.reads, strict=True)])
-    return candles if plan.source == "rollup" else resample(candles, plan.timeframe)
-
-
-def _read(connection: Connection, instrument_id: int, read: Read) -> Candles:
-    decoder = CandleDecoder(read.timeframe.count(*read.span))
-    for span in _portions(connection, read):
-        _copy_out(connection, _copy_statement(instrument_id, read, span), decoder)
-    return decoder.candles()
-
-
-def _portions(connection: Connection, read: Read) -> Iterator[TimeRange]:
-    start, end = read.span
-    if not is_embedded(connection):
-        yield start, end
-        return
-    step = min(read.timeframe.length * _EMBEDDED_ROWS_AT_ONCE, end - start)
+def even_portions(
+    connection: Connection, span: TimeRange, decoder: CopyDecoder, *, step: timedelta
+) -> Iterator[TimeRange]:
+    """The span in the portions to read it in, where rows lie at least `step` apart."""
+    start, end = span
+    length = min(step * _portion_rows(decoder), end - start) if is_embedded(connection) else end - start
     while start < end:
-        yield start, min(start + step, end)
-        start += step
+        yield start, min(start + length, end)
+        start += length
 
 
-def _copy_statement(instrument_id: int, read: Read, span: TimeRange) -> Composed:
-    values = {"instrument_id": Literal(instrument_id), "start": Literal(span[0]), "end": Literal(span[1])}
-    if read.table == "ohlcv":
-        return query("copy_candles").format(timeframe_s=Literal(read.timeframe.seconds), **values)
-    return query("copy_rollup").format(rollup=Identifier(read.table), **values)
+def uneven_portions(
+    connection: Connection,
+    table: Literal["trade", "order_book"],
+    instrument_id: int,
+    span: TimeRange,
+    decoder: CopyDecoder,
+) -> Iterable[TimeRange]:
+    """The span in the portions to read it in, where rows lie anywhere."""
+    if not is_embedded(connection):
+        return [span]
+    start, end = span
+    parameters = {"instrument_id": instrument_id, "start": start, "end": end, "rows": _portion_rows(decoder)}
+    starts = connection.execute(query("read_portion_starts").format(table=Identifier(table)), parameters)
+    return pairwise([start, *(time for (time,) in starts if time > start), end])
 
 
-def _copy_out(connection: Connection, statement: Composed, decoder: CandleDecoder) -> None:
+def copy_out(connection: Connection, statement: Composed, decoder: CopyDecoder) -> None:
     """Feed the decoder with the answer, in pieces.
 
     psycopg's own COPY makes several Python objects a row; here the loop over the messages runs
@@ -73,7 +64,8 @@ def _copy_out(connection: Connection, statement: Composed, decoder: CandleDecode
     _expect(pgconn.exec_(statement.as_bytes(connection)), ExecStatus.COPY_OUT)
     try:
         messages = takewhile(len, map(itemgetter(1), map(pgconn.get_copy_data, repeat(0))))
-        while data := _gather(messages):
+        at_once = _BYTES_AT_ONCE // decoder.tuple_bytes + 1
+        while data := _gather(messages, at_once):
             decoder.feed(data)
         _finish(pgconn)
         decoder.end_answer()
@@ -83,9 +75,13 @@ def _copy_out(connection: Connection, statement: Composed, decoder: CandleDecode
         raise
 
 
-def _gather(messages: Iterator[memoryview]) -> memoryview:
+def _portion_rows(decoder: CopyDecoder) -> int:
+    return _EMBEDDED_ANSWER_BYTES // decoder.tuple_bytes + 1
+
+
+def _gather(messages: Iterator[memoryview], at_once: int) -> memoryview:
     gathered = io.BytesIO()
-    gathered.writelines(islice(messages, _MESSAGES_AT_ONCE))
+    gathered.writelines(islice(messages, at_once))
     return gathered.getbuffer()
 
 

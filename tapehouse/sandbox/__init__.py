@@ -13,5 +13,18 @@ from tapehouse.sandbox.record import Asked
 from tapehouse.sandbox.recorded import market_from_rows, recorded_markets
 from tapehouse.sandbox.serve import serve
 from tapehouse.sandbox.server import Sandbox
+from tapehouse.sandbox.taped import market_from_trades
+from tapehouse.sandbox.trading import recorded_trading
 
-__all__ = ["Asked", "Fault", "Market", "Sandbox", "generated_markets", "market_from_rows", "recorded_markets", "serve"]
+__all__ = [
+    "Asked",
+    "Fault",
+    "Market",
+    "Sandbox",
+    "generated_markets",
+    "market_from_rows",
+    "market_from_trades",
+    "recorded_markets",
+    "recorded_trading",
+    "serve",
+]

@@ -1,4 +1,4 @@
-"""What a dialect is asked and what it answers: plain answers, and pages of rows that faults can damage."""
+"""What a dialect is asked and what it answers: plain answers, and pages of rows or levels that faults can damage."""
 
 import json
 from collections.abc import Mapping
@@ -11,13 +11,21 @@ JSON_TYPE: Final = "application/json; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request to an exchange: its host, the path below it, the query, and the exchange's clock."""
+    """One request to an exchange: its host, the path below it, the query, and the exchange's clock.
+
+    `page_rows` caps every page of trades, where given.
+    """
 
     host: str
     method: str
     path: str
     query: Mapping[str, str]
     now_ms: int
+    page_rows: int | None = None
+
+    def at_most(self, limit: int) -> int:
+        """How many trades a page holds where `limit` were asked for and allowed."""
+        return limit if self.page_rows is None else min(limit, self.page_rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +46,49 @@ class Refused(Exception):
         self.answer = answer
 
 
+# Where a value stands: in a row that is a JSON array, or in one that is an object.
+Key = int | str
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """Where a row of candles keeps its values, and the unit of its time in milliseconds."""
 
-    time: int
-    open: int
-    high: int
-    low: int
-    close: int
-    volume: int
+    time: Key
+    open: Key
+    high: Key
+    low: Key
+    close: Key
+    volume: Key
     time_unit_ms: int
 
 
 @dataclass(frozen=True, slots=True)
+class TradeLayout:
+    """Where a row of trades keeps its values, and the unit of its time in milliseconds: None for ISO 8601."""
+
+    time: Key
+    id: Key
+    side: Key
+    price: Key
+    amount: Key
+    time_unit_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LevelLayout:
+    """Where a level of an order book keeps its values."""
+
+    price: Key
+    amount: Key
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
-    """A response with rows of candles, each a JSON array, between `head` and `tail`."""
+    """A response with rows of candles or trades, each a JSON array or object, between `head` and `tail`."""
 
     rows: list[str]
-    layout: Layout
+    layout: Layout | TradeLayout
     head: str = "["
     tail: str = "]"
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -64,6 +96,27 @@ class Page:
     def answer(self) -> Answer:
         """The response with its rows written out."""
         return Answer((self.head + ",".join(self.rows) + self.tail).encode(), headers=self.headers)
+
+
+@dataclass(frozen=True, slots=True)
+class BookPage:
+    """A response with an order book: levels, each a JSON array or object, best first, around `between`."""
+
+    bids: list[str]
+    asks: list[str]
+    layout: LevelLayout
+    head: str
+    between: str
+    tail: str
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def answer(self) -> Answer:
+        """The response with its levels written out."""
+        body = self.head + ",".join(self.bids) + self.between + ",".join(self.asks) + self.tail
+        return Answer(body.encode(), headers=self.headers)
+
+
+Reply = Answer | Page | BookPage
 
 
 def json_answer(value: object, *, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Answer:

@@ -4,7 +4,7 @@ How an exchange writes bars down is its dialect's business; where they come from
 """
 
 from dataclasses import dataclass, fields
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 
@@ -35,8 +35,8 @@ class Grid:
 class Bars:
     """Bars in order of their open time; prices in ticks, amounts in lots of their history.
 
-    `turnover` is the sum of price times amount, in ticks times lots; `taker_bought` counts
-    the lots that a buyer took from the book.
+    `turnover` is the sum of price times amount, in ticks times lots, of inverse contracts that of
+    amount by price, in lots by ticks; `taker_bought` counts the lots that a buyer took from the book.
     """
 
     open_ms: Int64Array
@@ -56,23 +56,6 @@ class Bars:
         """The bars that open in [start_ms, end_ms)."""
         first, stop = np.searchsorted(self.open_ms, (start_ms, end_ms))
         return Bars(*(getattr(self, field.name)[first:stop] for field in fields(self)))
-
-
-class History(Protocol):
-    """What happened on one market: bars of any length, of minutes that had trades."""
-
-    price_decimals: int
-    amount_decimals: int
-    first_ms: int
-    end_ms: int | None
-
-    def bars(self, grid: Grid, start_ms: int, end_ms: int, *, now_ms: int) -> Bars:
-        """Bars with trades that open in [start_ms, end_ms), both on the grid, as they stand at `now_ms`."""
-        ...
-
-    def last_close(self, before_ms: int) -> int | None:
-        """The price, in ticks, of the last trade before that time."""
-        ...
 
 
 def concatenate(parts: list[Bars]) -> Bars:

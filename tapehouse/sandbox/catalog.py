@@ -14,9 +14,10 @@ def _ms(text: str) -> int:
 _OLD: Final = _ms("2025-01-01")
 _NEW: Final = _ms("2025-07-01T09:30")
 _GONE: Final = _ms("2025-03-31T08:00")
+_SETTLED: Final = _ms("2027-12-31T08:00")
 
 # Price and its decimals, the amount's decimals, trades a minute, lots a trade, listed, delisted.
-# QUILL is thin, EMBER came late and RELIC is gone; none of the three exists.
+# QUILL is thin, EMBER came late and RELIC is gone; none of the three exists. Dated futures end with 2027.
 _CHARACTERS: Final = (
     Character("binance", "BTC/USDT", 64_000, 2, 5, 8, 900, _OLD),
     Character("binance", "ETH/USDT", 3_200, 2, 4, 6, 2_000, _OLD),
@@ -40,19 +41,52 @@ _CHARACTERS: Final = (
     Character("coinbaseexchange", "ETH/USD", 3_200, 2, 8, 3, 30_000_000, _OLD),
     Character("coinbaseexchange", "SOL/USD", 150, 2, 8, 2, 400_000_000, _OLD),
     Character("coinbaseexchange", "QUILL/USD", 0.0425, 5, 1, 0.1, 15_000, _OLD),
+    Character("coinbase", "BTC/USD", 64_000, 2, 8, 5, 1_200_000, _OLD),
+    Character("coinbase", "ETH/USD", 3_200, 2, 8, 3, 30_000_000, _OLD),
+    Character("coinbase", "SOL/USD", 150, 2, 8, 2, 400_000_000, _OLD),
+    Character("coinbase", "QUILL/USD", 0.0425, 5, 1, 0.1, 15_000, _OLD),
+    Character("coinbase", "RELIC/USD", 7.5, 3, 2, 1, 3_000, _OLD, _GONE),
+    Character("okx", "BTC/USDT", 64_000, 1, 8, 7, 1_000_000, _OLD),
+    Character("okx", "ETH/USDT", 3_200, 2, 6, 5, 200_000, _OLD),
+    Character("okx", "SOL/USDT", 150, 2, 6, 3, 4_000_000, _OLD),
+    Character("okx", "QUILL/USDT", 0.0425, 5, 1, 0.1, 20_000, _OLD),
+    Character("okx", "BTC/USDT:USDT", 64_000, 1, 2, 7, 400, _OLD, contract_size=0.01),
+    Character("okx", "ETH/USDT:USDT", 3_200, 2, 2, 6, 900, _OLD, contract_size=0.1),
+    Character("okx", "BTC/USD:BTC", 64_000, 1, 0, 3, 20, _OLD, contract_size=100.0),
+    Character("okx", "BTC/USD:BTC-271231", 64_000, 1, 0, 1, 20, _NEW, _SETTLED, contract_size=100.0),
+    Character("okx", "RELIC/USDT", 7.5, 3, 2, 1, 3_000, _OLD, _GONE),
+    Character("bybit", "BTC/USDT", 64_000, 1, 6, 6, 1_200, _OLD),
+    Character("bybit", "ETH/USDT", 3_200, 2, 5, 4, 4_000, _OLD),
+    Character("bybit", "SOL/USDT", 150, 2, 3, 3, 4_000, _OLD),
+    Character("bybit", "QUILL/USDT", 0.0425, 5, 1, 0.1, 20_000, _OLD),
+    Character("bybit", "BTC/USDT:USDT", 64_000, 1, 3, 8, 40, _OLD),
+    Character("bybit", "ETH/USDT:USDT", 3_200, 2, 2, 6, 90, _OLD),
+    Character("bybit", "BTC/USD:BTC", 64_000, 1, 0, 4, 900, _OLD, contract_size=1.0),
+    Character("bybit", "BTC/USD:BTC-271231", 64_000, 1, 0, 1, 900, _NEW, _SETTLED, contract_size=1.0),
+    Character("bybit", "RELIC/USDT:USDT", 7.5, 3, 1, 1, 3_000, _OLD, _GONE),
 )
 
 
-def generated_markets(*, seed: int) -> list[Market]:
-    """The generated markets of all exchanges; the same seed gives the same trades everywhere."""
-    return [
-        Market(
-            character.exchange,
-            character.symbol,
-            character.price_decimals,
-            character.amount_decimals,
-            character.delisted_ms is None,
-            GeneratedHistory(seed, character),
-        )
-        for character in _CHARACTERS
-    ]
+def generated_markets(*, seed: int, extra: int = 0) -> list[Market]:
+    """The generated markets of all exchanges; the same seed gives the same trades everywhere.
+
+    `extra` adds so many spot markets of Binance, EXTRA001/USDT and on, to try out many at once.
+    """
+    characters = [*_CHARACTERS, *(_extra(number) for number in range(1, extra + 1))]
+    return [_market(seed, character) for character in characters]
+
+
+def _extra(number: int) -> Character:
+    return Character("binance", f"EXTRA{number:03d}/USDT", 0.5 + number / 4, 4, 1, 6, 2_000, _OLD)
+
+
+def _market(seed: int, character: Character) -> Market:
+    return Market(
+        character.exchange,
+        character.symbol,
+        character.price_decimals,
+        character.amount_decimals,
+        character.delisted_ms in (None, _SETTLED),
+        GeneratedHistory(seed, character),
+        character.contract_size,
+    )

@@ -1,6 +1,6 @@
 """Faults: what can go wrong at an exchange, when, and for which requests.
 
-What a fault does to rows of candles is `tapehouse.sandbox.damage`.
+What a fault does to rows and levels is `tapehouse.sandbox.damage`.
 """
 
 import hashlib
@@ -30,6 +30,12 @@ RowFault = Literal[
     "text_price",
     "misaligned_time",
     "future_time",
+    "missing_id",
+    "unknown_side",
+    "crossed_book",
+    "empty_book",
+    "one_sided_book",
+    "unsorted_book",
 ]
 FaultKind = Literal[ResponseFault, RowFault]
 ROW_FAULTS: Final = frozenset(get_args(RowFault))
@@ -54,7 +60,8 @@ class Fault:
     same requests meet the same faults in whatever order they come.
 
     `status` and `retry_after_s` belong to kind `status`, `skew_ms` to `clock_skew`. Row faults
-    strike the rows that open in [start_ms, end_ms) where given, else `rows` of each page.
+    strike the rows whose time is in [start_ms, end_ms) where given, else `rows` of each page: of
+    candles, trades or levels of a book, whichever can have that fault. A book has no rows in time.
     """
 
     kind: FaultKind

@@ -1,6 +1,6 @@
-"""A generated market: one stream of trades, a function of seed, market and time, and the bars built from it.
+"""A generated market: one stream of trades, a function of seed, market and time; bars and books follow from it.
 
-The catalogue of generated markets is `tapehouse.sandbox.catalog`.
+The catalogue of generated markets is `tapehouse.sandbox.catalog`, the levels of books `tapehouse.sandbox.ladder`.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,10 @@ import numpy as np
 
 from tapehouse.candle import Float64Array, Int64Array
 from tapehouse.sandbox.bars import DAY_MS, HOUR_MS, MINUTE_MS, Bars, Grid, concatenate, regroup
+from tapehouse.sandbox.ladder import STATE_MS, Ladder
+from tapehouse.sandbox.market import is_inverse
 from tapehouse.sandbox.noise import bits, exponential, seed_of, uniform, value_noise
+from tapehouse.sandbox.tape import NS_PER_MS, Book, Trades, as_bars, empty_book, no_trades
 
 # Octaves of minutes with their amplitudes, which grow with the square root of the period as a random walk's
 # do: 0.04 % over a minute, 20 % over half a year.
@@ -24,6 +27,9 @@ _BUSY_OCTAVE: Final = 8
 _BUSY_SHARE: Final = 0.6
 _JITTER_SHARE: Final = 0.39
 _HOUR: Final = Grid(HOUR_MS)
+_MINUTE_NS: Final = MINUTE_MS * NS_PER_MS
+# The noise changes by 3 / period at most, so the swing it makes in minutes of trades by the busy share.
+_SWING: Final = _BUSY_SHARE * 2.0**_BUSY_OCTAVE / 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +37,8 @@ class Character:
     """What sets one generated market apart.
 
     `price` is the price in quote units around which it moves, `trades_per_minute` the
-    average, `lots_per_trade` a middling trade's amount in lots.
+    average, `lots_per_trade` a middling trade's amount in lots, which count contracts of
+    `contract_size` where that is given.
     """
 
     exchange: str
@@ -43,21 +50,11 @@ class Character:
     lots_per_trade: int
     listed_ms: int
     delisted_ms: int | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Trades:
-    """Trades in order of their id; ids run without a hole, times in milliseconds never fall."""
-
-    trade_id: Int64Array
-    time_ms: Int64Array
-    price: Int64Array
-    amount: Int64Array
-    buyer_took: Int64Array
+    contract_size: float | None = None
 
 
 class GeneratedHistory:
-    """The trades of one generated market, and the bars built from them."""
+    """The trades of one generated market, and the bars and books that follow from them; a rank is a trade's id."""
 
     def __init__(self, seed: int, character: Character) -> None:
         self.price_decimals = character.price_decimals
@@ -66,6 +63,7 @@ class GeneratedHistory:
         self._character = character
         self._listed_minute = character.listed_ms // MINUTE_MS
         base, _, quote = character.symbol.partition(":")[0].partition("/")
+        self._inverse = is_inverse(character.symbol)
         venue = seed_of(seed, character.exchange, character.symbol)
         self._octaves = [
             *_octaves(seed_of(venue, "price"), 1.0, _VENUE_OCTAVES),
@@ -73,7 +71,14 @@ class GeneratedHistory:
             *_octaves(seed_of(seed, "asset", _pegged(quote)), -1.0, _ASSET_OCTAVES),
         ]
         self._busy, self._jitter, self._trade = (seed_of(venue, part) for part in ("busy", "jitter", "trade"))
+        self._ladder = Ladder.of(
+            venue,
+            price_ticks=round(character.price * 10**character.price_decimals),
+            lots_per_trade=character.lots_per_trade,
+        )
         self._hours_of_day = lru_cache(maxsize=4096)(self._hours)
+        self._trades_of_minute = lru_cache(maxsize=64)(self._one_minute)
+        self._first_rank = int(self._trades_so_far(self._listed_minute, 1)[0])
         self.first_ms = self._first_trade_ms()
 
     def trades(self, start_ms: int, end_ms: int) -> Trades:
@@ -83,21 +88,50 @@ class GeneratedHistory:
         first = start_ms // MINUTE_MS
         count = -(-end_ms // MINUTE_MS) - first
         trades = self._minutes(first, count)
-        inside = slice(*np.searchsorted(trades.time_ms, (start_ms, end_ms)))
-        return Trades(
-            trades.trade_id[inside],
-            trades.time_ms[inside],
-            trades.price[inside],
-            trades.amount[inside],
-            trades.buyer_took[inside],
-        )
+        return trades.slice(*np.searchsorted(trades.time_ns, (start_ms * NS_PER_MS, end_ms * NS_PER_MS)).tolist())
+
+    def rank_at(self, time_ns: int) -> int:
+        """The rank of the first trade at that time or later, whether it has happened yet or not."""
+        time_ns = max(time_ns, self._character.listed_ms * NS_PER_MS)
+        if self.end_ms is not None:
+            time_ns = min(time_ns, self.end_ms * NS_PER_MS)
+        first, trades = self._trades_of_minute(time_ns // _MINUTE_NS)
+        return first + int(np.searchsorted(trades.time_ns, time_ns))
+
+    def rank_of(self, trade_id: int) -> int:
+        """The rank of the first trade with that id or a higher one."""
+        return max(trade_id, self._first_rank)
+
+    def ranked(self, first: int, stop: int) -> Trades:
+        """The trades with ranks from `first` to below `stop`."""
+        first = max(first, self._first_rank)
+        if self.end_ms is not None:
+            stop = min(stop, self.rank_at(self.end_ms * NS_PER_MS))
+        if first >= stop:
+            return no_trades()
+        minute, last_minute = self._minute_of(first), self._minute_of(stop - 1)
+        if minute == last_minute:
+            before, trades = self._trades_of_minute(minute)
+        else:
+            trades = self._minutes(minute, last_minute - minute + 1)
+            before = int(trades.trade_id[0])
+        return trades.slice(first - before, stop - before)
+
+    def book(self, now_ms: int, depth: int) -> Book:
+        """The book at `now_ms`, which is new every 100 ms and stands around the last trade before."""
+        state = now_ms // STATE_MS
+        stop = self.rank_at(state * STATE_MS * NS_PER_MS)
+        if stop <= self._first_rank or (self.end_ms is not None and now_ms >= self.end_ms):
+            return empty_book(state * STATE_MS, state)
+        last = self.ranked(stop - 1, stop)
+        return self._ladder.book(state, last_price=int(last.price[0]), buyer_took=bool(last.buyer_took[0]), depth=depth)
 
     def bars(self, grid: Grid, start_ms: int, end_ms: int, *, now_ms: int) -> Bars:
         """Bars with trades that open in [start_ms, end_ms), both on the grid, as they stand at `now_ms`."""
         start_ms = max(start_ms, grid.floor(self.first_ms))
         end_ms = max(start_ms, min(end_ms, now_ms))
         if grid.length_ms % HOUR_MS or grid.origin_ms % HOUR_MS:
-            return regroup(self._as_bars(start_ms, end_ms), grid)
+            return regroup(self._trade_bars(start_ms, end_ms), grid)
         return regroup(self._hour_bars(start_ms, end_ms), grid)
 
     def last_close(self, before_ms: int) -> int | None:
@@ -120,31 +154,29 @@ class GeneratedHistory:
     def _hour_bars(self, start_ms: int, end_ms: int) -> Bars:
         """Hourly bars of [start_ms, end_ms): whole days from the cache, the rest from trades."""
         if start_ms // DAY_MS == end_ms // DAY_MS:
-            return regroup(self._as_bars(start_ms, end_ms), _HOUR)
+            return regroup(self._trade_bars(start_ms, end_ms), _HOUR)
         first_day, last_day = -(-start_ms // DAY_MS), end_ms // DAY_MS
-        parts = [regroup(self._as_bars(start_ms, first_day * DAY_MS), _HOUR)]
+        parts = [regroup(self._trade_bars(start_ms, first_day * DAY_MS), _HOUR)]
         parts += [self._hours_of_day(day) for day in range(first_day, last_day)]
-        parts.append(regroup(self._as_bars(last_day * DAY_MS, end_ms), _HOUR))
+        parts.append(regroup(self._trade_bars(last_day * DAY_MS, end_ms), _HOUR))
         return concatenate(parts)
 
     def _hours(self, day: int) -> Bars:
-        return regroup(self._as_bars(day * DAY_MS, (day + 1) * DAY_MS), _HOUR)
+        return regroup(self._trade_bars(day * DAY_MS, (day + 1) * DAY_MS), _HOUR)
 
-    def _as_bars(self, start_ms: int, end_ms: int) -> Bars:
-        """Every trade as a bar of its own, opened at its time."""
-        trades = self.trades(start_ms, end_ms)
-        price, amount = trades.price, trades.amount
-        return Bars(
-            trades.time_ms,
-            price,
-            price,
-            price,
-            price,
-            amount,
-            np.ones_like(price),
-            price.astype(np.float64) * amount,
-            amount * trades.buyer_took,
-        )
+    def _trade_bars(self, start_ms: int, end_ms: int) -> Bars:
+        return as_bars(self.trades(start_ms, end_ms), inverse=self._inverse)
+
+    def _one_minute(self, minute: int) -> tuple[int, Trades]:
+        """The rank of the minute's first trade, which may come later, and its trades."""
+        return int(self._trades_so_far(minute, 1)[0]), self._minutes(minute, 1)
+
+    def _minute_of(self, rank: int) -> int:
+        """The minute that holds the trade with that rank."""
+        at_rate = rank / self._character.trades_per_minute
+        first = self._listed_minute + int(at_rate - 2.0 * _SWING) - 2
+        so_far = self._trades_so_far(first, int(2.0 * _SWING) + 6)
+        return first + int(np.searchsorted(so_far, rank, side="right")) - 1
 
     def _minutes(self, first: int, count: int) -> Trades:
         """All trades of `count` minutes from the minute `first` on."""
@@ -164,7 +196,7 @@ class GeneratedHistory:
         lots = self._character.lots_per_trade * size / (1.02 - size)
         return Trades(
             trade_id,
-            (first + minute) * MINUTE_MS + (part * MINUTE_MS).astype(np.int64),
+            (first + minute) * _MINUTE_NS + (part * _MINUTE_NS).astype(np.int64),
             np.maximum(np.rint(ticks), 1.0).astype(np.int64),
             1 + lots.astype(np.int64),
             (random >> np.uint64(63)).astype(np.int64),
@@ -174,9 +206,7 @@ class GeneratedHistory:
         """How many trades came before each minute: closed form, so that ids need no counting from the start."""
         rate = self._character.trades_per_minute
         minute = np.arange(first, first + count, dtype=np.int64)
-        # The noise changes by 3 / period at most, so this by the busy share.
-        swing = _BUSY_SHARE * 2.0**_BUSY_OCTAVE / 3.0
-        busy = swing * (1.0 + value_noise(self._busy, first, count, octave=_BUSY_OCTAVE))
+        busy = _SWING * (1.0 + value_noise(self._busy, first, count, octave=_BUSY_OCTAVE))
         jitter = _JITTER_SHARE * uniform(bits(self._jitter, minute))
         return np.floor(rate * ((minute - self._listed_minute) + busy + jitter)).astype(np.int64)
 

@@ -4,6 +4,7 @@ Each kind follows one exchange's published rule; what a refusal looks like is th
 """
 
 import math
+from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
@@ -62,3 +63,31 @@ class DecayingCounter:
             return Refusal(math.ceil((self._count + 1 - self._limit) / self._per_s))
         self._count += 1
         return None
+
+
+class RollingWindow:
+    """OKX's, Bybit's and Coinbase Advanced's rule: at most so many requests in any stretch of `window_s`.
+
+    With `ban_s` one request too many shuts the client out for that long; else refused requests do not count.
+    """
+
+    def __init__(self, limit: int, *, window_s: float, ban_s: float = 0.0) -> None:
+        self._limit = limit
+        self._window_s = window_s
+        self._ban_s = ban_s
+        self._banned_until_s = 0.0
+        self._seen_s: deque[float] = deque()
+
+    def admit(self, now_s: float) -> Refusal | None:
+        """Count a request; give a refusal where it is one too many."""
+        if now_s < self._banned_until_s:
+            return Refusal(math.ceil(self._banned_until_s - now_s), banned=True)
+        while self._seen_s and self._seen_s[0] <= now_s - self._window_s:
+            self._seen_s.popleft()
+        if len(self._seen_s) < self._limit:
+            self._seen_s.append(now_s)
+            return None
+        if self._ban_s:
+            self._banned_until_s = now_s + self._ban_s
+            return Refusal(math.ceil(self._ban_s), banned=True)
+        return Refusal(math.ceil(self._seen_s[0] + self._window_s - now_s))

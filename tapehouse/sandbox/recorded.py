@@ -1,7 +1,8 @@
 """Recorded markets: minutes that were recorded once, served again exactly as they were.
 
 A directory of recordings holds klines/binance_usdm_1m/*.feather, klines/binance_spot_1m/*.json.gz
-and klines/coinbase_1m/*.csv.gz; other files in it are left alone.
+and klines/coinbase_1m/*.csv.gz, and l2_trades, which is `tapehouse.sandbox.trading`; other files in it
+are left alone.
 """
 
 import gzip
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
-from typing import Final, TypedDict, cast
+from typing import TypedDict, cast
 
 import numpy as np
 
@@ -20,17 +21,14 @@ from tapehouse.candle import Float64Array, Int64Array
 from tapehouse.errors import InputError
 from tapehouse.sandbox.bars import DAY_MS, MINUTE_MS, Bars, Grid, regroup
 from tapehouse.sandbox.market import Market
+from tapehouse.sandbox.tape import Book, Trades, empty_book, no_trades
+from tapehouse.sandbox.ticks import announced_decimals, decimals_needed, most_decimals, whole
+from tapehouse.sandbox.trading import recorded_trading
 from tapehouse.timeframe import to_ms
-
-# Below it a whole number divided by a power of ten is a float that prints as that very decimal.
-_WHOLE_LIMIT: Final = 2.0**52
-_MOST_DECIMALS: Final = 15
-# What an exchange announces covers all but a few of its values: recordings hold a stray decimal or two.
-_STRAY_SHARE: Final = 0.001
 
 
 class RecordedHistory:
-    """The minutes of a recording; each is complete as soon as it begins."""
+    """The minutes of a recording; each is complete as soon as it begins. It has neither trades nor books."""
 
     def __init__(self, minutes: Bars, *, price_decimals: int, amount_decimals: int) -> None:
         self.price_decimals = price_decimals
@@ -48,27 +46,50 @@ class RecordedHistory:
         index = int(np.searchsorted(self._minutes.open_ms, before_ms)) - 1
         return int(self._minutes.close[index]) if index >= 0 else None
 
+    def rank_at(self, time_ns: int) -> int:  # noqa: ARG002 -- the same at all times
+        """Nought: there are no trades."""
+        return 0
+
+    def rank_of(self, trade_id: int) -> int:  # noqa: ARG002 -- the same for all ids
+        """Nought: there are no trades."""
+        return 0
+
+    def ranked(self, first: int, stop: int) -> Trades:  # noqa: ARG002 -- the same for all ranks
+        """No trades."""
+        return no_trades()
+
+    def book(self, now_ms: int, depth: int) -> Book:  # noqa: ARG002 -- empty at every depth
+        """An empty book."""
+        return empty_book(now_ms, 0)
+
 
 def recorded_markets(directory: Path, *, shift_to_now: bool = False, now_ms: int | None = None) -> list[Market]:
-    """The markets recorded below the directory.
+    """The markets recorded below the directory: their minutes, or their trading where no minutes of them are there.
 
-    `shift_to_now` moves each exchange's recordings by the same number of whole days, so that the
-    latest ends within the day before `now_ms` (by default this moment) at its own time of day.
+    So no market is served twice: of one that is recorded both ways the minutes are, and given the folder
+    `l2_trades` itself, the trading is. `shift_to_now` moves each exchange's minutes by the same number of
+    whole days, so that the latest ends within the day before `now_ms` (by default this moment) at its own time
+    of day; and likewise all trading.
     """
     recordings = [
         *(_read_feather(path) for path in sorted(directory.glob("klines/binance_usdm_1m/*-1m-futures.feather"))),
         *(_read_json(path) for path in sorted(directory.glob("klines/binance_spot_1m/*.json.gz"))),
         *_read_days(sorted(directory.glob("klines/coinbase_1m/*_1m.csv.gz"))),
     ]
-    if not recordings:
-        raise InputError(f"{directory} holds no recordings: give the directory above klines/binance_usdm_1m.")
+    spot = {recording.symbol for recording in recordings if recording.exchange == "binance"}
+    trading = recorded_trading(directory, shift_to_now=shift_to_now, now_ms=now_ms, without=spot)
+    if not recordings and not trading:
+        raise InputError(
+            f"{directory} holds no recordings: give the directory above klines/binance_usdm_1m or l2_trades."
+        )
     shifts_ms: dict[str, int] = {}
     if shift_to_now:
         now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
         for exchange in {recording.exchange for recording in recordings}:
             end_ms = max(int(r.times_ms[-1]) for r in recordings if r.exchange == exchange) + MINUTE_MS
             shifts_ms[exchange] = (now_ms - end_ms) // DAY_MS * DAY_MS
-    return [_market(recording, shift_ms=shifts_ms.get(recording.exchange, 0)) for recording in recordings]
+    minutes = [_market(recording, shift_ms=shifts_ms.get(recording.exchange, 0)) for recording in recordings]
+    return minutes + trading
 
 
 def market_from_rows(
@@ -156,8 +177,9 @@ def _market(
     if np.any(np.diff(times_ms) <= 0) or np.any(times_ms % MINUTE_MS):
         raise InputError(f"The rows of {name} must be whole minutes in order of time, none of them twice.")
     prices, volumes = recording.values[:, :4], recording.values[:, 4]
-    price_needs, amount_needs = _decimals(prices, name), _decimals(volumes, name)
-    ticks, lots = _whole(prices, int(price_needs.max())), _whole(volumes, int(amount_needs.max()))
+    price_needs, amount_needs = decimals_needed(prices, name), decimals_needed(volumes, name)
+    tick_decimals, lot_decimals = most_decimals(price_needs), most_decimals(amount_needs)
+    ticks, lots = whole(prices, tick_decimals), whole(volumes, lot_decimals)
     minutes = Bars(
         times_ms,
         *(np.ascontiguousarray(ticks[:, column]) for column in range(4)),
@@ -169,38 +191,8 @@ def _market(
     return Market(
         recording.exchange,
         recording.symbol,
-        _announced(price_needs) if price_decimals is None else price_decimals,
-        _announced(amount_needs) if amount_decimals is None else amount_decimals,
+        announced_decimals(price_needs) if price_decimals is None else price_decimals,
+        announced_decimals(amount_needs) if amount_decimals is None else amount_decimals,
         active=True,
-        history=RecordedHistory(
-            minutes, price_decimals=int(price_needs.max()), amount_decimals=int(amount_needs.max())
-        ),
+        history=RecordedHistory(minutes, price_decimals=tick_decimals, amount_decimals=lot_decimals),
     )
-
-
-def _decimals(values: Float64Array, name: str) -> Int64Array:
-    """How many decimals the shortest decimal of each value has."""
-    left = values.ravel()
-    needs = np.zeros(left.size, dtype=np.int64)
-    index = np.arange(left.size)
-    for decimals in range(_MOST_DECIMALS + 1):
-        scaled = np.rint(left * 10.0**decimals)
-        fits = (scaled / 10.0**decimals == left) & (np.abs(scaled) < _WHOLE_LIMIT)
-        needs[index[fits]] = decimals
-        left, index = left[~fits], index[~fits]
-        if not len(left):
-            return needs
-    raise InputError(f"{name} has a value that no decimal of {_MOST_DECIMALS} places gives exactly: {left[0]!r}.")
-
-
-def _announced(needs: Int64Array) -> int:
-    """The decimals that all but a few stray values need."""
-    return (
-        int(np.quantile(needs, 1 - _STRAY_SHARE, method="higher"))
-        if len(needs) > 1 / _STRAY_SHARE
-        else int(needs.max())
-    )
-
-
-def _whole(values: Float64Array, decimals: int) -> Int64Array:
-    return np.rint(values * 10.0**decimals).astype(np.int64)

@@ -15,10 +15,10 @@ from typing import Final, Self
 from aiohttp import web
 
 from tapehouse.config import SANDBOX_HEADER
-from tapehouse.errors import ServiceError
-from tapehouse.sandbox.answer import Answer, Ask, Page, Refused, json_answer
+from tapehouse.errors import InputError, ServiceError
+from tapehouse.sandbox.answer import Answer, Ask, BookPage, Page, Refused, json_answer
 from tapehouse.sandbox.control import CONTROL_HOST, control
-from tapehouse.sandbox.damage import chosen_rows, damage
+from tapehouse.sandbox.damage import damage, strikes
 from tapehouse.sandbox.dialects import Dialect, dialects
 from tapehouse.sandbox.faults import ROW_FAULTS, Fault, Faults
 from tapehouse.sandbox.market import Market
@@ -31,7 +31,10 @@ class Sandbox:
     """A local server that answers as real exchanges do, at `<url>/<original host>/<path>`.
 
     `limits` maps an exchange to its request limit where the real one does not serve: weight a
-    minute on Binance, requests at once on Kraken and Coinbase. `clock_ms` is the exchanges' clock.
+    minute on Binance, requests at once on Kraken and Coinbase Exchange, a window on the others
+    (one second on Coinbase, two on OKX, five on Bybit). `clock_ms` is the exchanges' clock.
+    `page_rows` caps every page of trades, whatever limit is asked for; candles keep to their
+    exchange's rule, which clients need to tell an empty interval from one not served.
     """
 
     def __init__(
@@ -42,11 +45,15 @@ class Sandbox:
         latency_ms: float = 0,
         limits: Mapping[str, int] | None = None,
         clock_ms: Callable[[], int] | None = None,
+        page_rows: int | None = None,
     ) -> None:
+        if page_rows is not None and page_rows < 1:
+            raise InputError(f"Pages of {page_rows} rows make no sense: give page_rows of 1 or more.")
         self.markets = list(markets)
         self.faults = Faults()
         self.latency_ms = latency_ms
         self._port = port
+        self._page_rows = page_rows
         self._clock_ms = clock_ms or _wall_clock_ms
         self._dialects = {dialect.host: dialect for dialect in dialects(markets, limits or {})}
         self._record = Record()
@@ -120,7 +127,7 @@ class Sandbox:
             return _written(
                 control(request.method, path, body, markets=self.markets, record=self._record, faults=self.faults)
             )
-        ask = Ask(host, request.method, f"/{path}", dict(request.query), self._clock_ms())
+        ask = Ask(host, request.method, f"/{path}", dict(request.query), self._clock_ms(), self._page_rows)
         answer = await self._answer(ask)
         self._record.add(ask, 0 if answer is None else answer.status)
         if answer is None:
@@ -161,9 +168,9 @@ class Sandbox:
             return answer
         return self._damaged(answer, ask, market).answer()
 
-    def _damaged(self, page: Page, ask: Ask, market: Market | None) -> Page:
+    def _damaged(self, page: Page | BookPage, ask: Ask, market: Market | None) -> Page | BookPage:
         def fits(fault: Fault) -> bool:
-            return fault.kind in ROW_FAULTS and bool(chosen_rows(page, fault))
+            return fault.kind in ROW_FAULTS and strikes(page, fault)
 
         for fault in self.faults.striking(ask, market, fits):
             page = damage(page, fault)

@@ -7,19 +7,23 @@ described under "Binary Format" in PostgreSQL's COPY reference.
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import psycopg
 from psycopg.abc import Buffer
 from psycopg.adapt import Dumper, Loader
 from psycopg.pq import Format
 
 from tapehouse.candle import Float64Array, Int64Array
+from tapehouse.trade import Int16Array, StrArray
 
 PG_EPOCH_US: Final = 946_684_800_000_000  # 2000-01-01 UTC, the zero of timestamptz
 # Dimensions, whether there are NULLs, element type, length, lower bound.
 _ARRAY_HEADER: Final = struct.Struct(">iiiii")
+_TEXT_OID: Final = 25
+_FIRST_BEYOND_ASCII: Final = 0x80
 _COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + struct.pack(">ii", 0, 0)
 _COPY_TRAILER: Final = struct.pack(">h", -1)
 
@@ -52,47 +56,128 @@ class FloatColumn:
         return self.values
 
 
-Column = TimeColumn | FloatColumn
+@dataclass(frozen=True, slots=True, eq=False)
+class IntegerColumn:
+    """A column of int8: int64, shape (n,)."""
+
+    values: Int64Array
+    oid: ClassVar[int] = 20
+    array_oid: ClassVar[int] = 1016
+    layout: ClassVar[str] = ">i8"
+
+    def wire_values(self) -> Int64Array:
+        """The values as PostgreSQL keeps them."""
+        return self.values
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SmallintColumn:
+    """A column of int2: int16, shape (n,)."""
+
+    values: Int16Array
+    oid: ClassVar[int] = 21
+    array_oid: ClassVar[int] = 1005
+    layout: ClassVar[str] = ">i2"
+
+    def wire_values(self) -> Int16Array:
+        """The values as PostgreSQL keeps them."""
+        return self.values
+
+
+class TextColumn:
+    """A column of text, shape (n,), which must not contain or end with NUL; `values` are kept as UTF-8."""
+
+    array_oid: ClassVar[int] = 1009
+
+    def __init__(self, values: StrArray) -> None:
+        self.values = _utf8(values)
+
+    @property
+    def lengths(self) -> Int64Array:
+        """How many bytes each text has."""
+        return np.char.str_len(self.values)
+
+    @property
+    def longest_bytes(self) -> int:
+        """How many bytes the longest text has."""
+        return int(self.lengths.max(initial=0))
+
+
+FixedColumn: TypeAlias = TimeColumn | FloatColumn | IntegerColumn | SmallintColumn
+Column: TypeAlias = FixedColumn | TextColumn
 
 
 def register_columns(connection: psycopg.Connection[Any]) -> None:
     """Teach the connection to send columns as array parameters, and to read binary arrays as numpy arrays."""
-    connection.adapters.register_dumper(TimeColumn, _TimeColumnDumper)
-    connection.adapters.register_dumper(FloatColumn, _FloatColumnDumper)
+    for column in (TimeColumn, FloatColumn, IntegerColumn, SmallintColumn):
+        connection.adapters.register_dumper(column, _dumper_of(column.array_oid))
+    connection.adapters.register_dumper(TextColumn, _TextColumnDumper)
     connection.adapters.register_loader(TimeColumn.array_oid, _TimeArrayLoader)
     connection.adapters.register_loader(FloatColumn.array_oid, _FloatArrayLoader)
+    connection.adapters.register_loader(IntegerColumn.array_oid, _IntegerArrayLoader)
+    connection.adapters.register_loader(SmallintColumn.array_oid, _SmallintArrayLoader)
 
 
 def copy_tuples(constants: Sequence[int], columns: Sequence[Column]) -> bytearray:
-    """COPY BINARY data: each tuple holds the int4 constants, then one value of every column."""
+    """COPY BINARY data: each tuple holds the int4 constants, then one value of every column.
+
+    Of the columns at most one may be of text; tuples are then grouped by its lengths.
+    """
+    texts = [column for column in columns if isinstance(column, TextColumn)]
+    if not texts:
+        groups = [(np.arange(len(columns[0].values)), 0)]
+    else:
+        lengths = texts[0].lengths
+        groups = [(np.flatnonzero(lengths == length), int(length)) for length in np.flatnonzero(np.bincount(lengths))]
+    templates = [_template(constants, columns, text_bytes) for _, text_bytes in groups]
+    sizes = [len(lines) * template.itemsize for (lines, _), template in zip(groups, templates, strict=True)]
+    # One buffer from header to trailer: copies of a megabyte cost more than what is put into them.
+    data = bytearray(len(_COPY_HEADER) + sum(sizes) + len(_COPY_TRAILER))
+    data[: len(_COPY_HEADER)] = _COPY_HEADER
+    data[-len(_COPY_TRAILER) :] = _COPY_TRAILER
+    offset = len(_COPY_HEADER)
+    for (lines, _), template, size in zip(groups, templates, sizes, strict=True):
+        tuples = np.frombuffer(data, dtype=template.dtype, count=len(lines), offset=offset)
+        tuples[:] = template
+        for number, column in enumerate(columns):
+            if template.dtype[f"column{number}"].itemsize:
+                values = column.values if isinstance(column, TextColumn) else column.wire_values()
+                tuples[f"column{number}"] = values if len(groups) == 1 else values[lines]
+        offset += size
+    return data
+
+
+def _template(constants: Sequence[int], columns: Sequence[Column], text_bytes: int) -> np.ndarray:
+    """A tuple with everything but the columns' values, shape (1,)."""
+    layouts = [f"S{text_bytes}" if isinstance(column, TextColumn) else column.layout for column in columns]
     fields: list[tuple[str, str]] = [("fields", ">i2")]
     for number in range(len(constants)):
         fields += [(f"constant_bytes{number}", ">i4"), (f"constant{number}", ">i4")]
-    for number, column in enumerate(columns):
-        fields += [(f"column_bytes{number}", ">i4"), (f"column{number}", column.layout)]
+    for number, layout in enumerate(layouts):
+        fields += [(f"column_bytes{number}", ">i4"), (f"column{number}", layout)]
     template = np.zeros(1, dtype=fields)
     template["fields"] = len(constants) + len(columns)
     for number, constant in enumerate(constants):
         template[f"constant_bytes{number}"] = 4
         template[f"constant{number}"] = constant
     for number in range(len(columns)):
-        template[f"column_bytes{number}"] = 8
-    # One buffer from header to trailer: copies of a megabyte cost more than what is put into them.
-    count = len(columns[0].values)
-    data = bytearray(len(_COPY_HEADER) + count * template.itemsize + len(_COPY_TRAILER))
-    data[: len(_COPY_HEADER)] = _COPY_HEADER
-    data[-len(_COPY_TRAILER) :] = _COPY_TRAILER
-    tuples = np.frombuffer(data, dtype=template.dtype, count=count, offset=len(_COPY_HEADER))
-    tuples[:] = template
-    for number, column in enumerate(columns):
-        tuples[f"column{number}"] = column.wire_values()
-    return data
+        template[f"column_bytes{number}"] = template.dtype[f"column{number}"].itemsize
+    return template
+
+
+def _utf8(values: StrArray) -> npt.NDArray[np.bytes_]:
+    values = np.ascontiguousarray(values)
+    characters = values.view(np.uint32)
+    if (characters < _FIRST_BEYOND_ASCII).all():
+        # ASCII is its own UTF-8, and takes no Python call a text.
+        return characters.astype(np.uint8).view(f"S{values.itemsize // characters.itemsize}")
+    return np.char.encode(values, "utf-8")
 
 
 class _ColumnDumper(Dumper):
     format = Format.BINARY
 
-    def dump(self, obj: Column) -> bytes | bytearray:
+    def dump(self, obj: FixedColumn) -> bytes | bytearray:
         count = len(obj.values)
         if count == 0:
             return struct.pack(">iii", 0, 0, obj.oid)
@@ -102,17 +187,25 @@ class _ColumnDumper(Dumper):
         data = bytearray(len(header) + count * layout.itemsize)
         data[: len(header)] = header
         elements = np.frombuffer(data, dtype=layout, offset=len(header))
-        elements["bytes"] = 8
+        elements["bytes"] = layout["value"].itemsize
         elements["value"] = obj.wire_values()
         return data
 
 
-class _TimeColumnDumper(_ColumnDumper):
-    oid = TimeColumn.array_oid
+def _dumper_of(array_oid: int) -> type[_ColumnDumper]:
+    return type("_ColumnDumper", (_ColumnDumper,), {"oid": array_oid})
 
 
-class _FloatColumnDumper(_ColumnDumper):
-    oid = FloatColumn.array_oid
+class _TextColumnDumper(Dumper):
+    format = Format.BINARY
+    oid = TextColumn.array_oid
+
+    def dump(self, obj: TextColumn) -> bytes:
+        texts: list[bytes] = obj.values.tolist()
+        if not texts:
+            return struct.pack(">iii", 0, 0, _TEXT_OID)
+        parts = [part for text in texts for part in (struct.pack(">i", len(text)), text)]
+        return _ARRAY_HEADER.pack(1, 0, _TEXT_OID, len(texts), 1) + b"".join(parts)
 
 
 class _TimeArrayLoader(Loader):
@@ -127,6 +220,20 @@ class _FloatArrayLoader(Loader):
 
     def load(self, data: Buffer) -> Float64Array:
         return _elements(data, FloatColumn.layout).astype(np.float64)
+
+
+class _IntegerArrayLoader(Loader):
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> Int64Array:
+        return _elements(data, IntegerColumn.layout).astype(np.int64)
+
+
+class _SmallintArrayLoader(Loader):
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> Int16Array:
+        return _elements(data, SmallintColumn.layout).astype(np.int16)
 
 
 def _elements(data: Buffer, layout: str) -> np.ndarray:

@@ -4,6 +4,7 @@ import difflib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import ClassVar, Literal
 
 from psycopg.rows import class_row
 
@@ -12,6 +13,8 @@ from tapehouse.instrument import Instrument, Listing
 from tapehouse.store.connection import Connection, one_row, store_errors
 from tapehouse.store.sql import query
 from tapehouse.timeframe import Timeframe
+
+Dataset = Literal["ohlcv", "trade", "order_book"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +29,42 @@ class SyncResult:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """The candles of one instrument in one timeframe."""
+    """One dataset of one instrument: the unit of ingest, coverage and revision."""
 
     series_id: int
     instrument: Instrument
+    dataset: ClassVar[Dataset]
+
+
+@dataclass(frozen=True, slots=True)
+class CandleSeries(Series):
+    """The candles of one instrument in one timeframe."""
+
     timeframe: Timeframe
+    dataset: ClassVar[Dataset] = "ohlcv"
 
     def __str__(self) -> str:
         return f"{self.instrument.exchange} {self.instrument.symbol} {self.timeframe}"
+
+
+@dataclass(frozen=True, slots=True)
+class TradeSeries(Series):
+    """The trades of one instrument."""
+
+    dataset: ClassVar[Dataset] = "trade"
+
+    def __str__(self) -> str:
+        return f"{self.instrument.exchange} {self.instrument.symbol} trades"
+
+
+@dataclass(frozen=True, slots=True)
+class BookSeries(Series):
+    """The order books of one instrument, sampled."""
+
+    dataset: ClassVar[Dataset] = "order_book"
+
+    def __str__(self) -> str:
+        return f"{self.instrument.exchange} {self.instrument.symbol} order books"
 
 
 def require_origin(connection: Connection, exchange: str, *, from_sandbox: bool) -> None:
@@ -82,14 +113,28 @@ def unknown_symbol(connection: Connection, exchange: str, symbol: str) -> Unknow
         known = [symbol for (symbol,) in connection.execute(query("read_symbols"), {"exchange": exchange})]
     if not known:
         return UnknownSymbol(f"No instruments of {exchange} are stored: run `tapehouse instruments --sync {exchange}`.")
-    close = difflib.get_close_matches(symbol, known, n=3, cutoff=0.4)
+    close = difflib.get_close_matches(symbol.upper(), known, n=3, cutoff=0.4)
     hint = f"did you mean {', '.join(close)}?" if close else "`tapehouse instruments` lists what is there."
     return UnknownSymbol(f"{exchange} has no {symbol}: {hint}")
 
 
-def ensure_series(connection: Connection, instrument: Instrument, timeframe: Timeframe) -> Series:
+def ensure_candle_series(connection: Connection, instrument: Instrument, timeframe: Timeframe) -> CandleSeries:
     """The candle series of that instrument and timeframe, made if there is none."""
-    key = {"instrument_id": instrument.instrument_id, "dataset": "ohlcv", "timeframe_s": timeframe.seconds}
+    return CandleSeries(_ensure_series(connection, instrument, "ohlcv", timeframe.seconds), instrument, timeframe)
+
+
+def ensure_trade_series(connection: Connection, instrument: Instrument) -> TradeSeries:
+    """The trades of that instrument as a series, made if there is none."""
+    return TradeSeries(_ensure_series(connection, instrument, "trade", 0), instrument)
+
+
+def ensure_book_series(connection: Connection, instrument: Instrument) -> BookSeries:
+    """The order books of that instrument as a series, made if there is none."""
+    return BookSeries(_ensure_series(connection, instrument, "order_book", 0), instrument)
+
+
+def _ensure_series(connection: Connection, instrument: Instrument, dataset: Dataset, timeframe_s: int) -> int:
+    key = {"instrument_id": instrument.instrument_id, "dataset": dataset, "timeframe_s": timeframe_s}
     with store_errors():
         (series_id,) = one_row(connection.execute(query("ensure_series"), key))
-    return Series(series_id, instrument, timeframe)
+    return series_id

@@ -82,6 +82,16 @@ def record_unavailable(connection: Connection, series: Series, refused: Sequence
         )
 
 
+def mark_rollups_stale(connection: Connection, series: Series, span: TimeRange) -> None:
+    """Note that the rollups over what was written to the series are behind there."""
+    connection.execute(query("mark_rollups_stale"), _stale_note(series, span))
+
+
+def mark_features_stale(connection: Connection, series: Series, span: TimeRange) -> None:
+    """Note that the features computed from what was written to the series are behind there."""
+    connection.execute(query("mark_features_stale"), _stale_note(series, span))
+
+
 def quarantine(connection: Connection, series: Series, rejects: Sequence[Reject]) -> int:
     """Keep rejected rows as they came, with their reasons; returns how many were not there yet."""
     if not rejects:
@@ -98,6 +108,14 @@ def quarantine(connection: Connection, series: Series, rejects: Sequence[Reject]
 def multirange(ranges: Iterable[TimeRange]) -> TimestamptzMultirange:
     """Half-open ranges as PostgreSQL's tstzmultirange."""
     return TimestamptzMultirange(TimestamptzRange(start, end) for start, end in ranges)
+
+
+def _stale_note(series: Series, span: TimeRange) -> dict[str, object]:
+    return {
+        "instrument_id": series.instrument.instrument_id,
+        "dataset": series.dataset,
+        "during": TimestamptzRange(*span),
+    }
 
 
 def _finite(raw: object) -> object:

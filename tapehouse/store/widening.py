@@ -1,45 +1,55 @@
 """Widening: giving an instrument more decimals when a value comes that needs them.
 
-All stored numbers of the instrument, its rollups included, are multiplied by a power of ten in
-one transaction, and the revisions of all its series grow, so no reader sees two scales at once.
+All stored numbers of the instrument, those derived from its data included, are multiplied by a
+power of ten in one transaction, and the revisions of all its series grow, so no reader sees two
+scales at once.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from psycopg import sql
 
-from tapehouse.candle import PRICE_COLUMNS, VALUE_COLUMNS, CandleBatch, Float64Array, Reject
+from tapehouse.candle import Float64Array, Int64Array
 from tapehouse.store.connection import Connection, one_row
-from tapehouse.store.instruments import Series
 from tapehouse.store.sql import query
 from tapehouse.store.ticks import MAX_TICKS, Scale, decimals_needed, most_decimals
-from tapehouse.timeframe import from_us
 
 # Widening leaves room for values so many times as large as those seen, and for the rollups' sums.
 _HEADROOM: Final = 100.0
 _MOST_PLAIN_TICKS: Final = 1e15
 
 
-def make_room(connection: Connection, series: Series, batch: CandleBatch) -> tuple[CandleBatch, tuple[Reject, ...]]:
-    """Widen the instrument's scale until the batch fits, in one transaction.
+@dataclass(frozen=True, slots=True, eq=False)
+class Numbers:
+    """The prices and amounts of a batch, in ordinary units, each with the number of the row it is in."""
 
-    Returns the rows that now fit, and those that fit no scale because they, or what is stored,
-    would need 2^53 ticks or more.
+    prices: Float64Array
+    price_rows: Int64Array
+    amounts: Float64Array
+    amount_rows: Int64Array
+
+
+def make_room(connection: Connection, instrument_id: int, rows: int, numbers: Numbers) -> npt.NDArray[np.bool_]:
+    """Widen the instrument's scale until a batch of that many rows fits, in one transaction.
+
+    Returns which rows now fit; the others fit no scale because they, or what is stored, would
+    need 2^53 ticks or more.
     """
-    instrument_id = series.instrument.instrument_id
     with connection.transaction():
         old = _lock_scale(connection, instrument_id)
         largest_price, largest_amount = _read_largest(connection, instrument_id)
-        prices = np.concatenate([getattr(batch, name) for name in PRICE_COLUMNS])
-        price_decimals, prices_fit = _choose_decimals(prices, old.price_decimals, largest_price)
-        amount_decimals, amounts_fit = _choose_decimals(batch.volume, old.amount_decimals, largest_amount)
+        price_decimals, prices_fit = _choose_decimals(numbers.prices, old.price_decimals, largest_price)
+        amount_decimals, amounts_fit = _choose_decimals(numbers.amounts, old.amount_decimals, largest_amount)
         new = Scale(price_decimals, amount_decimals)
         if new != old:
             _widen(connection, instrument_id, old, new)
-    keep = prices_fit.reshape(len(PRICE_COLUMNS), len(batch)).all(axis=0) & amounts_fit
-    return batch.take(keep), tuple(_misfit(batch, int(row)) for row in np.flatnonzero(~keep))
+    keep = np.ones(rows, dtype=np.bool_)
+    keep[numbers.price_rows[~prices_fit]] = False
+    keep[numbers.amount_rows[~amounts_fit]] = False
+    return keep
 
 
 def _choose_decimals(values: Float64Array, decimals: int, largest: float) -> tuple[int, npt.NDArray[np.bool_]]:
@@ -70,17 +80,17 @@ def _widen(connection: Connection, instrument_id: int, old: Scale, new: Scale) -
         "amount_factor": 10.0 ** (new.amount_decimals - old.amount_decimals),
     }
     # A rollup's rows lie in a hypertable of its own, which can be updated where the view can't.
-    rollups = [sql.Identifier(*names) for names in connection.execute(query("read_rollup_tables")).fetchall()]
-    for rollup in rollups:
+    rollups = connection.execute(query("read_rollup_tables")).fetchall()
+    for _, *names in rollups:
         # A refresh that runs meanwhile would write rows at the old scale beside these.
-        connection.execute(query("lock_rollup").format(table=rollup))
+        connection.execute(query("lock_rollup").format(table=sql.Identifier(*names)))
     connection.execute(query("allow_decompression"))
-    for table in (sql.Identifier("ohlcv"), *rollups):
-        connection.execute(query("widen_candles").format(table=table), factors)
+    connection.execute(query("widen_candles").format(table=sql.Identifier("ohlcv")), factors)
+    for is_of_trades, *names in rollups:
+        statement = query("widen_trade_candles") if is_of_trades else query("widen_candles")
+        connection.execute(statement.format(table=sql.Identifier(*names)), factors)
+    connection.execute(query("widen_trades"), factors)
+    connection.execute(query("widen_books"), factors)
+    connection.execute(query("widen_book_features"), factors)
     scale = {"price_decimals": new.price_decimals, "amount_decimals": new.amount_decimals}
     connection.execute(query("widen_instrument"), {"instrument_id": instrument_id, **scale})
-
-
-def _misfit(batch: CandleBatch, row: int) -> Reject:
-    raw = [int(batch.time_us[row]) // 1000, *(float(getattr(batch, name)[row]) for name in VALUE_COLUMNS)]
-    return Reject(from_us(int(batch.time_us[row])), ("beyond_float_precision",), raw)

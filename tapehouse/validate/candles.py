@@ -3,27 +3,27 @@
 The rules are in `schema`, the conversion in `conversion`; writing the outcome is the store's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, cast
+from itertools import chain
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-from pandera.errors import SchemaErrors
 
-from tapehouse.candle import BELIEVABLE_MS, VALUE_COLUMNS, CandleBatch, Float64Array, Int64Array, Reject
+from tapehouse.candle import VALUE_COLUMNS, CandleBatch, Float64Array, Int64Array, Reject
 from tapehouse.ranges import TimeRange, subtract_ranges
-from tapehouse.timeframe import Timeframe, aware_range, from_us, to_us
-from tapehouse.validate.conversion import Columns, columns_of, storable
+from tapehouse.timeframe import Timeframe, aware_range, to_us
+from tapehouse.validate.conversion import believable_us, floats_of, lines_of
 from tapehouse.validate.coverage import ranges_of_candles
+from tapehouse.validate.rejection import NOT_A_ROW, reasons_by_line, rejects_of
 from tapehouse.validate.schema import candle_schema
+from tapehouse.validate.selection import last_of_each, lines_without
 
-_NOT_A_TIME: Final = np.iinfo(np.int64).min  # numpy's NaT
-_NOT_A_ROW: Final = "not_a_row"
+_WIDTH: Final = 6  # ccxt's candle: time in ms, open, high, low, close, volume
 # Whoever failed one of these could be about any candle of the window.
-_UNPLACEABLE: Final = frozenset((_NOT_A_ROW, "time_missing", "time_not_believable", "time_not_aligned"))
+_UNPLACEABLE: Final = frozenset((NOT_A_ROW, "time_missing", "time_not_believable", "time_not_aligned"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,61 +47,24 @@ def split_candles(rows: Sequence[object], timeframe: Timeframe, *, start: dateti
     ReversedRange for bad bounds, never for bad rows.
     """
     start, end = aware_range(start, end)
-    columns = columns_of(rows)
-    times_us = _believable_us(columns.values[:, 0])
-    reasons = _reasons_by_line(columns, times_us, timeframe, start, end)
-    good = _good_lines(columns, times_us, failed=list(reasons))
-    rejected = _rejects(rows, columns, times_us, reasons)
+    lines = lines_of(rows, _WIDTH, list, tuple)
+    values = floats_of(list(chain.from_iterable(lines.rows))).reshape(-1, _WIDTH)
+    times_us = believable_us(values[:, 0])
+    reasons = reasons_by_line(candle_schema(timeframe, start, end), _frame(values, times_us))
+    good = _good_candles(values, times_us, failed=reasons)
+    rejected = rejects_of(lines, lines.rows, times_us, reasons)
     return CandleSplit(good, rejected, _covered(good, rejected, timeframe, start, end))
 
 
-def _believable_us(times_ms: Float64Array) -> Int64Array:
-    believable = (times_ms >= BELIEVABLE_MS.start) & (times_ms < BELIEVABLE_MS.stop)
-    times_us = np.full(len(times_ms), _NOT_A_TIME, dtype=np.int64)
-    times_us[believable] = np.rint(times_ms[believable] * 1000)
-    return times_us
-
-
-def _reasons_by_line(
-    columns: Columns, times_us: Int64Array, timeframe: Timeframe, start: datetime, end: datetime
-) -> dict[int, list[str]]:
-    """The names of the checks failed, for each line of `columns` that failed any."""
-    frame = pd.DataFrame(columns.values, columns=["time_ms", *VALUE_COLUMNS])
+def _frame(values: Float64Array, times_us: Int64Array) -> pd.DataFrame:
+    frame = pd.DataFrame(values, columns=["time_ms", *VALUE_COLUMNS])
     frame["time"] = pd.DatetimeIndex(times_us.view("datetime64[us]"), tz="UTC")
-    reasons: dict[int, list[str]] = {}
-    try:
-        candle_schema(timeframe, start, end).validate(frame, lazy=True, inplace=True)
-    except SchemaErrors as errors:
-        failures = cast("pd.DataFrame", errors.failure_cases)
-        # A check of whole rows is reported once for each of their columns.
-        once = failures[["check_number", "check", "index"]].drop_duplicates()
-        for name, line in zip(once["check"], once["index"], strict=True):
-            reasons.setdefault(int(line), []).append(str(name))
-    return reasons
+    return frame
 
 
-def _good_lines(columns: Columns, times_us: Int64Array, failed: list[int]) -> CandleBatch:
-    passed = np.ones(len(times_us), dtype=np.bool_)
-    passed[failed] = False
-    lines = _last_of_each_time(times_us, np.flatnonzero(passed))
-    return CandleBatch(times_us[lines], *np.ascontiguousarray(columns.values[lines, 1:].T))
-
-
-def _last_of_each_time(times_us: Int64Array, lines: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-    lines = lines[np.argsort(times_us[lines], kind="stable")]
-    is_last = np.append(np.diff(times_us[lines]) != 0, [True])[: len(lines)]
-    return lines[is_last]
-
-
-def _rejects(
-    rows: Sequence[object], columns: Columns, times_us: Int64Array, reasons: dict[int, list[str]]
-) -> tuple[Reject, ...]:
-    rejects = {position: Reject(None, (_NOT_A_ROW,), storable(rows[position])) for position in columns.misshapen}
-    for line, names in reasons.items():
-        position, time_us = int(columns.positions[line]), int(times_us[line])
-        time = None if time_us == _NOT_A_TIME else from_us(time_us)
-        rejects[position] = Reject(time, tuple(names), storable(rows[position]))
-    return tuple(rejects[position] for position in sorted(rejects))
+def _good_candles(values: Float64Array, times_us: Int64Array, *, failed: Iterable[int]) -> CandleBatch:
+    lines = last_of_each(lines_without(failed, len(times_us)), times_us)
+    return CandleBatch(times_us[lines], *np.ascontiguousarray(values[lines, 1:].T))
 
 
 def _covered(

@@ -1,45 +1,62 @@
-"""Conversion of raw rows, which may be any JSON, into float columns, and back into something to keep.
+"""Conversion of what exchanges send, which may be any JSON, into columns of numbers, and back into something to keep.
 
-No judgement belongs here: what can't be read as a number becomes NaN, and the schema rejects it.
+No judgement belongs here: what can't be read as a number becomes NaN, and a schema rejects it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from math import isfinite, nan
-from typing import Any, cast
+from types import NoneType
+from typing import Final, cast
 
 import numpy as np
 
-from tapehouse.candle import Float64Array, Int64Array
+from tapehouse.candle import BELIEVABLE_MS, Float64Array, Int64Array
 
-_WIDTH = 6  # ccxt's candle: time in ms, open, high, low, close, volume
+NOT_A_TIME: Final[int] = np.iinfo(np.int64).min  # numpy's NaT
+# What numpy turns into float64 as we would: None becomes NaN. Booleans are not among them.
+_PLAIN: Final = frozenset((int, float, NoneType))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Columns:
-    """The rows that have a candle's shape, as numbers.
+class Lines:
+    """The rows of the shape wanted, in the order received.
 
-    `values` has one line a row: time in ms, open, high, low, close, volume. `positions` says
-    where each of them stood among the rows received, `misshapen` where the others stood.
+    `positions` says where each of them stood among all rows, `misshapen` holds the others by where they stood.
     """
 
-    values: Float64Array
+    rows: Sequence[Sequence[object]]
     positions: Int64Array
-    misshapen: tuple[int, ...]
+    misshapen: Mapping[int, object]
 
 
-def columns_of(rows: Sequence[object]) -> Columns:
-    """The rows as numbers; numeric strings count, booleans and all else become NaN."""
-    quick = _plain_numbers(rows)
-    if quick is not None:
-        return Columns(quick, np.arange(len(rows)), ())
-    positions = [position for position, row in enumerate(rows) if _is_row(row)]
-    numbers = [[_number(cell) for cell in cast("Sequence[object]", rows[position])] for position in positions]
-    values = np.array(numbers, dtype=np.float64).reshape(len(positions), _WIDTH)
-    shapely = set(positions)
-    misshapen = tuple(position for position in range(len(rows)) if position not in shapely)
-    return Columns(values, np.array(positions, dtype=np.int64), misshapen)
+def lines_of(rows: Sequence[object], width: int, *kinds: type) -> Lines:
+    """The rows that are of one of those kinds and that long, apart from those that are not."""
+    shapely = cast("Sequence[Sequence[object]]", rows)
+    if set(map(type, rows)) <= set(kinds) and set(map(len, shapely)) <= {width}:
+        return Lines(shapely, np.arange(len(rows)), {})
+    positions = [n for n, row in enumerate(rows) if isinstance(row, kinds) and len(shapely[n]) == width]
+    misshapen = dict(enumerate(rows))
+    lines = [cast("Sequence[object]", misshapen.pop(position)) for position in positions]
+    return Lines(lines, np.array(positions, dtype=np.int64), misshapen)
+
+
+def floats_of(cells: Sequence[object]) -> Float64Array:
+    """The cells as numbers; numeric strings count, booleans and all else become NaN."""
+    if not set(map(type, cells)) <= _PLAIN:
+        cells = [cell if type(cell) in _PLAIN else _number(cell) for cell in cells]
+    try:
+        return np.array(cells, dtype=np.float64)
+    except OverflowError:
+        return np.array([_number(cell) for cell in cells], dtype=np.float64)
+
+
+def believable_us(times_ms: Float64Array) -> Int64Array:
+    """The times in microseconds since 1970 UTC, NOT_A_TIME for those outside the believable years."""
+    believable = (times_ms >= BELIEVABLE_MS.start) & (times_ms < BELIEVABLE_MS.stop)
+    times_us = np.full(len(times_ms), NOT_A_TIME, dtype=np.int64)
+    times_us[believable] = np.rint(times_ms[believable] * 1000)
+    return times_us
 
 
 def storable(raw: object) -> object:
@@ -55,24 +72,6 @@ def storable(raw: object) -> object:
     if isinstance(raw, dict):
         return {str(storable(str(key))): storable(item) for key, item in cast("dict[object, object]", raw).items()}
     return storable(repr(raw))
-
-
-def _plain_numbers(rows: Sequence[object]) -> Float64Array | None:
-    """The rows as an array if every one is six ints or floats, which almost every page is."""
-    if not set(map(type, rows)) <= {list, tuple}:
-        return None
-    lists = cast("Sequence[Sequence[Any]]", rows)
-    if not set(map(len, lists)) <= {_WIDTH} or not set(map(type, chain.from_iterable(lists))) <= {int, float}:
-        return None
-    try:
-        flat = np.fromiter(chain.from_iterable(lists), np.float64, count=_WIDTH * len(lists))
-    except OverflowError:
-        return None
-    return flat.reshape(len(lists), _WIDTH)
-
-
-def _is_row(row: object) -> bool:
-    return isinstance(row, list | tuple) and len(cast("Sequence[object]", row)) == _WIDTH
 
 
 def _number(cell: object) -> float:

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,11 +21,14 @@ RECORDINGS = Path(__file__).parents[3] / "shared" / "data"
 SMALL = Sizes(
     rounds=1,
     write_rounds=1,
-    written_candles=2000,
-    batch_candles=1000,
-    read_candles=3000,
+    written_rows=2000,
+    batch_rows=1000,
+    read_rows=3000,
     fetched_candles=2500,
+    fetched_trading=timedelta(hours=5),
     history_candles=200,
+    books=120,
+    book_phases=1,
 )
 
 
@@ -71,9 +74,12 @@ def test_a_benchmark_leaves_a_database_with_real_data_alone(setting: Setting):
         connection.execute("delete from instrument")
 
 
-def test_recordings_that_are_not_there_are_said_to_be(setting: Setting, tmp_path: Path):
+@pytest.mark.parametrize(
+    "key", ["bytes_per_compressed_candle", "bytes_per_compressed_trade", "bytes_per_compressed_snapshot_20"]
+)
+def test_recordings_that_are_not_there_are_said_to_be(setting: Setting, tmp_path: Path, key: str):
     bare = Setting(setting.url, setting.sizes, setting.psql, tmp_path)
-    outcome = BENCHMARKS["bytes_per_compressed_candle"](bare)
+    outcome = BENCHMARKS[key](bare)
     assert isinstance(outcome, Skipped)
     assert str(tmp_path) in outcome.reason
 

@@ -1,4 +1,5 @@
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +32,7 @@ def test_every_command_has_help_with_examples(cli: Cli, path: tuple[str, ...]) -
     assert f"tapehouse {path[0]}" in result.stdout.partition("Example")[2]
 
 
-@pytest.mark.parametrize("module", ["tapehouse.cli", "tapehouse.cli.ingest"])
+@pytest.mark.parametrize("module", ["tapehouse.cli", "tapehouse.cli.commands"])
 def test_the_command_line_imports_nothing_heavy(module: str) -> None:
     heavy = {"pandas", "numpy", "ccxt", "pandera", "rich", "psycopg", "aiohttp", "pyarrow", "matplotlib", "prefect"}
     program = f"import sys, {module}; print(*sys.modules)"
@@ -60,6 +61,21 @@ def test_instruments_can_leave_out_delisted_ones(cli: Cli) -> None:
 
     assert "RELIC/USD" in cli("instruments", "--exchange", "kraken").stdout
     assert "RELIC/USD" not in cli("instruments", "--exchange", "kraken", "--active").stdout
+
+
+def test_instruments_say_what_their_amounts_count_and_where_they_come_from(cli: Cli) -> None:
+    assert cli("instruments", "--sync", "okx").exit_code == 0
+
+    found = {
+        one["symbol"]: one
+        for one in json.loads(cli("instruments", "--exchange", "okx", "--json").stdout)["instruments"]
+    }
+    units = {symbol: (one["kind"], one["amount_unit"], one["trade_unit"]) for symbol, one in found.items()}
+    assert units["BTC/USDT"] == ("spot", "base", "base")
+    assert units["BTC/USDT:USDT"] == ("swap", "base", "contract")
+    rows = [line.split() for line in cli("instruments", "--exchange", "okx").stdout.splitlines()]
+    (swap,) = (row for row in rows if row[1] == "BTC/USDT:USDT")
+    assert swap[5:9] == ["0.01", "base", "contract", "sandbox"]
 
 
 def test_coverage_and_quarantine_tell_of_rejected_rows(cli: Cli, sandbox: Sandbox) -> None:
@@ -105,7 +121,7 @@ def test_refresh_settles_what_an_ingest_left(cli: Cli, monkeypatch: pytest.Monke
     refreshed = json.loads(cli("refresh", "--json").stdout)["rollups_refreshed"]
 
     assert {"start": "2025-04-03T00:00:00+00:00", "end": "2025-04-04T00:00:00+00:00"} in refreshed
-    assert cli("refresh").stdout == "The rollups were up to date.\n"
+    assert cli("refresh").stdout == "All that is derived was up to date.\n"
 
 
 def test_an_unexpected_error_is_one_line_and_a_traceback_only_when_asked_for(
@@ -170,7 +186,8 @@ def test_passwords_are_hidden(url: str, shown: str) -> None:
     assert masked(url) == shown
 
 
-def test_the_sandbox_command_serves_until_it_is_stopped(program: Program, cli: Cli) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "terminated"])
+def test_the_sandbox_command_serves_until_it_is_stopped(program: Program, cli: Cli, number: signal.Signals) -> None:
     process = program("sandbox", "--port", "0", "--seed", "42")
     assert process.stdout is not None
     line = process.stdout.readline()
@@ -178,7 +195,7 @@ def test_the_sandbox_command_serves_until_it_is_stopped(program: Program, cli: C
     address = line.split()[3]
 
     synced = cli("instruments", "--sync", "binance", "--exchange-url", address)
-    process.terminate()
+    process.send_signal(number)
 
     assert synced.exit_code == 0, synced.output
     assert process.wait() == 0

@@ -1,11 +1,14 @@
 import json
 import signal
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import pytest
 from click.testing import Result
 
 from tapehouse.embedded import EmbeddedStatus
+from tapehouse.exchange import Exchange, open_exchange
 from tapehouse.sandbox import Fault, Sandbox
 from tapehouse.store.connection import connect
 from tests.cli.conftest import Cli, Program
@@ -83,7 +86,7 @@ def test_without_a_terminal_progress_is_a_line_a_series_on_stderr(cli: Cli) -> N
 
     assert "\x1b" not in result.stderr
     assert result.stderr.splitlines()[0] == "binance: 1m candles from 2025-05-13 00:00 UTC on."
-    assert "BTC/USDT 1m done: 60 candles in" in result.stderr
+    assert "BTC/USDT 1m done: 60 rows in" in result.stderr
 
 
 def test_the_sandbox_option_starts_an_exchange_for_the_command(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,6 +98,32 @@ def test_the_sandbox_option_starts_an_exchange_for_the_command(cli: Cli, monkeyp
 
     assert result.exit_code == 0, result.output
     assert _json(result)["series"][0]["inserted"] in (59, 60)
+
+
+@pytest.mark.parametrize(
+    ("module", "method", "arguments", "noun"),
+    [
+        ("tapehouse.ingest.batch", "fetchTrades", ("trades", "--since", "1h"), "trades"),
+        ("tapehouse.ingest.sampling", "fetchOrderBook", ("order-books", "--for", "1s"), "order books"),
+    ],
+    ids=["trades", "order-books"],
+)
+def test_what_an_exchange_does_not_give_is_said(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, module: str, method: str, arguments: tuple[str, ...], noun: str
+) -> None:
+    @asynccontextmanager
+    async def open_less(*args: Any, **options: Any) -> AsyncGenerator[Exchange]:
+        async with open_exchange(*args, **options) as exchange:
+            exchange._connection.ccxt.has[method] = False  # pyright: ignore[reportPrivateUsage] -- no exchange of the sandbox lacks it
+            yield exchange
+
+    monkeypatch.setattr(f"{module}.open_exchange", open_less)
+
+    command, *rest = arguments
+    result = cli("ingest", command, "--exchange", "binance", "--symbol", "BTC/USDT", *rest)
+
+    assert result.exit_code == 3
+    assert f"Error: BTC/USDT: binance gives no {noun} through ccxt: choose another exchange." in result.stderr
 
 
 def test_ctrl_c_keeps_what_was_committed_and_the_next_run_goes_on(

@@ -14,7 +14,9 @@ from tapehouse.sandbox import Sandbox, generated_markets
 
 # 2026-05-05 12:34:00.500 UTC: no test lasts until the next minute.
 NOW_MS: Final = 1_777_984_440_500
-UNLIMITED: Final = {"binance": 10**9, "binanceusdm": 10**9, "kraken": 10**9, "coinbaseexchange": 10**9}
+UNLIMITED: Final[dict[str, int]] = dict.fromkeys(
+    ("binance", "binanceusdm", "kraken", "coinbaseexchange", "coinbase", "bybit", "okx"), 10**9
+)
 Open = Callable[..., Awaitable[Exchange]]
 
 

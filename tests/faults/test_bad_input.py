@@ -14,12 +14,13 @@ import pytest
 from click.testing import CliRunner
 
 import tapehouse.ingest.batch
+import tapehouse.ingest.sampling
 from tapehouse import embedded
 from tapehouse.cli import main
 from tapehouse.exchange import RetryPolicy, open_exchange
 from tapehouse.sandbox import Fault, Sandbox
 from tapehouse.store.connection import connect
-from tapehouse.store.migrate import migrate
+from tapehouse.store.migrate import migrate, read_migrations
 
 _DAY = ("--since", "2025-05-01", "--until", "2025-05-02")
 _BTC = ("ingest", "ohlcv", "--exchange", "binance", "--symbol", "BTC/USDT")
@@ -59,6 +60,8 @@ def _faulty(name: str, exit_code: int, says: str, fault: Fault, *, stores: bool 
     return Case(name, (*_BTC, *_DAY), exit_code, says, fault, stores=stores)
 
 
+_TRADES = ("ingest", "trades", "--exchange", "binance", "--symbol", "BTC/USDT")
+_BOOKS = ("ingest", "order-books", "--exchange", "binance", "--symbol", "BTC/USDT")
 _CANDLES = ("candles", "binance", "BTC/USDT", "1m", "--start", "2025-06-01")
 _INPUT = (
     _ingested(
@@ -100,7 +103,18 @@ _INPUT = (
     _asked("no start", 2, "Missing option '--since'", *_BTC),
     _asked("no such command", 2, "No such command 'candle'", "candle"),
     _asked("exchange address of another kind", 2, "is no address", *_BTC, *_DAY, "--exchange-url", "ftp://localhost"),
-    _asked("reversed read", 2, "swap them", *_CANDLES, "--end", "2025-05-01"),
+    _asked(
+        "reversed read",
+        2,
+        "--start is 2025-06-01 00:00 and --end is 2025-05-01 00:00 UTC: swap them.",
+        *(*_CANDLES, "--end", "2025-05-01"),
+    ),
+    _asked(
+        "read from the future on",
+        2,
+        "The start 2099-01-01 00:00 UTC is in the future",
+        *("trades", "binance", "BTC/USDT", "--start", "2099-01-01"),
+    ),
     _asked(
         "market that is not stored",
         2,
@@ -119,6 +133,54 @@ _INPUT = (
         "binance EMBER/USDT has no candles stored, which can't give 1m",
         *("candles", "binance", "EMBER/USDT", "1m", "--start", "1d"),
     ),
+    _asked(
+        "market without trades",
+        2,
+        "binance EMBER/USDT has no trades stored: run `tapehouse ingest trades --exchange binance --symbol EMBER/USDT",
+        *("trades", "binance", "EMBER/USDT", "--start", "1d"),
+    ),
+    _asked(
+        "symbol in small letters",
+        2,
+        "binance has no btc/usdt: did you mean BTC/USDT",
+        *("trades", "binance", "btc/usdt", "--start", "1d"),
+    ),
+    _asked(
+        "unknown symbol of trades",
+        2,
+        "btc/usdt: binance has no symbol 'btc/usdt': did you mean BTC/USDT",
+        *("ingest", "trades", "--exchange", "binance", "--symbol", "btc/usdt", *_DAY),
+    ),
+    _asked(
+        "naive time of trades",
+        2,
+        "2025-05-01T12:00 has no time zone: write 2025-05-01T12:00Z for UTC",
+        *(*_TRADES, "--since", "2025-05-01T12:00"),
+    ),
+    _asked(
+        "reversed range of trades",
+        2,
+        "--since is 2025-05-02 00:00 and --until is 2025-05-01 00:00 UTC: swap them.",
+        *(*_TRADES, "--since", "2025-05-02", "--until", "2025-05-01"),
+    ),
+    Case(
+        "exchange that the sandbox does not play",
+        ("ingest", "trades", "--sandbox", "--exchange", "binanse", "--symbol", "BTC/USDT", *_DAY),
+        2,
+        "The sandbox plays no exchange 'binanse': use binance,",
+        environment={"TAPEHOUSE_EXCHANGE_URL": ""},
+    ),
+    _asked("no interval", 2, "'1 second' is no length of time: write 500ms, 1s", *_BOOKS, "--every", "1 second"),
+    _asked("interval of nothing", 2, "every 100 ms at most", *_BOOKS, "--every", "0s"),
+    _asked("shorter than its interval", 2, "let it last longer", *_BOOKS, "--every", "1m", "--for", "30s"),
+    _asked("depth of nothing", 2, "A depth of 0 makes no sense: ask for 1 to 1000", *_BOOKS, "--depth", "0"),
+    _asked(
+        "unknown symbol of an order book",
+        2,
+        "BTC/USDTT: binance has no symbol 'BTC/USDTT': did you mean BTC/USDT",
+        *("ingest", "order-books", "--exchange", "binance", "--symbol", "BTC/USDTT", "--for", "1s"),
+    ),
+    _asked("comparison of the future", 2, "is in the future", "compare", "--since", "2099-01-01"),
     _asked("Parquet on a terminal", 2, "name a file with --output FILE", *_CANDLES, "--format", "parquet"),
     _asked("table into a file", 2, "choose --format csv, json or parquet", *_CANDLES, "--output", "{folder}/table"),
     _asked(
@@ -164,7 +226,35 @@ _DATABASES = (
         "ingest without tables",
         (*_BTC, *_DAY, "--url", "{new_url}"),
         4,
-        "The database lacks 4 migration(s), the first 0001_create_ledgers: run `tapehouse db migrate`.",
+        "The database lacks {migrations} migration(s), the first 0001_create_ledgers: run `tapehouse db migrate`.",
+    ),
+    *(
+        Case(f"{command[0]} without tables", (*command, "--url", "{new_url}"), 4, "run `tapehouse db migrate`")
+        for command in (
+            ("trades", "binance", "BTC/USDT", "--start", "1d"),
+            ("order-book", "binance", "BTC/USDT"),
+            ("imbalances", "binance", "BTC/USDT", "--start", "1d"),
+            ("compare",),
+            ("refresh",),
+        )
+    ),
+    Case(
+        "order books into no tables",
+        (*_BOOKS, "--for", "1s", "--url", "{new_url}"),
+        4,
+        "run `tapehouse db migrate`",
+    ),
+    Case(
+        "trades of the sandbox into real data",
+        ("ingest", "trades", "--exchange", "coinbaseexchange", "--symbol", "BTC/USD", *_DAY),
+        4,
+        "This database holds real coinbaseexchange data, which the sandbox's must not mix with: use another database",
+    ),
+    Case(
+        "order books of the sandbox into real data",
+        ("ingest", "order-books", "--exchange", "coinbaseexchange", "--symbol", "BTC/USD", "--for", "1s"),
+        4,
+        "This database holds real coinbaseexchange data, which the sandbox's must not mix with: use another database",
     ),
     Case(
         "sandbox into real data",
@@ -228,13 +318,32 @@ _EXCHANGES = (
         _GIVEN_UP,
     ),
     Case(
+        "nothing listens for trades",
+        (*_TRADES, *_DAY, "--exchange-url", "http://127.0.0.1:{closed_port}"),
+        3,
+        _GIVEN_UP,
+    ),
+    Case(
+        "nothing listens for order books",
+        (*_BOOKS, "--for", "1s", "--exchange-url", "http://127.0.0.1:{closed_port}"),
+        3,
+        "binance can't be asked at the moment",
+    ),
+    Case(
+        "HTML instead of trades",
+        (*_TRADES, *_DAY),
+        3,
+        "binance gave an answer that makes no sense (status 200: an HTML page)",
+        Fault("html", path="aggTrades"),
+    ),
+    Case(
         "all rows bad",
         (
             *("ingest", "ohlcv", "--exchange", "binance", "--symbol", "SOL/USDT"),
             *("--since", "2025-05-01", "--until", "2025-05-01T10:00Z"),
         ),
         5,
-        "SOL/USDT: binance SOL/USDT 1m: 600 of 600 candles were rejected, which is more than 10%.",
+        "SOL/USDT: binance SOL/USDT 1m: 600 of 600 rows were rejected, which is more than 10%.",
         Fault("negative_price", rows=1000),
         stores=True,
     ),
@@ -242,7 +351,7 @@ _EXCHANGES = (
         "a few rows bad",
         ("ingest", "ohlcv", "--exchange", "binance", "--symbol", "ETH/USDT", *_DAY),
         0,
-        "ETH/USDT 1m done: 1,440 candles",
+        "ETH/USDT 1m done: 1,440 rows",
         Fault("high_below_low", rows=3),
         stores=True,
     ),
@@ -310,6 +419,7 @@ def places(
         "address": f"{parts.hostname}:{parts.port}",
         "password": parts.password or "",
         "closed_port": str(closed_port),
+        "migrations": str(len(read_migrations())),
         "taken_port": shared_sandbox.url.rpartition(":")[2],
         **{name: value for name, value in os.environ.items() if name.startswith("TAPEHOUSE_TEST_")},
     }
@@ -333,6 +443,8 @@ def _stored_by(ask: Query) -> list[Rows]:
     """What the store holds, but for instruments and for series without anything in them."""
     return [
         ask("select instrument_id, timeframe_s, count(*) from ohlcv group by 1, 2 order by 1, 2"),
+        ask("select instrument_id, count(*) from trade group by 1 order by 1"),
+        ask("select instrument_id, count(*) from order_book group by 1 order by 1"),
         ask("select series_id, covered::text from coverage where not isempty(covered) order by 1"),
         ask("select series_id, count(*) from quarantine group by 1 order by 1"),
         ask("select series_id, during::text, cause from unavailable order by 1, 2"),
@@ -344,7 +456,7 @@ def _half_written(ask: Query) -> Rows:
     """Series whose candles and coverage disagree; all of these markets trade in every minute."""
     return ask("""
         select series_id, covered.minutes, stored.minutes
-        from series,
+        from (select * from series where dataset = 'ohlcv') as series,
             lateral (
                 select coalesce(sum(extract(epoch from upper(one) - lower(one)) / 60), 0) as minutes
                 from coverage, unnest(coverage.covered) as one
@@ -370,7 +482,8 @@ def test_bad_input(
     if case.needs and case.needs not in os.environ:
         pytest.skip(f"{case.needs} names no server")
     impatient = partial(open_exchange, timeout_s=0.5, retry=RetryPolicy(attempts=2, base_s=0.01, cap_s=0.02))
-    monkeypatch.setattr(tapehouse.ingest.batch, "open_exchange", impatient)
+    for module in (tapehouse.ingest.batch, tapehouse.ingest.sampling):
+        monkeypatch.setattr(module, "open_exchange", impatient)
     environment = {
         "TAPEHOUSE_DATABASE_URL": None,
         "TAPEHOUSE_DATA_DIR": str(database.data_dir),

@@ -16,7 +16,7 @@ from tapehouse.errors import (
     StoreUnreachable,
 )
 from tapehouse.exchange import open_exchange
-from tapehouse.ingest import CandleIngest, SeriesRequest
+from tapehouse.ingest import CandleRequest, IngestResult
 from tapehouse.sandbox import Fault, Sandbox
 from tapehouse.timeframe import timeframe, to_ms
 from tasks import retrying
@@ -63,10 +63,10 @@ async def test_only_faults_that_pass_are_tried_again(
 @pytest.mark.usefixtures("settings")
 async def test_a_chunk_that_fails_says_what_it_wrote(sandbox: Sandbox) -> None:
     day = (DAY, DAY + timedelta(days=1))
-    request = SeriesRequest("SOL/USDT:USDT", timeframe("1m"), *day)
+    request = CandleRequest("SOL/USDT:USDT", timeframe("1m"), *day)
     bad_from = DAY + timedelta(minutes=1000)
     sandbox.faults.add(Fault("negative_price", symbol=request.symbol, start_ms=to_ms(bad_from), end_ms=to_ms(day[1])))
-    recorded: list[CandleIngest] = []
+    recorded: list[IngestResult] = []
 
     # Whether the good page before the bad one is part of the same batch is a matter of timing.
     with disable_run_logger():
@@ -91,7 +91,7 @@ async def test_tasks_are_plain_functions_underneath(sandbox: Sandbox) -> None:
     kraken = [market for market in sandbox.markets if market.exchange == "kraken"]
     assert result.listed == again.listed == len(kraken)
     assert again.new == 0
-    assert refreshed.days == ()
+    assert refreshed.candles == ()
 
 
 async def test_a_database_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tapehouse.errors import BeyondRetention, ExchangeError, MixedOrigins, QualityError, ReversedRange, UnknownSymbol
 from tapehouse.exchange import Exchange
-from tapehouse.ingest import CandleIngest, SeriesRequest, ingest_series, open_series, plan_candles
+from tapehouse.ingest import CandleRequest, IngestResult, ingest_series, open_series, plan_series
 from tapehouse.ingest.plan import newest_first_chunks
 from tapehouse.sandbox import Fault, Sandbox, generated_markets
 from tapehouse.store.connection import Connection, connect
@@ -67,12 +67,12 @@ def ingest(
     sandbox: Sandbox,
     connection: Connection,
     open_unlimited: OpenExchange,
-    request: SeriesRequest,
+    request: CandleRequest,
     name: str = "binance",
-) -> CandleIngest:
-    async def run() -> CandleIngest:
+) -> IngestResult:
+    async def run() -> IngestResult:
         async with open_unlimited(name, sandbox.url) as exchange:
-            series = await open_series(exchange, connection, request.symbol, request.timeframe)
+            series = await open_series(exchange, connection, request)
             return await ingest_series(exchange, connection, series, request.start, request.end)
 
     return asyncio.run(run())
@@ -84,8 +84,8 @@ def closes(connection: Connection, symbol: str = "BTC/USDT") -> list[tuple[datet
     ).fetchall()
 
 
-def request(first: int, last: int, symbol: str = "BTC/USDT") -> SeriesRequest:
-    return SeriesRequest(symbol, timeframe("1m"), at(first), at(last))
+def request(first: int, last: int, symbol: str = "BTC/USDT") -> CandleRequest:
+    return CandleRequest(symbol, timeframe("1m"), at(first), at(last))
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault['kind']}-{fault.get('status', '')}")
@@ -122,7 +122,7 @@ def test_one_bad_candle_of_the_last_few_does_not_stop_the_rest(
 
 def test_the_open_candle_is_not_stored(sandbox: Sandbox, connection: Connection, open_unlimited: OpenExchange):
     before = datetime.now(UTC)
-    ingest(sandbox, connection, open_unlimited, SeriesRequest("BTC/USDT", timeframe("1m"), before - 10 * MINUTE))
+    ingest(sandbox, connection, open_unlimited, CandleRequest("BTC/USDT", timeframe("1m"), before - 10 * MINUTE))
     newest = closes(connection)[-1][0]
     assert newest + MINUTE <= datetime.now(UTC)
     assert newest + 2 * MINUTE >= before - timedelta(seconds=5)
@@ -133,7 +133,7 @@ def test_the_exchanges_clock_decides_which_candle_is_closed(
 ):
     sandbox.faults.add(Fault("clock_skew", skew_ms=-600_000))
     now = datetime.now(UTC)
-    ingest(sandbox, connection, open_unlimited, SeriesRequest("BTC/USDT", timeframe("1m"), now - 20 * MINUTE))
+    ingest(sandbox, connection, open_unlimited, CandleRequest("BTC/USDT", timeframe("1m"), now - 20 * MINUTE))
     newest = closes(connection)[-1][0]
     assert newest + MINUTE <= now - 9 * MINUTE
 
@@ -180,7 +180,7 @@ def test_too_many_bad_rows_end_the_run_after_quarantining_them(
     sandbox: Sandbox, connection: Connection, open_unlimited: OpenExchange
 ):
     sandbox.faults.add(Fault("high_below_low", path="klines", rows=100))
-    with pytest.raises(QualityError, match=r"100 of 500 candles were rejected.*10%"):
+    with pytest.raises(QualityError, match=r"100 of 500 rows were rejected.*10%"):
         ingest(sandbox, connection, open_unlimited, request(0, 500))
     assert len(closes(connection)) == 400
 
@@ -204,7 +204,7 @@ def test_kraken_gives_its_last_720_and_is_not_asked_for_the_rest_again(
     sandbox: Sandbox, connection: Connection, open_unlimited: OpenExchange
 ):
     now = datetime.now(UTC)
-    month = SeriesRequest("BTC/USD", timeframe("1m"), now - timedelta(days=30))
+    month = CandleRequest("BTC/USD", timeframe("1m"), now - timedelta(days=30))
     first = ingest(sandbox, connection, open_unlimited, month, "kraken")
     assert 715 <= first.inserted <= 720
     assert first.refused == 1
@@ -244,7 +244,7 @@ def test_a_cancelled_ingest_has_finished_its_batch(
 ):
     async def run() -> None:
         async with open_unlimited("binance", sandbox.url) as exchange:
-            series = await open_series(exchange, connection, "BTC/USDT", timeframe("1m"))
+            series = await open_series(exchange, connection, request(0, 1))
             running = asyncio.ensure_future(ingest_series(exchange, connection, series, at(0), at(30_000)))
             while not closes_so_far():  # noqa: ASYNC110 -- the database has no event to wait for
                 await asyncio.sleep(0.02)
@@ -271,18 +271,18 @@ def test_plans_are_what_is_missing_newest_first(sandbox: Sandbox, connection: Co
     ingest(sandbox, connection, open_unlimited, request(300, 400))
 
     async def plans(exchange: Exchange) -> None:
-        series = await open_series(exchange, connection, "BTC/USDT", timeframe("1m"))
-        plan = plan_candles(connection, series, at(0), at(350), now=at(5000))
+        series = await open_series(exchange, connection, request(0, 1))
+        plan = plan_series(connection, series, at(0), at(350), now=at(5000))
         assert plan.chunks == ((at(345), at(350)), (at(200), at(300)), (at(0), at(100)))
-        assert plan_candles(connection, series, at(0), at(5000), now=at(150) + MINUTE / 2).wanted == (at(0), at(150))
-        assert plan_candles(connection, series, at(10), at(20), now=at(5)).chunks == ()
+        assert plan_series(connection, series, at(0), at(5000), now=at(150) + MINUTE / 2).wanted == (at(0), at(150))
+        assert plan_series(connection, series, at(10), at(20), now=at(5)).chunks == ()
         with pytest.raises(ReversedRange):
-            plan_candles(connection, series, at(20), at(10), now=at(5))
+            plan_series(connection, series, at(20), at(10), now=at(5))
         connection.execute("insert into retention values ('ohlcv', 60, %s)", (at(50),))
         try:
-            assert plan_candles(connection, series, at(0), at(120), now=at(5000)).chunks[-1] == (at(50), at(100))
+            assert plan_series(connection, series, at(0), at(120), now=at(5000)).chunks[-1] == (at(50), at(100))
             with pytest.raises(BeyondRetention):
-                plan_candles(connection, series, at(0), at(50), now=at(5000))
+                plan_series(connection, series, at(0), at(50), now=at(5000))
         finally:
             connection.execute("delete from retention")
 

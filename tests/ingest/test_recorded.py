@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from tapehouse import MarketData
-from tapehouse.ingest import CandleIngest, ingest_series, open_series
+from tapehouse.ingest import CandleRequest, IngestResult, ingest_series, open_series
 from tapehouse.sandbox import Sandbox, recorded_markets
 from tapehouse.store.connection import Connection, connect
 from tapehouse.store.rollups import refresh_rollups
@@ -26,7 +26,7 @@ PANDAS_RULES: Final = {"5m": "5min", "15m": "15min", "1h": "1h", "4h": "4h", "1d
 @dataclass(frozen=True)
 class Replay:
     url: str
-    first_run: dict[str, CandleIngest]
+    first_run: dict[str, IngestResult]
     sandbox: Sandbox
 
 
@@ -35,12 +35,12 @@ def recorded(folder: Path, name: str) -> pd.DataFrame:
     return frame.set_index("date").rename_axis("time").tz_convert("UTC")
 
 
-async def run(sandbox: Sandbox, url: str, open_unlimited: OpenExchange) -> dict[str, CandleIngest]:
-    results: dict[str, CandleIngest] = {}
+async def run(sandbox: Sandbox, url: str, open_unlimited: OpenExchange) -> dict[str, IngestResult]:
+    results: dict[str, IngestResult] = {}
     async with open_unlimited("binanceusdm", sandbox.url) as exchange:
         for name, symbol in SYMBOLS.items():
             with connect(url) as connection:
-                series = await open_series(exchange, connection, symbol, timeframe("1m"))
+                series = await open_series(exchange, connection, CandleRequest(symbol, timeframe("1m"), START, END))
                 results[name] = await ingest_series(exchange, connection, series, START, END)
     return results
 

@@ -1,6 +1,6 @@
 """Fixtures of the query tests: a reader, and instruments whose rows are written with plain SQL."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -13,13 +13,34 @@ from psycopg.types.multirange import TimestamptzMultirange
 from psycopg.types.range import TimestamptzRange
 
 from tapehouse import MarketData
+from tapehouse.book import NO_NONCE, BookBatch
 from tapehouse.ranges import TimeRange
+from tapehouse.store.books import write_books
 from tapehouse.store.connection import Connection, connect
-from tapehouse.timeframe import timeframe
+from tapehouse.store.instruments import ensure_book_series, ensure_trade_series, find_instrument
+from tapehouse.store.trades import write_trades
+from tapehouse.timeframe import timeframe, to_us
+from tapehouse.trade import TradeBatch
 
 PRICE_DECIMALS = 2
 AMOUNT_DECIMALS = 3
 COLUMNS = ["open", "high", "low", "close", "volume"]
+SIDES = pd.CategoricalDtype(["buy", "sell", "unknown"])
+
+
+# Price and amount, best level first.
+Side = list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """An order book at ordinary prices and amounts."""
+
+    time: datetime
+    bids: Side
+    asks: Side
+    nonce: int = NO_NONCE
+    late: timedelta = timedelta(milliseconds=250)
 
 
 @dataclass(frozen=True)
@@ -78,6 +99,16 @@ class Tape:
         self.insert(bars, name)
         self.cover(bars.index[0].to_pydatetime(), timeframe(name).close(bars.index[-1].to_pydatetime()), name)
 
+    def write_trades(self, trades: pd.DataFrame, *covered: TimeRange) -> None:
+        """Write trades as ingest does, for ranges that hold all of them."""
+        series = ensure_trade_series(self.connection, find_instrument(self.connection, self.exchange, self.symbol))
+        write_trades(self.connection, series, _trade_batch(trades), asked=covered, covered=covered)
+
+    def write_books(self, books: Sequence[Snapshot], *covered: TimeRange) -> None:
+        """Write snapshots as ingest does, covering those ranges."""
+        series = ensure_book_series(self.connection, find_instrument(self.connection, self.exchange, self.symbol))
+        write_books(self.connection, series, _book_batch(books), asked=covered, covered=covered)
+
     def mark_stale(self, start: datetime, end: datetime) -> None:
         self.connection.execute(
             "insert into stale_rollup (instrument_id, during) values (%s, tstzrange(%s, %s))",
@@ -95,6 +126,15 @@ class Tape:
             # In one batch: the default is ten buckets at a time.
             self.connection.execute(call.format(rollup), (start, end, '{"buckets_per_batch": 100000}'))
 
+    def refresh_trade_rollups(self, start: datetime, end: datetime) -> None:
+        """Refresh those of trades, and settle what the writes noted."""
+        for rollup in ("trade_candle_1s", "trade_candle_1m"):
+            call = SQL("call refresh_continuous_aggregate({}, %s::timestamptz, %s::timestamptz, options => %s::jsonb)")
+            self.connection.execute(call.format(rollup), (start, end, '{"buckets_per_batch": 100000}'))
+        self.connection.execute(
+            "delete from stale_rollup where dataset = 'trade' and instrument_id = %s", (self.instrument_id,)
+        )
+
     def rollup_closes(self, rollup: str) -> list[float]:
         statement = SQL("select close from {} where instrument_id = %s order by time").format(Identifier(rollup))
         return [close for (close,) in self.connection.execute(statement, (self.instrument_id,))]
@@ -108,7 +148,7 @@ def quiet_url(store_url: str) -> str:
             """
             select alter_job(job_id, scheduled => false)
             from timescaledb_information.jobs
-            where proc_name = 'retain_ohlcv'
+            where proc_name in ('retain_ohlcv', 'retain_ticks', 'policy_retention')
             """
         )
         connection.execute("delete from retention")
@@ -166,6 +206,79 @@ def random_bars(start: datetime, count: int, *, step: timedelta = timedelta(minu
     }
     index = pd.DatetimeIndex([start + number * step for number in range(count)])
     return pd.DataFrame(bars, index=index, dtype=np.float64)
+
+
+def random_trades(start: datetime, count: int, *, span: timedelta, seed: int = 0) -> pd.DataFrame:
+    """Trades in order, many of them in one millisecond, at ordinary prices and amounts."""
+    rng = np.random.default_rng(seed)
+    offsets_ms = np.sort(rng.integers(0, span // timedelta(milliseconds=1), count)) // 40 * 40
+    index = pd.DatetimeIndex(pd.Timestamp(start) + pd.to_timedelta(offsets_ms, unit="ms")).as_unit("us")
+    trades = {
+        "trade_id": 1000 + np.arange(count),
+        "price": (6_000_000 + rng.integers(-400, 400, count)) / 10.0**PRICE_DECIMALS,
+        "amount": rng.integers(1, 3_000_000, count) / 10.0**AMOUNT_DECIMALS,
+        "side": pd.Categorical.from_codes(rng.integers(0, 3, count), dtype=SIDES),
+    }
+    return pd.DataFrame(trades, index=index.rename("time"))
+
+
+def pandas_trade_bars(trades: pd.DataFrame, rule: str) -> pd.DataFrame:
+    """Bars built from trades by pandas, as a reader should get them; those without a trade are left out."""
+    lots = (trades["amount"] * 10.0**AMOUNT_DECIMALS).round()
+    grouped = trades["price"].resample(rule, label="left", closed="left")
+    bars = grouped.agg(["first", "max", "min", "last", "count"])
+    bars.columns = ["open", "high", "low", "close", "trades"]
+    for name, counted in (
+        ("volume", lots),
+        ("bought", lots.where(trades["side"] == "buy", 0)),
+        ("sold", lots.where(trades["side"] == "sell", 0)),
+    ):
+        bars[name] = counted.resample(rule, label="left", closed="left").sum() / 10.0**AMOUNT_DECIMALS
+    return bars.loc[bars["trades"] > 0, [*COLUMNS, "trades", "bought", "sold"]]
+
+
+def _trade_batch(trades: pd.DataFrame) -> TradeBatch:
+    ids, sides = trades["trade_id"].tolist(), {"buy": 1, "sell": -1, "unknown": 0}
+    return TradeBatch(
+        np.array([to_us(time.to_pydatetime()) for time in trades.index], dtype=np.int64),
+        np.array([one if isinstance(one, int) else 0 for one in ids], dtype=np.int64),
+        np.array([one if isinstance(one, str) else "" for one in ids], dtype=np.str_),
+        trades["price"].to_numpy(dtype=np.float64),
+        trades["amount"].to_numpy(dtype=np.float64),
+        np.array([sides[side] for side in trades["side"]], dtype=np.int16),
+    )
+
+
+def random_books(times: Iterable[datetime], *, levels: tuple[int, int] = (20, 20), seed: int = 0) -> list[Snapshot]:
+    """Snapshots at those times, each side with a random number of levels between the two."""
+    rng = np.random.default_rng(seed)
+
+    def side(best: int, direction: int) -> Side:
+        count = int(rng.integers(levels[0], levels[1] + 1))
+        prices = best + direction * np.cumsum(rng.integers(1, 9, count))
+        amounts = rng.integers(1, 90_000, count)
+        return list(zip((prices / 100).tolist(), (amounts / 1000).tolist(), strict=True))
+
+    return [Snapshot(time, side(6_000_000, -1), side(6_000_000, 1), nonce=number) for number, time in enumerate(times)]
+
+
+def _book_batch(books: Sequence[Snapshot]) -> BookBatch:
+    times_us = [to_us(one.time) for one in books]
+    bids, asks = (
+        np.array([level for side in sides for level in side], dtype=np.float64).reshape(-1, 2)
+        for sides in ([one.bids for one in books], [one.asks for one in books])
+    )
+    return BookBatch(
+        np.array(times_us, dtype=np.int64),
+        np.array([to_us(one.time + one.late) for one in books], dtype=np.int64),
+        np.array([one.nonce for one in books], dtype=np.int64),
+        np.array([len(one.bids) for one in books], dtype=np.int64),
+        np.array([len(one.asks) for one in books], dtype=np.int64),
+        bids[:, 0],
+        bids[:, 1],
+        asks[:, 0],
+        asks[:, 1],
+    )
 
 
 def times(frame: pd.DataFrame) -> pd.DatetimeIndex:

@@ -207,7 +207,7 @@ def test_an_answer_is_one_snapshot_while_the_scale_widens(market: MarketData, ta
 
 def test_readers_cannot_write(market: MarketData):
     with pytest.raises(TapehouseError, match="read-only transaction"):
-        market._read(lambda connection: connection.execute("delete from quarantine"))  # pyright: ignore[reportPrivateUsage] -- nothing public writes
+        market._reader.read(lambda connection: connection.execute("delete from quarantine"))  # pyright: ignore[reportPrivateUsage] -- nothing public writes
 
 
 def test_a_database_without_tables_says_so(quiet_url: str):
@@ -263,7 +263,7 @@ def test_instruments_are_listed(market: MarketData, make_tape: Callable[..., Tap
     assert {str(name): str(dtype) for name, dtype in found.dtypes.items()} == {
         **dict.fromkeys(("exchange", "symbol", "base", "quote", "settle", "kind"), "str"),
         "contract_size": "float64",
-        "amount_unit": "str",
+        **dict.fromkeys(("amount_unit", "trade_unit"), "str"),
         "tick_size": "float64",
         **dict.fromkeys(("price_decimals", "amount_decimals"), "int64"),
         **dict.fromkeys(("active", "from_sandbox"), "bool"),

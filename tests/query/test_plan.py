@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -29,7 +30,9 @@ def plan(
     minutes: SeriesState | None = None,
     stale: Sequence[TimeRange] = (),
 ) -> Plan:
-    found = plan_candles(timeframe(name), window, native=native, minutes=minutes, stale=stale)
+    if minutes is not None:
+        minutes = replace(minutes, stale_rollups=tuple(stale))
+    found = plan_candles(timeframe(name), window, native=native, minutes=minutes)
     assert found is not None
     return found
 
@@ -93,9 +96,9 @@ def test_bars_are_built_from_the_longest_candles_that_tile_them(name: str, table
 
 def test_nothing_stored_makes_no_plan():
     window = hours(0, 5)
-    assert plan_candles(timeframe("1h"), window, native=None, minutes=None, stale=()) is None
+    assert plan_candles(timeframe("1h"), window, native=None, minutes=None) is None
     minutes = series(window)
-    assert plan_candles(timeframe("30s"), window, native=None, minutes=minutes, stale=()) is None
+    assert plan_candles(timeframe("30s"), window, native=None, minutes=minutes) is None
 
 
 @pytest.mark.parametrize(

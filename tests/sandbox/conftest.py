@@ -15,7 +15,8 @@ NOW_MS: Final = 1_777_984_496_789
 # ccxt's methods are not typed throughout.
 Exchange = Any
 Connect = Callable[[str, Sandbox], Awaitable[Exchange]]
-UNLIMITED: Final = {"binance": 10**9, "binanceusdm": 10**9, "kraken": 10**9, "coinbaseexchange": 10**9}
+EXCHANGES: Final = ("binance", "binanceusdm", "kraken", "coinbaseexchange", "coinbase", "okx", "bybit")
+UNLIMITED: Final[dict[str, int]] = dict.fromkeys(EXCHANGES, 10**9)
 
 
 @pytest.fixture(scope="session")

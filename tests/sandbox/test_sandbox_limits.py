@@ -5,7 +5,8 @@ import pytest
 
 from tapehouse.sandbox import Sandbox, generated_markets
 from tapehouse.sandbox.limits import DecayingCounter, Refusal, WeightPerMinute
-from tests.sandbox.conftest import Connect, Exchange
+from tests.sandbox.conftest import NOW_MS, Connect, Exchange
+from tests.sandbox.http import get_with_headers
 
 
 def test_weights_add_up_within_a_minute_of_the_clock() -> None:
@@ -70,3 +71,25 @@ async def test_kraken_refuses_with_an_error_and_status_200(connect: Connect) -> 
             await ask_often(exchange, "BTC/USD")
 
         assert sandbox.requests[-1].status == 200
+
+
+@pytest.mark.parametrize(
+    ("request_path", "weight"),
+    [
+        ("api.binance.com/api/v3/aggTrades?symbol=BTCUSDT", 4),
+        ("api.binance.com/api/v3/depth?symbol=BTCUSDT", 5),
+        ("api.binance.com/api/v3/depth?symbol=BTCUSDT&limit=101", 25),
+        ("api.binance.com/api/v3/depth?symbol=BTCUSDT&limit=1000", 50),
+        ("api.binance.com/api/v3/depth?symbol=BTCUSDT&limit=5000", 250),
+        ("fapi.binance.com/fapi/v1/aggTrades?symbol=BTCUSDT", 20),
+        ("fapi.binance.com/fapi/v1/depth?symbol=BTCUSDT&limit=50", 2),
+        ("fapi.binance.com/fapi/v1/depth?symbol=BTCUSDT&limit=100", 5),
+        ("fapi.binance.com/fapi/v1/depth?symbol=BTCUSDT", 10),
+        ("fapi.binance.com/fapi/v1/depth?symbol=BTCUSDT&limit=1000", 20),
+    ],
+)
+def test_binance_counts_the_published_weights(request_path: str, weight: int) -> None:
+    with Sandbox(generated_markets(seed=7)[:9], clock_ms=lambda: NOW_MS) as sandbox:
+        _, headers = get_with_headers(sandbox, request_path)
+
+    assert headers["X-MBX-USED-WEIGHT-1M"] == str(weight)

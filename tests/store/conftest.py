@@ -8,12 +8,24 @@ import numpy as np
 import pytest
 
 from tapehouse.candle import CandleBatch
-from tapehouse.instrument import Listing
+from tapehouse.instrument import AmountUnit, Instrument, Listing
 from tapehouse.store.connection import Connection, connect
-from tapehouse.store.instruments import Series, ensure_series, find_instrument, sync_listings
+from tapehouse.store.instruments import (
+    BookSeries,
+    CandleSeries,
+    TradeSeries,
+    ensure_book_series,
+    ensure_candle_series,
+    ensure_trade_series,
+    find_instrument,
+    sync_listings,
+)
 from tapehouse.timeframe import timeframe, to_us
 
-SeriesFactory = Callable[..., Series]
+InstrumentFactory = Callable[..., Instrument]
+SeriesFactory = Callable[..., CandleSeries]
+TradeSeriesFactory = Callable[..., TradeSeries]
+BookSeriesFactory = Callable[..., BookSeries]
 
 
 @pytest.fixture
@@ -23,20 +35,28 @@ def connection(store_url: str) -> Iterator[Connection]:
 
 
 @pytest.fixture
-def make_series(connection: Connection) -> SeriesFactory:
-    """A candle series of an exchange of its own."""
+def make_instrument(connection: Connection) -> InstrumentFactory:
+    """An instrument of an exchange of its own."""
 
-    def make(timeframe_name: str = "1m", *, price_decimals: int = 2, amount_decimals: int = 3) -> Series:
+    def make(
+        *,
+        price_decimals: int = 2,
+        amount_decimals: int = 3,
+        trade_unit: AmountUnit = "base",
+        settle: str | None = None,
+        contract_size: float | None = None,
+    ) -> Instrument:
         exchange = f"exchange-{uuid4().hex[:12]}"
         listing = Listing(
             exchange=exchange,
             symbol="BTC/USDT",
             base="BTC",
             quote="USDT",
-            settle=None,
+            settle=settle,
             kind="spot",
-            contract_size=None,
+            contract_size=contract_size,
             amount_unit="base",
+            trade_unit=trade_unit,
             tick_size=0.01,
             price_decimals=price_decimals,
             amount_decimals=amount_decimals,
@@ -45,7 +65,37 @@ def make_series(connection: Connection) -> SeriesFactory:
             raw={},
         )
         sync_listings(connection, exchange, [listing])
-        return ensure_series(connection, find_instrument(connection, exchange, "BTC/USDT"), timeframe(timeframe_name))
+        return find_instrument(connection, exchange, "BTC/USDT")
+
+    return make
+
+
+@pytest.fixture
+def make_series(connection: Connection, make_instrument: InstrumentFactory) -> SeriesFactory:
+    """A candle series of an exchange of its own."""
+
+    def make(timeframe_name: str = "1m", **scale: int) -> CandleSeries:
+        return ensure_candle_series(connection, make_instrument(**scale), timeframe(timeframe_name))
+
+    return make
+
+
+@pytest.fixture
+def make_trade_series(connection: Connection, make_instrument: InstrumentFactory) -> TradeSeriesFactory:
+    """The trades of an exchange of its own."""
+
+    def make(**scale: int) -> TradeSeries:
+        return ensure_trade_series(connection, make_instrument(**scale))
+
+    return make
+
+
+@pytest.fixture
+def make_book_series(connection: Connection, make_instrument: InstrumentFactory) -> BookSeriesFactory:
+    """The order books of an exchange of its own."""
+
+    def make(**scale: int) -> BookSeries:
+        return ensure_book_series(connection, make_instrument(**scale))
 
     return make
 

@@ -138,6 +138,12 @@ FROZEN = {
     "0002_create_ohlcv": "22c9b82de6e5c3bb",
     "0003_create_rollups": "711b96804cc6399d",
     "0004_create_views": "51aa2570fc3556ef",
+    "0005_create_trade": "0c8def5e6f7b6757",
+    "0006_create_order_book": "f75ef7304c480787",
+    "0007_create_features": "c8fc70c995cd0e14",
+    "0008_create_trade_candles": "b0f1296641710025",
+    "0009_create_agreement": "eb1506d98e9068ae",
+    "0010_create_trade_views": "69dee4e93d86a65b",
 }
 
 
@@ -151,7 +157,7 @@ def test_the_schema_loads_into_any_schema(empty: Connection):
     hypertables = empty.execute(
         "select hypertable_name from timescaledb_information.hypertables where hypertable_schema = current_schema()"
     ).fetchall()
-    assert hypertables == [("ohlcv",)]
+    assert sorted(hypertables) == [("imbalance",), ("ohlcv",), ("order_book",), ("order_book_1s",), ("trade",)]
 
 
 def test_a_missing_table_says_what_to_run(empty: Connection):

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 QUERIES = sorted(file.name.removesuffix(".sql") for file in (sql_folder() / "queries").iterdir())
 
 # What stands for the name of a table in a query.
-TABLES = {"table": "ohlcv", "rollup": "candle_1h"}
+TABLES = {"table": "ohlcv", "rollup": "candle_1h", "trade_rollup": "trade_candle_1m"}
 
 
 def numbered(text: str) -> bytes:
@@ -27,11 +27,21 @@ def numbered(text: str) -> bytes:
     return re.sub(r"%(?:\((\w+)\))?s", number, text).encode()
 
 
+def table_for(connection: Connection, field: str, query_name: str) -> tuple[str, ...]:
+    """A table that can stand for the field: the candles, or what keeps the rows of a trade rollup."""
+    if query_name != "widen_trade_candles":
+        return (TABLES[field],)
+    rollups = connection.execute(query("read_rollup_tables")).fetchall()
+    return next(tuple(names) for is_of_trades, *names in rollups if is_of_trades)
+
+
 @pytest.mark.parametrize("name", QUERIES)
 def test_the_server_understands_the_query(connection: Connection, name: str):
     statement = query(name)
-    names = re.findall(r"\{([a-z_]+)\}", statement.as_string(None))
-    fields = {name: sql.Identifier(TABLES[name]) if name in TABLES else sql.Literal(1) for name in names}
+    fields = {
+        field: sql.Identifier(*table_for(connection, field, name)) if field in TABLES else sql.Literal(1)
+        for field in re.findall(r"\{([a-z_]+)\}", statement.as_string(None))
+    }
     text = statement.format(**fields) if fields else statement
     result = connection.pgconn.prepare(b"", numbered(text.as_string(connection)))
     assert result.status == psycopg.pq.ExecStatus.COMMAND_OK, result.error_message.decode()

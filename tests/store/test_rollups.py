@@ -9,7 +9,7 @@ from tapehouse.candle import CandleBatch
 from tapehouse.ranges import TimeRange
 from tapehouse.store.candles import write_candles
 from tapehouse.store.connection import Connection
-from tapehouse.store.instruments import Series, find_instrument
+from tapehouse.store.instruments import CandleSeries, find_instrument
 from tapehouse.store.rollups import RefreshResult, refresh_rollups
 from tapehouse.timeframe import from_us, timeframe, to_us
 from tests.store.conftest import SeriesFactory, candles
@@ -33,7 +33,7 @@ def random_candles(start: datetime, count: int, *, seed: int, keep: float = 1.0)
     return batch.take(rng.random(count) < keep)
 
 
-def write(connection: Connection, series: Series, batch: CandleBatch) -> None:
+def write(connection: Connection, series: CandleSeries, batch: CandleBatch) -> None:
     window: list[TimeRange] = [
         (from_us(int(batch.time_us[0])), series.timeframe.close(from_us(int(batch.time_us[-1]))))
     ]
@@ -54,7 +54,7 @@ def recomputed(base: pd.DataFrame, level: str) -> pd.DataFrame:
     return rollup[rollup["minutes"] > 0]
 
 
-def read_rollup(connection: Connection, series: Series, level: str) -> pd.DataFrame:
+def read_rollup(connection: Connection, series: CandleSeries, level: str) -> pd.DataFrame:
     rows = connection.execute(
         f"select time, open, high, low, close, volume, minutes from candle_{level}_view "  # pyright: ignore[reportArgumentType] -- a name of LEVELS
         "where exchange = %s order by time",
@@ -64,7 +64,7 @@ def read_rollup(connection: Connection, series: Series, level: str) -> pd.DataFr
     return pd.DataFrame(rows, columns=pd.Index(names)).set_index("time")
 
 
-def assert_rollups_equal(connection: Connection, series: Series, base: pd.DataFrame) -> None:
+def assert_rollups_equal(connection: Connection, series: CandleSeries, base: pd.DataFrame) -> None:
     for level in LEVELS:
         pd.testing.assert_frame_equal(
             read_rollup(connection, series, level),
@@ -79,7 +79,7 @@ def assert_rollups_equal(connection: Connection, series: Series, base: pd.DataFr
 
 def days_of_2025(result: RefreshResult) -> list[TimeRange]:
     """The days refreshed without those of today, which stay noted for as long as they are today."""
-    return [(start, end) for start, end in result.days if start.year == 2025]
+    return [(start, end) for start, end in result.candles if start.year == 2025]
 
 
 def materialized_until(connection: Connection, level: str) -> datetime:
@@ -127,7 +127,7 @@ def test_rollups_are_widened_with_their_candles(connection: Connection, make_ser
     first = random_candles(START, 3000, seed=4)
     write(connection, series, first)
     refresh_rollups(connection)
-    connection.execute('call compress_rollups(0, \'{"after": "0 days"}\')')
+    connection.execute('call compress_rollups(0, \'{"after": "0 days", "views": ["candle_5m"]}\')')
     write(connection, series, candles(START + timedelta(minutes=5000), [100.125], volume=0.00001))
     widened = find_instrument(connection, series.instrument.exchange, series.instrument.symbol)
     assert (widened.price_decimals, widened.amount_decimals) == (3, 5)
@@ -236,10 +236,10 @@ def test_rollup_chunks_that_were_written_to_are_compressed_again(connection: Con
     series = make_series()
     write(connection, series, random_candles(START, 3000, seed=9))
     refresh_rollups(connection)
-    connection.execute('call compress_rollups(0, \'{"after": "0 days"}\')')
+    connection.execute('call compress_rollups(0, \'{"after": "0 days", "views": ["candle_5m"]}\')')
     write(connection, series, random_candles(START + timedelta(minutes=60), 60, seed=10))
     refresh_rollups(connection)
-    connection.execute('call compress_rollups(0, \'{"after": "0 days"}\')')
+    connection.execute('call compress_rollups(0, \'{"after": "0 days", "views": ["candle_5m"]}\')')
     states = connection.execute(
         """
         select distinct

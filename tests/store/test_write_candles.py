@@ -9,9 +9,10 @@ import pytest
 from tapehouse.candle import CandleBatch, Reject
 from tapehouse.errors import BeyondRetention, NaiveDatetime, StoreError
 from tapehouse.ranges import TimeRange, Unavailable
-from tapehouse.store.candles import WriteResult, write_candles
+from tapehouse.store.batch import WriteResult
+from tapehouse.store.candles import write_candles
 from tapehouse.store.connection import Connection, connect
-from tapehouse.store.instruments import Series
+from tapehouse.store.instruments import CandleSeries
 from tapehouse.store.ledger import missing_ranges
 from tapehouse.timeframe import to_us
 from tests.store.conftest import SeriesFactory, candles
@@ -27,12 +28,12 @@ def span(first: int, last: int) -> list[TimeRange]:
     return [(at(first), at(last))]
 
 
-def write(connection: Connection, series: Series, first: int, closes: list[float], **options: Any) -> WriteResult:
+def write(connection: Connection, series: CandleSeries, first: int, closes: list[float], **options: Any) -> WriteResult:
     window = span(first, first + len(closes))
     return write_candles(connection, series, candles(at(first), closes), asked=window, covered=window, **options)
 
 
-def stored(connection: Connection, series: Series) -> list[tuple[Any, ...]]:
+def stored(connection: Connection, series: CandleSeries) -> list[tuple[Any, ...]]:
     """The series' candles at ordinary prices: time, open, high, low, close, volume."""
     return connection.execute(
         "select time, open, high, low, close, volume from candle where exchange = %s and timeframe_s = %s order by 1",
@@ -40,17 +41,17 @@ def stored(connection: Connection, series: Series) -> list[tuple[Any, ...]]:
     ).fetchall()
 
 
-def closes(connection: Connection, series: Series) -> dict[int, float]:
+def closes(connection: Connection, series: CandleSeries) -> dict[int, float]:
     return {(row[0] - START) // timedelta(minutes=1): row[4] for row in stored(connection, series)}
 
 
-def covered(connection: Connection, series: Series) -> list[TimeRange]:
+def covered(connection: Connection, series: CandleSeries) -> list[TimeRange]:
     row = connection.execute("select covered from coverage where series_id = %s", (series.series_id,)).fetchone()
     assert row is not None
     return [(one.lower, one.upper) for one in row[0]]
 
 
-def ledger(connection: Connection, series: Series) -> tuple[Any, ...]:
+def ledger(connection: Connection, series: CandleSeries) -> tuple[Any, ...]:
     row = connection.execute(
         """
         select s.revision,

@@ -6,10 +6,14 @@ A dialect answers requests from markets; HTTP, faults and latency are the server
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from tapehouse.sandbox.answer import Answer, Ask, Page
-from tapehouse.sandbox.dialects.binance import COIN_FUTURES, SPOT, USD_FUTURES, Binance
+from tapehouse.sandbox.answer import Answer, Ask, Reply
+from tapehouse.sandbox.dialects.binance import Binance
+from tapehouse.sandbox.dialects.binance_products import COIN_FUTURES, SPOT, USD_FUTURES
+from tapehouse.sandbox.dialects.bybit import Bybit
 from tapehouse.sandbox.dialects.coinbase import Coinbase
+from tapehouse.sandbox.dialects.coinbase_advanced import CoinbaseAdvanced
 from tapehouse.sandbox.dialects.kraken import Kraken
+from tapehouse.sandbox.dialects.okx import Okx
 from tapehouse.sandbox.market import Market
 
 
@@ -23,7 +27,7 @@ class Dialect(Protocol):
         """What it says to a request too many; counts the request."""
         ...
 
-    def answer(self, ask: Ask) -> Answer | Page:
+    def answer(self, ask: Ask) -> Reply:
         """Its answer to the request; raises Refused for an error."""
         ...
 
@@ -42,4 +46,7 @@ def dialects(markets: Sequence[Market], limits: Mapping[str, int]) -> list[Diale
         *binance,
         Kraken(markets, requests_at_once=limits.get("kraken")),
         Coinbase(markets, requests_at_once=limits.get("coinbaseexchange")),
+        CoinbaseAdvanced(markets, requests_per_window=limits.get("coinbase")),
+        Okx(markets, requests_per_window=limits.get("okx")),
+        Bybit(markets, requests_per_window=limits.get("bybit")),
     ]

@@ -1,21 +1,36 @@
 """Binance: spot (api.binance.com), USDT-M futures (fapi.binance.com), and COIN-M futures without any market.
 
-The rules are those of developers.binance.com ("Kline/Candlestick data", "Exchange information",
-"Limits" of each product), the shapes those of recorded responses.
+The rules are those of developers.binance.com ("Kline/Candlestick data", "Compressed/Aggregate trades list",
+"Order book" of each product), the shapes those of recorded responses.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
-from tapehouse.sandbox.answer import Answer, Ask, Layout, Page, Refused, json_answer
+from tapehouse.candle import Int64Array
+from tapehouse.sandbox.answer import (
+    Answer,
+    Ask,
+    BookPage,
+    Layout,
+    LevelLayout,
+    Page,
+    Refused,
+    Reply,
+    TradeLayout,
+    json_answer,
+)
 from tapehouse.sandbox.bars import DAY_MS, HOUR_MS, MINUTE_MS, Bars, Grid
+from tapehouse.sandbox.dialects.binance_products import Product
 from tapehouse.sandbox.limits import WeightPerMinute
-from tapehouse.sandbox.market import Market, step
+from tapehouse.sandbox.market import Market
 from tapehouse.sandbox.pages import Pages
+from tapehouse.sandbox.tape import NS_PER_MS, Trades, first_trades, last_trades
 
 _LAYOUT: Final = Layout(time=0, open=1, high=2, low=3, close=4, volume=5, time_unit_ms=1)
+_TRADE_LAYOUT: Final = TradeLayout(time="T", id="a", side="m", price="p", amount="q", time_unit_ms=1)
+_LEVEL_LAYOUT: Final = LevelLayout(price=0, amount=1)
 _GRIDS: Final = {
     **{f"{minutes}m": Grid(minutes * MINUTE_MS) for minutes in (1, 3, 5, 15, 30)},
     **{f"{hours}h": Grid(hours * HOUR_MS) for hours in (1, 2, 4, 6, 8, 12)},
@@ -23,24 +38,10 @@ _GRIDS: Final = {
     # Weeks open on Monday; 1970 began on a Thursday.
     "1w": Grid(7 * DAY_MS, origin_ms=4 * DAY_MS),
 }
-_PERPETUAL_ENDS_MS: Final = 4_133_404_800_000
 _TURNOVER_DECIMALS: Final = 8
 _DEFAULT_ROWS: Final = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Product:
-    """What sets one of Binance's products apart; weights count towards `weight_per_minute`."""
-
-    exchange: str
-    host: str
-    root: str
-    most_rows: int
-    least_decimals: int
-    weight_per_minute: int
-    listing_weight: int
-    klines_weight: Callable[[int], int]
-    describe: Callable[[str, Market], Mapping[str, object]]
+_MOST_TRADES: Final = 1000
+_MOST_DEPTH: Final = 5000
 
 
 class Binance:
@@ -65,7 +66,7 @@ class Binance:
         headers = {"Retry-After": str(refusal.retry_after_s), **self._used()}
         return json_answer({"code": -1003, "msg": message}, status=status, headers=headers)
 
-    def answer(self, ask: Ask) -> Answer | Page:
+    def answer(self, ask: Ask) -> Reply:
         """Its answer to the request."""
         match ask.path.removeprefix(self._product.root):
             case "time":
@@ -76,6 +77,10 @@ class Binance:
                 return json_answer(self._exchange_info(ask.now_ms), headers=self._used())
             case "klines":
                 return self._klines(ask)
+            case "aggTrades":
+                return self._trades(ask)
+            case "depth":
+                return self._depth(ask)
             case _:
                 return Answer(b"", HTTPStatus.NOT_FOUND)
 
@@ -98,7 +103,7 @@ class Binance:
             "symbols": [self._product.describe(name, market) for name, market in self._markets.items()],
         }
 
-    def _klines(self, ask: Ask) -> Answer | Page:
+    def _klines(self, ask: Ask) -> Page:
         """Candles by open time, both bounds inclusive; without startTime the latest; the open one is among them.
 
         The limit is 500 unless given and is silently cut to the product's most. An interval without a
@@ -114,12 +119,57 @@ class Binance:
             rows = self._pages.rows(market, grid, start_ms, end_ms, most=most, now_ms=ask.now_ms)
         return Page(rows, _LAYOUT, headers=self._used())
 
-    def _series(self, ask: Ask) -> tuple[Market, Grid]:
-        for name in ("symbol", "interval"):
-            if not ask.query.get(name):
-                raise _error(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
+    def _trades(self, ask: Ask) -> Page:
+        """Trades from an id on, or the first of a window whose bounds are inclusive, or the latest.
+
+        Every trade is an aggregate of its own. The limit is 500 unless given and is silently cut to 1,000.
+        """
+        market = self._market(ask)
+        from_id, start_ms, last_ms, limit = (_whole_number(ask, n) for n in ("fromId", "startTime", "endTime", "limit"))
+        if from_id is not None and (start_ms is not None or last_ms is not None):
+            raise _error(-1128, "Combination of optional parameters invalid.")
+        if start_ms is not None and last_ms is not None and last_ms - start_ms > self._product.longest_window_ms:
+            raise _error(-1127, "More than 1 hours between startTime and endTime.")
+        most = ask.at_most(min(_DEFAULT_ROWS if limit is None else limit, _MOST_TRADES))
+        end_ns = (ask.now_ms if last_ms is None else min(last_ms + 1, ask.now_ms)) * NS_PER_MS
+        history = market.history
+        if from_id is not None:
+            first = history.rank_of(from_id)
+            trades = history.ranked(first, min(first + most, history.rank_at(end_ns)))
+        elif start_ms is not None:
+            trades = first_trades(history, start_ms * NS_PER_MS, end_ns, most=most)
+        else:
+            trades = last_trades(history, end_ns, most=most)
+        return Page(self._encode_trades(market, trades), _TRADE_LAYOUT, headers=self._used())
+
+    def _depth(self, ask: Ask) -> BookPage:
+        """The order book; spot cuts the depth to 5,000, futures have a few depths only."""
+        market, product = self._market(ask), self._product
+        depth = _whole_number(ask, "limit") or product.default_depth
+        if product.depths is not None and depth not in product.depths:
+            raise _error(-4021, f"'{depth}' is not valid depth limit.")
+        book = market.history.book(ask.now_ms, min(depth, _MOST_DEPTH))
+        times = f'"E":{ask.now_ms},"T":{book.time_ms},' if product.tells_book_time else ""
+        return BookPage(
+            self._encode_levels(market, book.bid_price, book.bid_amount),
+            self._encode_levels(market, book.ask_price, book.ask_amount),
+            _LEVEL_LAYOUT,
+            f'{{"lastUpdateId":{book.nonce},{times}"bids":[',
+            '],"asks":[',
+            "]}",
+            headers=self._used(),
+        )
+
+    def _market(self, ask: Ask) -> Market:
+        _demand(ask, "symbol")
         if (market := self.market_asked(ask)) is None:
             raise _error(-1121, "Invalid symbol.")
+        return market
+
+    def _series(self, ask: Ask) -> tuple[Market, Grid]:
+        _demand(ask, "symbol")
+        _demand(ask, "interval")
+        market = self._market(ask)
         if (grid := _GRIDS.get(ask.query["interval"])) is None:
             raise _error(-1120, "Invalid interval.")
         return market, grid
@@ -143,17 +193,45 @@ class Binance:
         template = f'[%d,{price},{price},{price},{price},{amount},%d,{turned},%d,{amount},{turned},"0"]'
         return [template % row for row in zip(*(column.tolist() for column in columns), strict=True)]
 
+    def _encode_trades(self, market: Market, trades: Trades) -> list[str]:
+        history = market.history
+        ids = trades.json_ids()
+        columns = (
+            ids,
+            (trades.price / 10.0**history.price_decimals).tolist(),
+            (trades.amount / 10.0**history.amount_decimals).tolist(),
+            ids,
+            ids,
+            trades.time_ms.tolist(),
+            ["false" if bought else "true" for bought in trades.buyer_took.tolist()],
+        )
+        price, amount = self._number(history.price_decimals), self._number(history.amount_decimals)
+        best = ',"M":true' if self._product.tells_best_match else ""
+        template = f'{{"a":%s,"p":{price},"q":{amount},"f":%s,"l":%s,"T":%d,"m":%s{best}}}'
+        return [template % row for row in zip(*columns, strict=True)]
+
+    def _encode_levels(self, market: Market, prices: Int64Array, amounts: Int64Array) -> list[str]:
+        history = market.history
+        template = f"[{self._number(history.price_decimals)},{self._number(history.amount_decimals)}]"
+        columns = (prices / 10.0**history.price_decimals, amounts / 10.0**history.amount_decimals)
+        return [template % row for row in zip(*(column.tolist() for column in columns), strict=True)]
+
     def _number(self, decimals: int) -> str:
         """The format of a number with that many decimals: spot pads it with zeros to eight."""
         return f'"%.{decimals}f{"0" * (self._product.least_decimals - decimals)}"'
 
     def _weight(self, ask: Ask) -> int:
-        match ask.path.removeprefix(self._product.root):
+        product, limit = self._product, ask.query.get("limit", "")
+        asked = int(limit) if limit.isdecimal() else None
+        match ask.path.removeprefix(product.root):
             case "klines":
-                limit = ask.query.get("limit", "")
-                return self._product.klines_weight(int(limit) if limit.isdecimal() else _DEFAULT_ROWS)
+                return product.klines_weight(_DEFAULT_ROWS if asked is None else asked)
             case "exchangeInfo":
-                return self._product.listing_weight
+                return product.listing_weight
+            case "aggTrades":
+                return product.trades_weight
+            case "depth":
+                return product.depth_weight(asked or product.default_depth)
             case _:
                 return 1
 
@@ -161,88 +239,9 @@ class Binance:
         return {"X-MBX-USED-WEIGHT-1M": str(self._limiter.used)}
 
 
-def _spot_klines_weight(_: int) -> int:
-    return 2
-
-
-def _futures_klines_weight(limit: int) -> int:
-    return next(weight for below, weight in ((100, 1), (500, 2), (1001, 5), (limit + 1, 10)) if limit < below)
-
-
-def _spot_symbol(name: str, market: Market) -> Mapping[str, object]:
-    tick, lot = (f"{step(d)}{'0' * (8 - d)}" for d in (market.price_decimals, market.amount_decimals))
-    return {
-        "symbol": name,
-        "status": "TRADING" if market.active else "BREAK",
-        "baseAsset": market.base,
-        "baseAssetPrecision": 8,
-        "quoteAsset": market.quote,
-        "quotePrecision": 8,
-        "quoteAssetPrecision": 8,
-        "orderTypes": ["LIMIT", "LIMIT_MAKER", "MARKET"],
-        "isSpotTradingAllowed": True,
-        "isMarginTradingAllowed": False,
-        "filters": [
-            {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "1000000.00000000", "tickSize": tick},
-            {"filterType": "LOT_SIZE", "minQty": lot, "maxQty": "9000000.00000000", "stepSize": lot},
-            {"filterType": "NOTIONAL", "minNotional": "5.00000000", "maxNotional": "9000000.00000000"},
-        ],
-        "permissions": [],
-        "permissionSets": [["SPOT"]],
-    }
-
-
-def _futures_symbol(name: str, market: Market) -> Mapping[str, object]:
-    tick, lot = step(market.price_decimals), step(market.amount_decimals)
-    return {
-        "symbol": name,
-        "pair": name,
-        "contractType": "PERPETUAL",
-        "deliveryDate": _PERPETUAL_ENDS_MS,
-        "onboardDate": market.history.first_ms,
-        "status": "TRADING" if market.active else "SETTLING",
-        "baseAsset": market.base,
-        "quoteAsset": market.quote,
-        "marginAsset": market.quote,
-        "pricePrecision": market.price_decimals,
-        "quantityPrecision": market.amount_decimals,
-        "baseAssetPrecision": 8,
-        "quotePrecision": 8,
-        "underlyingType": "COIN",
-        "filters": [
-            {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "1000000", "tickSize": tick},
-            {"filterType": "LOT_SIZE", "minQty": lot, "maxQty": "1000000", "stepSize": lot},
-            {"filterType": "MIN_NOTIONAL", "notional": "5"},
-        ],
-        "orderTypes": ["LIMIT", "MARKET"],
-        "timeInForce": ["GTC", "IOC", "FOK", "GTX"],
-    }
-
-
-SPOT: Final = Product(
-    exchange="binance",
-    host="api.binance.com",
-    root="/api/v3/",
-    most_rows=1000,
-    least_decimals=8,
-    weight_per_minute=6000,
-    listing_weight=20,
-    klines_weight=_spot_klines_weight,
-    describe=_spot_symbol,
-)
-USD_FUTURES: Final = Product(
-    exchange="binanceusdm",
-    host="fapi.binance.com",
-    root="/fapi/v1/",
-    most_rows=1500,
-    least_decimals=0,
-    weight_per_minute=2400,
-    listing_weight=1,
-    klines_weight=_futures_klines_weight,
-    describe=_futures_symbol,
-)
-# ccxt's binance class asks for these markets too; the sandbox lists none.
-COIN_FUTURES: Final = replace(USD_FUTURES, exchange="binancecoinm", host="dapi.binance.com", root="/dapi/v1/")
+def _demand(ask: Ask, name: str) -> None:
+    if not ask.query.get(name):
+        raise _error(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
 
 
 def _whole_number(ask: Ask, name: str) -> int | None:

@@ -1,24 +1,49 @@
 """Kraken: spot markets at api.kraken.com.
 
-The rules are those of docs.kraken.com ("Get OHLC Data", "Get Tradable Asset Pairs", "API Rate
-Limits"), the shapes those of recorded responses. Errors come with status 200.
+The rules are those of docs.kraken.com ("Get OHLC Data", "Get Recent Trades", "Get Order Book", "Get
+Tradable Asset Pairs", "API Rate Limits"), the shapes those of recorded responses. Errors come with status 200.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from email.utils import format_datetime
 from typing import Final
 
-from tapehouse.sandbox.answer import Answer, Ask, Layout, Page, Refused, json_answer
+from tapehouse.candle import Int64Array
+from tapehouse.sandbox.answer import (
+    Answer,
+    Ask,
+    BookPage,
+    Layout,
+    LevelLayout,
+    Page,
+    Refused,
+    Reply,
+    TradeLayout,
+    json_answer,
+)
 from tapehouse.sandbox.bars import MINUTE_MS, Bars, Grid
 from tapehouse.sandbox.limits import DecayingCounter
 from tapehouse.sandbox.market import Market, step
 from tapehouse.sandbox.pages import Pages
+from tapehouse.sandbox.tape import NS_PER_MS, Trades, first_trades, last_trades
 
 _LAYOUT: Final = Layout(time=0, open=1, high=2, low=3, close=4, volume=6, time_unit_ms=1000)
+_TRADE_LAYOUT: Final = TradeLayout(time=2, id=6, side=3, price=0, amount=1, time_unit_ms=1000)
+_LEVEL_LAYOUT: Final = LevelLayout(price=0, amount=1)
 _INTERVALS: Final = (1, 5, 15, 30, 60, 240, 1440, 10_080, 21_600)
 _COMMITTED_BARS: Final = 720
 _VOLUME_DECIMALS: Final = 8
+_MOST_TRADES: Final = 1000
+_DEFAULT_DEPTH: Final = 100
+_MOST_DEPTH: Final = 500
+_NS_PER_S: Final = 1_000_000_000
+# Times of trades are written to 100 ns; cursors hold all of them.
+_WRITTEN_NS: Final = 100
+# `since` is in seconds or in nanoseconds: nobody means the first 100 s of 1970.
+_LEAST_SINCE_NS: Final = 10**11
 _REQUESTS_AT_ONCE: Final = 15
 _REQUESTS_PER_S: Final = 1
 _ROOT: Final = "/0/public/"
@@ -41,7 +66,7 @@ class Kraken:
         """An error with status 200: there is neither 429 nor Retry-After."""
         return None if self._limiter.admit(now_s) is None else _error("EAPI:Rate limit exceeded").answer
 
-    def answer(self, ask: Ask) -> Answer | Page:
+    def answer(self, ask: Ask) -> Reply:
         """Its answer to the request."""
         match ask.path.removeprefix(_ROOT):
             case "Time":
@@ -56,6 +81,10 @@ class Kraken:
                 return _result({pair: _describe(market) for pair, market in self._markets.items()})
             case "OHLC":
                 return self._ohlc(ask)
+            case "Trades":
+                return self._trades(ask)
+            case "Depth":
+                return self._depth(ask)
             case _:
                 raise _error("EGeneral:Unknown method")
 
@@ -69,8 +98,7 @@ class Kraken:
 
         An interval without a trade has a bar of the previous close; `last` is the last committed bar.
         """
-        if (market := self.market_asked(ask)) is None:
-            raise _error("EQuery:Unknown asset pair")
+        market = self._market(ask)
         interval, since = ask.query.get("interval", "1"), ask.query.get("since", "0")
         if not interval.isdecimal() or int(interval) not in _INTERVALS or not since.lstrip("-").isdecimal():
             raise _error("EGeneral:Invalid arguments")
@@ -82,6 +110,40 @@ class Kraken:
         rows = self._pages.rows(market, grid, start_ms, forming_ms + 1, most=_COMMITTED_BARS + 1, now_ms=ask.now_ms)
         last = (forming_ms - grid.length_ms) // 1000
         return Page(rows, _LAYOUT, f'{{"error":[],"result":{{"{_pair_id(market)}":[', f'],"last":{last}}}}}')
+
+    def _trades(self, ask: Ask) -> Page:
+        """The first trades after `since`, else the latest: 1,000 or `count`. `last` is the last one's time in ns."""
+        market = self._market(ask)
+        most = ask.at_most(_whole_number(ask, "count", default=_MOST_TRADES, most=_MOST_TRADES))
+        now_ns, since_ns = ask.now_ms * NS_PER_MS, _since_ns(ask)
+        if since_ns is None:
+            trades = last_trades(market.history, now_ns, most=most)
+        else:
+            trades = first_trades(market.history, since_ns + 1, now_ns, most=most)
+        last_ns = int(trades.time_ns[-1]) if len(trades) else since_ns or 0
+        rows = _encode_trades(market, trades)
+        head = f'{{"error":[],"result":{{"{_pair_id(market)}":['
+        return Page(rows, _TRADE_LAYOUT, head, f'],"last":"{last_ns}"}}}}')
+
+    def _depth(self, ask: Ask) -> BookPage:
+        """The order book, 100 levels a side or `count` of them, at most 500; the third value of a level is its time."""
+        market = self._market(ask)
+        depth = _whole_number(ask, "count", default=_DEFAULT_DEPTH, most=_MOST_DEPTH)
+        book = market.history.book(ask.now_ms, depth)
+        time_s = book.time_ms // 1000
+        return BookPage(
+            _encode_levels(market, book.bid_price, book.bid_amount, time_s),
+            _encode_levels(market, book.ask_price, book.ask_amount, time_s),
+            _LEVEL_LAYOUT,
+            f'{{"error":[],"result":{{"{_pair_id(market)}":{{"bids":[',
+            '],"asks":[',
+            "]}}}",
+        )
+
+    def _market(self, ask: Ask) -> Market:
+        if (market := self.market_asked(ask)) is None:
+            raise _error("EQuery:Unknown asset pair")
+        return market
 
     def _assets(self) -> Mapping[str, object]:
         names = {asset for market in self._markets.values() for asset in (market.base, market.quote)}
@@ -107,10 +169,61 @@ def _encode(market: Market, grid: Grid, bars: Bars) -> list[str]:  # noqa: ARG00
         bars.volume / lot,
         bars.trades,
     )
-    price = f'"%.{history.price_decimals}f"'
-    volume = f'"%.{history.amount_decimals}f{"0" * (_VOLUME_DECIMALS - history.amount_decimals)}"'
+    price, volume = _price(market), _volume(market)
     template = f"[%d,{price},{price},{price},{price},{price},{volume},%d]"
     return [template % row for row in zip(*(column.tolist() for column in columns), strict=True)]
+
+
+def _encode_trades(market: Market, trades: Trades) -> list[str]:
+    history = market.history
+    columns = (
+        (trades.price / 10.0**history.price_decimals).tolist(),
+        (trades.amount / 10.0**history.amount_decimals).tolist(),
+        [_seconds(time_ns) for time_ns in trades.time_ns.tolist()],
+        ["b" if bought else "s" for bought in trades.buyer_took.tolist()],
+        trades.json_ids(),
+    )
+    template = f'[{_price(market)},{_volume(market)},%s,"%s","m","",%s]'
+    return [template % row for row in zip(*columns, strict=True)]
+
+
+def _encode_levels(market: Market, prices: Int64Array, amounts: Int64Array, time_s: int) -> list[str]:
+    history = market.history
+    template = f"[{_price(market)},{_volume(market)},{time_s}]"
+    columns = (prices / 10.0**history.price_decimals, amounts / 10.0**history.amount_decimals)
+    return [template % row for row in zip(*(column.tolist() for column in columns), strict=True)]
+
+
+def _price(market: Market) -> str:
+    return f'"%.{market.history.price_decimals}f"'
+
+
+def _volume(market: Market) -> str:
+    decimals = market.history.amount_decimals
+    return f'"%.{decimals}f{"0" * (_VOLUME_DECIMALS - decimals)}"'
+
+
+def _seconds(time_ns: int) -> str:
+    """A time in seconds with the decimals that Kraken writes, without zeros at the end."""
+    seconds, below = divmod(time_ns // _WRITTEN_NS * _WRITTEN_NS, _NS_PER_S)
+    return f"{seconds}.{below:09d}".rstrip("0").rstrip(".")
+
+
+def _since_ns(ask: Ask) -> int | None:
+    text = ask.query.get("since")
+    if text is None:
+        return None
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) is None:
+        raise _error("EGeneral:Invalid arguments")
+    since = Decimal(text)
+    return int(since if since >= _LEAST_SINCE_NS else since * _NS_PER_S)
+
+
+def _whole_number(ask: Ask, name: str, *, default: int, most: int) -> int:
+    text = ask.query.get(name, str(default))
+    if not text.isdecimal() or text == "0":
+        raise _error("EGeneral:Invalid arguments")
+    return min(int(text), most)
 
 
 def _describe(market: Market) -> Mapping[str, object]:

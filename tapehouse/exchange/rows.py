@@ -1,0 +1,86 @@
+"""Rows of candles and trades: when they say they are from and which ids they have, whatever their cells hold.
+
+What a row without a believable time or id means is up to the walks that read it here.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress
+from typing import Final, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from tapehouse.candle import BELIEVABLE_MS, Int64Array
+
+# Not believable, see BELIEVABLE_MS.
+NO_TIME: Final = -1
+NO_ID: Final = -1
+_TRADE_CELLS: Final = ("timestamp", "id", "side", "price", "amount", "info")
+_TOO_LARGE: Final = 2**63
+
+
+def trade_row(trade: Mapping[str, object]) -> tuple[object, ...]:
+    """The row (ms, id, side, price, amount, the trade as received) of a trade as ccxt describes it."""
+    return tuple(trade.get(name) for name in _TRADE_CELLS)
+
+
+def time_of(row: object) -> int | None:
+    """The time of a row in milliseconds, None where it has none that a candle or a trade could have."""
+    if not isinstance(row, list | tuple) or not row:
+        return None
+    time_ms = cast("Sequence[object]", row)[0]
+    if isinstance(time_ms, float) and time_ms.is_integer():
+        time_ms = int(time_ms)
+    if isinstance(time_ms, bool) or not isinstance(time_ms, int) or time_ms not in BELIEVABLE_MS:
+        return None
+    return time_ms
+
+
+def times_of(rows: Sequence[object]) -> Int64Array:
+    """The time of each row in milliseconds, NO_TIME where it has none."""
+    quick = _plain_times(rows)
+    if quick is not None:
+        return quick
+    times_ms = (time_of(row) for row in rows)
+    return np.array([NO_TIME if time_ms is None else time_ms for time_ms in times_ms], dtype=np.int64)
+
+
+def ids_of(rows: Sequence[object]) -> Int64Array:
+    """The id of each trade `(time_ms, id, ...)` where it is a whole number below 2^63, else NO_ID."""
+    return np.array([_id_of(row) for row in rows], dtype=np.int64)
+
+
+def told_by_id(rows: Sequence[object]) -> tuple[Int64Array, Int64Array]:
+    """The ids of the trades that have one and a believable time, in order, and these times."""
+    ids, times_ms = ids_of(rows), times_of(rows)
+    is_told = (ids != NO_ID) & (times_ms != NO_TIME)
+    order = np.argsort(ids[is_told], kind="stable")
+    return ids[is_told][order], times_ms[is_told][order]
+
+
+def chosen(rows: Sequence[object], mask: npt.NDArray[np.bool_]) -> list[object]:
+    """The rows for which the mask is true."""
+    return list(compress(rows, cast("Iterable[bool]", mask.tolist())))
+
+
+def _plain_times(rows: Sequence[object]) -> Int64Array | None:
+    """The times without a call a row, if every row begins with a believable int, as almost all do."""
+    if not set(map(type, rows)) <= {list, tuple} or not all(rows):
+        return None
+    fronts = [row[0] for row in cast("Sequence[Sequence[object]]", rows)]
+    if not set(map(type, fronts)) <= {int}:
+        return None
+    times_ms = cast("list[int]", fronts)
+    if times_ms and (min(times_ms) not in BELIEVABLE_MS or max(times_ms) not in BELIEVABLE_MS):
+        return None
+    return np.array(times_ms, dtype=np.int64)
+
+
+def _id_of(row: object) -> int:
+    if not isinstance(row, tuple) or len(cast("tuple[object, ...]", row)) < 2:
+        return NO_ID
+    text = cast("tuple[object, ...]", row)[1]
+    if not isinstance(text, str) or not (text.isascii() and text.isdecimal()):
+        return NO_ID
+    number = int(text) if len(text) < 20 else _TOO_LARGE
+    return number if number < _TOO_LARGE else NO_ID

@@ -1,0 +1,1 @@
+"""Features of order books and trades as formulas on numpy arrays; keeping them is `tapehouse.store.features`."""

@@ -1,0 +1,103 @@
+"""Order books as DataFrames: one with a row a level, or many with a row a snapshot.
+
+What is computed from them second by second is `tapehouse.query.features`.
+"""
+
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from psycopg.rows import dict_row
+from psycopg.sql import Composed, Literal
+
+from tapehouse.book import LEVEL_COLUMNS, NO_NONCE
+from tapehouse.errors import UnknownSeries
+from tapehouse.query.attrs import instrument_attrs, json_time, reach_attrs, window_attrs
+from tapehouse.query.decode import CopyDecoder, Field
+from tapehouse.query.frame import time_index
+from tapehouse.query.ledger import Ledger, read_ledger
+from tapehouse.query.plan import reach_of
+from tapehouse.query.question import Question
+from tapehouse.query.rows import copy_out, uneven_portions
+from tapehouse.ranges import TimeRange
+from tapehouse.store.connection import Connection
+from tapehouse.store.sql import query
+from tapehouse.store.ticks import Scale
+
+_PRICES: Final = ("bid_price", "ask_price")
+
+
+def read_book(connection: Connection, question: Question, *, depth: int) -> pd.DataFrame:
+    """The answer of `MarketData.order_book`: the last snapshot of the time asked for."""
+    ledger = read_ledger(connection, question, "order_book")
+    series = ledger.find("order_book")
+    if series is None:
+        raise unknown_books(question)
+    parameters = {"instrument_id": ledger.instrument_id, "at": ledger.end, "depth": depth}
+    with connection.cursor(row_factory=dict_row) as cursor:
+        # A plan kept for any times would have to look at all chunks.
+        row = cursor.execute(query("read_book_at"), parameters, prepare=False).fetchone() or {}
+    units = zip(LEVEL_COLUMNS, _units(ledger.scale), strict=True)
+    frame = pd.DataFrame({name: pd.Series(row.get(name), dtype="float64") / unit for name, unit in units})
+    frame.index = pd.RangeIndex(1, len(frame) + 1, name="level")
+    frame.attrs.update(instrument_attrs(question, ledger, ledger.trade_unit))
+    frame.attrs.update(
+        at=ledger.end.isoformat(),
+        revision=series.revision,
+        time=json_time(row.get("time")),
+        received_at=json_time(row.get("received_at")),
+        nonce=row.get("nonce"),
+    )
+    return frame
+
+
+def read_books(connection: Connection, question: Question, *, depth: int) -> pd.DataFrame:
+    """The answer of `MarketData.order_books`."""
+    ledger = read_ledger(connection, question, "order_book")
+    series = ledger.find("order_book")
+    if series is None:
+        raise unknown_books(question)
+    frame = _frame(_read(connection, ledger, depth), ledger.scale, depth)
+    frame.attrs.update(instrument_attrs(question, ledger, ledger.trade_unit) | window_attrs(ledger))
+    frame.attrs.update(reach_attrs(series, reach_of(series, ledger.window)))
+    return frame
+
+
+def unknown_books(question: Question) -> UnknownSeries:
+    """The error for an instrument of which no order books are stored."""
+    return UnknownSeries(
+        f"{question.exchange} {question.symbol} has no order books stored: run "
+        f"`tapehouse ingest order-books --exchange {question.exchange} --symbol {question.symbol}`."
+    )
+
+
+def _read(connection: Connection, ledger: Ledger, depth: int) -> CopyDecoder:
+    scalars = [Field.integer(name) for name in ("time", "received_at", "nonce")]
+    decoder = CopyDecoder([*scalars, Field.float_arrays("levels", len(LEVEL_COLUMNS), depth)])
+    for span in uneven_portions(connection, "order_book", ledger.instrument_id, ledger.window, decoder):
+        copy_out(connection, _statement(ledger.instrument_id, span, depth), decoder)
+    return decoder
+
+
+def _statement(instrument_id: int, span: TimeRange, depth: int) -> Composed:
+    return query("copy_books").format(
+        instrument_id=Literal(instrument_id), start=Literal(span[0]), end=Literal(span[1]), depth=Literal(depth)
+    )
+
+
+def _frame(decoder: CopyDecoder, scale: Scale, depth: int) -> pd.DataFrame:
+    levels = decoder.floats("levels")
+    levels /= np.array(_units(scale))[:, np.newaxis]
+    names = [f"{name}_{level}" for name in LEVEL_COLUMNS for level in range(1, depth + 1)]
+    index = time_index(decoder.times_us("time"))
+    frame = pd.DataFrame(levels.reshape(len(levels), len(names)), index=index, columns=pd.Index(names), copy=False)
+    frame.insert(0, "received_at", time_index(decoder.times_us("received_at")))
+    nonce = pd.Series(decoder.integers("nonce"), index=index, dtype="Int64")
+    frame.insert(1, "nonce", nonce.mask(nonce == NO_NONCE))
+    return frame
+
+
+def _units(scale: Scale) -> list[float]:
+    """By what the numbers of each side's columns are divided."""
+    price, amount = 10.0**scale.price_decimals, 10.0**scale.amount_decimals
+    return [price if name in _PRICES else amount for name in LEVEL_COLUMNS]

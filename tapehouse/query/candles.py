@@ -1,0 +1,155 @@
+"""Candles as a DataFrame: native, derived from 1m candles, or built from trades.
+
+Which rows answer is the planner's business, arithmetic on them that of `resample`.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import pandas as pd
+from psycopg.sql import Composed, Identifier, Literal
+
+from tapehouse.candle import VALUE_COLUMNS, Float64Array
+from tapehouse.errors import UnknownSeries
+from tapehouse.query.attrs import RANGES_IN_ATTRS, instrument_attrs, json_time, ranges_attrs, window_attrs
+from tapehouse.query.decode import CopyDecoder, Field
+from tapehouse.query.frame import time_index
+from tapehouse.query.ledger import Ledger, read_ledger
+from tapehouse.query.plan import MINUTE, TRADE_ROLLUPS, Plan, Read, closed_window, plan_candles, plan_trade_candles
+from tapehouse.query.question import Question
+from tapehouse.query.resample import (
+    Candles,
+    bars_without_row,
+    count_rows,
+    keep_ranges,
+    merge_candles,
+    resample,
+)
+from tapehouse.query.rows import copy_out, even_portions
+from tapehouse.query.trades import unknown_trades
+from tapehouse.ranges import TimeRange
+from tapehouse.store.connection import Connection
+from tapehouse.store.sql import query
+from tapehouse.store.ticks import Scale
+from tapehouse.timeframe import Timeframe, timeframe_of_seconds
+
+_TRADE_COLUMNS: Final = (*VALUE_COLUMNS, "trades", "bought", "sold")
+# Neither ticks nor lots.
+_COUNT: Final = "trades"
+
+
+def read_candles(connection: Connection, question: Question, timeframe: Timeframe) -> pd.DataFrame:
+    """The answer of `MarketData.candles`, from candles."""
+    ledger = read_ledger(connection, question, "ohlcv", timeframes_s=(MINUTE.seconds, timeframe.seconds))
+    plan = plan_candles(
+        timeframe,
+        _window(ledger, timeframe),
+        native=ledger.series.get(("ohlcv", timeframe.seconds)),
+        minutes=ledger.series.get(("ohlcv", MINUTE.seconds)),
+    )
+    if plan is None:
+        raise _unknown_candles(connection, question, timeframe)
+    return _answer(connection, ledger, plan, VALUE_COLUMNS, instrument_attrs(question, ledger, ledger.amount_unit))
+
+
+def read_trade_candles(connection: Connection, question: Question, timeframe: Timeframe) -> pd.DataFrame:
+    """The answer of `MarketData.candles`, from trades."""
+    ledger = read_ledger(connection, question, "trade")
+    trades = ledger.find("trade")
+    if trades is None:
+        raise unknown_trades(question)
+    plan = plan_trade_candles(timeframe, _window(ledger, timeframe), trades)
+    frame = _answer(connection, ledger, plan, _TRADE_COLUMNS, instrument_attrs(question, ledger, ledger.trade_unit))
+    return frame.astype({_COUNT: "int64"})
+
+
+def _window(ledger: Ledger, timeframe: Timeframe) -> TimeRange:
+    return closed_window(timeframe, ledger.start, ledger.end, ledger.as_of)
+
+
+def _answer(
+    connection: Connection, ledger: Ledger, plan: Plan, columns: Sequence[str], attrs: dict[str, Any]
+) -> pd.DataFrame:
+    candles = _read_planned(connection, ledger.instrument_id, plan, columns)
+    values, index = _in_units(candles, ledger.scale, columns), time_index(candles.time_us)
+    frame = pd.DataFrame(values.T, index=index, columns=pd.Index(columns), copy=False)
+    frame.attrs.update(attrs | window_attrs(ledger) | _plan_attrs(plan, candles))
+    return frame
+
+
+def _read_planned(connection: Connection, instrument_id: int, plan: Plan, columns: Sequence[str]) -> Candles:
+    """The candles of a plan, in whole ticks and lots."""
+    parts = [_read(connection, instrument_id, read, columns) for read in plan.reads]
+    if not parts:
+        return _candles(_decoder(columns, 0))
+    if plan.source == "native":
+        return parts[0]
+    candles = merge_candles([keep_ranges(part, read.keep) for part, read in zip(parts, plan.reads, strict=True)])
+    needs_no_resampling = all(read.timeframe == plan.timeframe for read in plan.reads)
+    return candles if needs_no_resampling else resample(candles, plan.timeframe)
+
+
+def _read(connection: Connection, instrument_id: int, read: Read, columns: Sequence[str]) -> Candles:
+    decoder = _decoder(columns, read.timeframe.count(*read.span))
+    for portion in even_portions(connection, read.span, decoder, step=read.timeframe.length):
+        copy_out(connection, _statement(instrument_id, read, portion), decoder)
+    return _candles(decoder)
+
+
+def _decoder(columns: Sequence[str], expected: int) -> CopyDecoder:
+    return CopyDecoder([Field.integer("time"), Field.floats("values", len(columns))], expected)
+
+
+def _candles(decoder: CopyDecoder) -> Candles:
+    return Candles(decoder.times_us("time"), decoder.floats("values"))
+
+
+def _statement(instrument_id: int, read: Read, span: TimeRange) -> Composed:
+    values = {"instrument_id": Literal(instrument_id), "start": Literal(span[0]), "end": Literal(span[1])}
+    if read.table == "ohlcv":
+        return query("copy_candles").format(timeframe_s=Literal(read.timeframe.seconds), **values)
+    if read.table == "trade":
+        return query("copy_trade_bars").format(bar_s=Literal(read.timeframe.seconds), **values)
+    if read.table in TRADE_ROLLUPS.values():
+        return query("copy_trade_rollup").format(trade_rollup=Identifier(read.table), **values)
+    return query("copy_rollup").format(rollup=Identifier(read.table), **values)
+
+
+def _in_units(candles: Candles, scale: Scale, columns: Sequence[str]) -> Float64Array:
+    """The values at ordinary prices and amounts, in place.
+
+    Whole ticks over a power of ten give exactly the float64 nearest to the exchange's decimal.
+    """
+    for name, values in zip(columns, candles.values, strict=True):
+        if name != _COUNT:
+            values /= 10.0 ** scale.decimals(name)
+    return candles.values
+
+
+def _plan_attrs(plan: Plan, candles: Candles) -> dict[str, Any]:
+    rows = count_rows(candles.time_us, plan.known)
+    known, expected = plan.known_bars, plan.timeframe.count(*plan.window)
+    empty = bars_without_row(plan.timeframe, candles.time_us, plan.known, at_most=RANGES_IN_ATTRS + 1)
+    return {
+        "timeframe": plan.timeframe.name,
+        "source": plan.source,
+        "read_from": list(dict.fromkeys(read.name for read in plan.reads)),
+        "revision": plan.revision,
+        "candles_expected": expected,
+        "candles_empty": known - rows,
+        "candles_missing": expected - known,
+        **ranges_attrs({"covered": plan.covered, "gaps": plan.gaps, "incomplete": plan.incomplete, "empty": empty}),
+        "dropped_before": json_time(plan.dropped_before),
+    }
+
+
+def _unknown_candles(connection: Connection, question: Question, timeframe: Timeframe) -> UnknownSeries:
+    parameters = {"exchange": question.exchange, "symbol": question.symbol}
+    rows = connection.execute(query("read_timeframes"), parameters)
+    stored = [timeframe_of_seconds(seconds).name for (seconds,) in rows]
+    what = f"only {', '.join(stored)} candles" if stored else "no candles"
+    return UnknownSeries(
+        f"{question.exchange} {question.symbol} has {what} stored, which can't give {timeframe}: run "
+        f"`tapehouse ingest ohlcv --exchange {question.exchange} --symbol {question.symbol} "
+        f"--timeframe {timeframe} --since 7d`."
+    )

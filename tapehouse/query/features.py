@@ -1,0 +1,141 @@
+"""What is computed from order books and trades second by second, as DataFrames.
+
+The formulas are in `tapehouse.features`; seconds whose rows are behind what was written since are
+left out here.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from psycopg.sql import SQL, Literal
+
+from tapehouse.candle import Float64Array, Int64Array
+from tapehouse.query.attrs import instrument_attrs, ranges_attrs, reach_attrs, window_attrs
+from tapehouse.query.books import unknown_books
+from tapehouse.query.decode import CopyDecoder, Field
+from tapehouse.query.frame import time_index
+from tapehouse.query.ledger import Ledger, read_ledger
+from tapehouse.query.plan import SECOND, SeriesState, closed_window, reach_of
+from tapehouse.query.question import Question
+from tapehouse.query.resample import lies_in
+from tapehouse.query.rows import copy_out, even_portions
+from tapehouse.ranges import TimeRange, intersect_ranges, merge_ranges
+from tapehouse.store.connection import Connection
+from tapehouse.store.sql import query
+
+_BOOK_FEATURES: Final = (
+    "bid_price",
+    "bid_amount",
+    "ask_price",
+    "ask_amount",
+    "mid",
+    "spread",
+    "microprice",
+    "bid_amount_5",
+    "ask_amount_5",
+    "bid_amount_20",
+    "ask_amount_20",
+    "bid_depth_5bp",
+    "ask_depth_5bp",
+    "imbalance_5bp",
+    "bid_depth_10bp",
+    "ask_depth_10bp",
+    "imbalance_10bp",
+    "bid_depth_25bp",
+    "ask_depth_25bp",
+    "imbalance_25bp",
+    "bid_depth_50bp",
+    "ask_depth_50bp",
+    "imbalance_50bp",
+)
+_PRICES: Final = ("bid_price", "ask_price", "mid", "spread", "microprice")
+_WINDOWS_S: Final = (1, 5, 15, 60)
+_BOOK_IMBALANCES: Final = tuple(f"book_imbalance_{window_s}s" for window_s in _WINDOWS_S)
+_TRADE_IMBALANCES: Final = tuple(f"trade_imbalance_{window_s}s" for window_s in _WINDOWS_S)
+# For so long after a second its trades and books are in a window.
+_REACH: Final = timedelta(seconds=max(_WINDOWS_S) - 1)
+
+
+def read_book_features(connection: Connection, question: Question) -> pd.DataFrame:
+    """The answer of `MarketData.order_book_features`."""
+    ledger = read_ledger(connection, question, "order_book")
+    series = ledger.find("order_book")
+    if series is None:
+        raise unknown_books(question)
+    window = _window(ledger)
+    stale = _touched(series.stale_features, window)
+    time_us, values = _read(connection, ledger, query("copy_book_features"), len(_BOOK_FEATURES), window, stale)
+    for name, numbers in zip(_BOOK_FEATURES, values, strict=True):
+        numbers /= _unit(ledger, name)
+    frame = _frame(time_us, values, _BOOK_FEATURES, question, ledger)
+    frame.attrs.update(reach_attrs(series, reach_of(series, ledger.window), stale=stale))
+    return frame
+
+
+def read_imbalances(connection: Connection, question: Question) -> pd.DataFrame:
+    """The answer of `MarketData.imbalances`."""
+    ledger = read_ledger(connection, question, "order_book", "trade", lookback=_REACH)
+    books, trades = ledger.find("order_book"), ledger.find("trade")
+    if books is None and trades is None:
+        raise unknown_books(question)
+    window = _window(ledger)
+    notes = [note for series in (books, trades) if series for note in series.stale_features]
+    stale = _touched(((start, SECOND.ceil(end) + _REACH) for start, end in notes), window)
+    columns = (*_BOOK_IMBALANCES, *_TRADE_IMBALANCES)
+    time_us, values = _read(connection, ledger, query("copy_imbalances"), len(columns), window, stale)
+    for numbers, window_s in zip(values[len(_BOOK_IMBALANCES) :], _WINDOWS_S, strict=True):
+        numbers[~lies_in(time_us, _seconds_after(trades.covered if trades else (), window_s))] = np.nan
+    frame = _frame(time_us, values, columns, question, ledger)
+    frame.attrs.update(ranges_attrs({"stale": stale}), order_book=_reach(books, ledger), trade=_reach(trades, ledger))
+    return frame
+
+
+def _window(ledger: Ledger) -> TimeRange:
+    """The seconds that have ended."""
+    return closed_window(SECOND, ledger.start, ledger.end, ledger.as_of)
+
+
+def _touched(ranges: Iterable[TimeRange], window: TimeRange) -> list[TimeRange]:
+    """The seconds of the window that the ranges touch."""
+    return intersect_ranges(((SECOND.floor(start), SECOND.ceil(end)) for start, end in ranges), [window])
+
+
+def _seconds_after(covered: Sequence[TimeRange], window_s: int) -> list[TimeRange]:
+    """The seconds with which windows end all of which is covered."""
+    before = timedelta(seconds=window_s - 1)
+    return merge_ranges((SECOND.ceil(start) + before, SECOND.floor(end)) for start, end in covered)
+
+
+def _read(
+    connection: Connection, ledger: Ledger, copy: SQL, columns: int, window: TimeRange, stale: Sequence[TimeRange]
+) -> tuple[Int64Array, Float64Array]:
+    """Where the seconds begin, shape (n,), and the columns' numbers, shape (columns, n), without stale ones."""
+    decoder = CopyDecoder([Field.integer("time"), Field.floats("values", columns)])
+    for start, end in even_portions(connection, window, decoder, step=SECOND.length):
+        statement = copy.format(instrument_id=Literal(ledger.instrument_id), start=Literal(start), end=Literal(end))
+        copy_out(connection, statement, decoder)
+    time_us, values = decoder.times_us("time"), decoder.floats("values")
+    fresh = ~lies_in(time_us, stale)
+    return (time_us, values) if fresh.all() else (time_us[fresh], values[:, fresh])
+
+
+def _unit(ledger: Ledger, name: str) -> float:
+    """By what the numbers of a column are divided."""
+    if name.startswith("imbalance"):
+        return 1.0
+    return 10.0 ** (ledger.scale.price_decimals if name in _PRICES else ledger.scale.amount_decimals)
+
+
+def _frame(
+    time_us: Int64Array, values: Float64Array, columns: Sequence[str], question: Question, ledger: Ledger
+) -> pd.DataFrame:
+    frame = pd.DataFrame(values.T, index=time_index(time_us), columns=pd.Index(columns), copy=False)
+    frame.attrs.update(instrument_attrs(question, ledger, ledger.trade_unit) | window_attrs(ledger))
+    return frame
+
+
+def _reach(series: SeriesState | None, ledger: Ledger) -> dict[str, Any] | None:
+    return reach_attrs(series, reach_of(series, ledger.window)) if series else None

@@ -1,0 +1,93 @@
+"""Connections for reading: each answer is one read-only snapshot, and a restarted server is found again."""
+
+from collections.abc import Callable
+from typing import Final, Self, TypeVar
+
+from psycopg import IsolationLevel
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from tapehouse.errors import StoreError, StoreUnreachable
+from tapehouse.store.connection import CONNECT_TIMEOUT_S, Connection, connect, is_embedded, store_errors
+from tapehouse.store.sql import query
+
+# Reads that run at the same time; further threads wait their turn.
+_MOST_CONNECTIONS: Final = 8
+_LONGEST_TURN_S: Final = 60.0
+
+T = TypeVar("T")
+
+
+class Reader:
+    """A pool of connections to one database, for any number of threads."""
+
+    def __init__(self, url: str, pool: ConnectionPool[Connection]) -> None:
+        self._url = url
+        self._pool = pool
+
+    @classmethod
+    def connect(cls, url: str) -> Self:
+        """Connect to a PostgreSQL URL.
+
+        Raises StoreUnreachable where nothing answers, StoreRefused for a wrong user, password or
+        database name.
+        """
+        # The pool only says that it waited in vain; this says why.
+        connect(url).close()
+        return cls(url, _open_pool(url))
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._pool.close()
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """What the work gives, which is all done in one snapshot; raises StoreError."""
+        if self._pool.closed:
+            raise StoreUnreachable("This MarketData is closed: connect a new one.")
+        try:
+            return self._try(work)
+        except StoreUnreachable:
+            # The server may have been restarted, which idle connections notice only when used.
+            connect(self._url).close()
+            with store_errors():
+                self._pool.check()
+            return self._try(work)
+
+    def _try(self, work: Callable[[Connection], T]) -> T:
+        try:
+            with store_errors(), self._pool.connection() as connection:
+                return work(connection)
+        except StoreUnreachable as exc:
+            if isinstance(exc.__cause__, PoolTimeout):
+                raise StoreError(
+                    f"All {_MOST_CONNECTIONS} connections were busy for {_LONGEST_TURN_S:.0f} s: "
+                    "read less at a time, or from fewer threads."
+                ) from exc
+            raise
+
+
+def _open_pool(url: str) -> ConnectionPool[Connection]:
+    return ConnectionPool(
+        url,
+        connection_class=Connection,
+        kwargs={"connect_timeout": CONNECT_TIMEOUT_S, "fallback_application_name": "tapehouse"},
+        configure=_prepare_reader,
+        min_size=1,
+        max_size=_MOST_CONNECTIONS,
+        timeout=_LONGEST_TURN_S,
+        open=True,
+    )
+
+
+def _prepare_reader(connection: Connection) -> None:
+    """Make every transaction of the connection one read-only snapshot.
+
+    All of an answer must come from one, because a writer may widen an instrument's scale, and
+    with it every stored number, at any time.
+    """
+    connection.execute(query("use_utc"))
+    connection.commit()
+    connection.isolation_level = IsolationLevel.REPEATABLE_READ
+    connection.read_only = True
+    if is_embedded(connection):
+        # Its clients share one session, so statements are prepared without a name.
+        connection.prepare_threshold = None

@@ -1,0 +1,92 @@
+"""Trades as a DataFrame, each as the exchange gave it.
+
+Candles built from them are `tapehouse.query.candles`.
+"""
+
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from psycopg.sql import Composed, Literal
+
+from tapehouse.errors import UnknownSeries
+from tapehouse.query.attrs import instrument_attrs, reach_attrs, window_attrs
+from tapehouse.query.decode import CopyDecoder, Field
+from tapehouse.query.frame import time_index
+from tapehouse.query.ledger import Ledger, read_ledger
+from tapehouse.query.plan import SeriesState, reach_of
+from tapehouse.query.question import Question
+from tapehouse.query.rows import copy_out, uneven_portions
+from tapehouse.ranges import TimeRange
+from tapehouse.store.connection import Connection
+from tapehouse.store.sql import query
+from tapehouse.store.ticks import Scale
+from tapehouse.trade import Int16Array
+
+_SIDES: Final = pd.CategoricalDtype(["buy", "sell", "unknown"])
+# The place in that list of each side as it is stored: 0, 1, and -1 from behind.
+_SIDE_CODES: Final = np.array([2, 0, 1], dtype=np.int8)
+# Of the largest whole number that an id may be.
+_NUMBER_BYTES: Final = 19
+
+
+def read_trades(connection: Connection, question: Question) -> pd.DataFrame:
+    """The answer of `MarketData.trades`."""
+    ledger = read_ledger(connection, question, "trade")
+    series = ledger.find("trade")
+    if series is None:
+        raise unknown_trades(question)
+    decoder = _read(connection, ledger, series)
+    frame = _frame(decoder, ledger.scale, has_texts=bool(series.id_bytes))
+    frame.attrs.update(instrument_attrs(question, ledger, ledger.trade_unit) | window_attrs(ledger))
+    frame.attrs.update(reach_attrs(series, reach_of(series, ledger.window)))
+    return frame
+
+
+def unknown_trades(question: Question) -> UnknownSeries:
+    """The error for an instrument of which no trades are stored."""
+    return UnknownSeries(
+        f"{question.exchange} {question.symbol} has no trades stored: run "
+        f"`tapehouse ingest trades --exchange {question.exchange} --symbol {question.symbol} --since 1h`."
+    )
+
+
+def _read(connection: Connection, ledger: Ledger, series: SeriesState) -> CopyDecoder:
+    id_bytes = max(series.id_bytes, _NUMBER_BYTES) if series.id_bytes else 0
+    trade_id = Field.text("trade_id", id_bytes) if id_bytes else Field.integer("trade_id")
+    decoder = CopyDecoder([Field.integer("time"), trade_id, Field.floats("values", 2), Field.smallint("side")])
+    for span in uneven_portions(connection, "trade", ledger.instrument_id, ledger.window, decoder):
+        copy_out(connection, _statement(ledger.instrument_id, span, id_bytes), decoder)
+    return decoder
+
+
+def _statement(instrument_id: int, span: TimeRange, id_bytes: int) -> Composed:
+    values = {"instrument_id": Literal(instrument_id), "start": Literal(span[0]), "end": Literal(span[1])}
+    if id_bytes:
+        return query("copy_text_trades").format(id_bytes=Literal(id_bytes), **values)
+    return query("copy_trades").format(**values)
+
+
+def _frame(decoder: CopyDecoder, scale: Scale, *, has_texts: bool) -> pd.DataFrame:
+    price, amount = decoder.floats("values")
+    price /= 10.0**scale.price_decimals
+    amount /= 10.0**scale.amount_decimals
+    columns = {
+        "trade_id": _text_ids(decoder) if has_texts else decoder.integers("trade_id"),
+        "price": price,
+        "amount": amount,
+        "side": _sides(decoder.smallints("side")),
+    }
+    return pd.DataFrame(columns, index=time_index(decoder.times_us("time")), copy=False)
+
+
+def _text_ids(decoder: CopyDecoder) -> pd.api.extensions.ExtensionArray:
+    # No id ends with a blank: validation rejects those.
+    ids = np.strings.rstrip(decoder.texts("trade_id"), b" ")
+    is_ascii = ids.view(np.uint8).max(initial=0) < 0x80
+    # The first way makes no Python object a row, but knows nothing else.
+    return pd.array(ids.astype(np.str_) if is_ascii else np.strings.decode(ids, "utf-8"), dtype="str")
+
+
+def _sides(side: Int16Array) -> pd.Categorical:
+    return pd.Categorical.from_codes(_SIDE_CODES[side], dtype=_SIDES)

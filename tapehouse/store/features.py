@@ -1,0 +1,222 @@
+"""Keeping `order_book_1s` and `imbalance` in step with the snapshots and trades they are computed from.
+
+What was written since the last refresh is in `stale_feature`, put there by the write itself, so a
+refresh computes those seconds and no others, and one that is killed is done again. The formulas
+are in `tapehouse.features`, what they are given is read in `tapehouse.store.feature_sources`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby, zip_longest
+from operator import attrgetter
+from typing import Final
+
+from psycopg import sql
+
+from tapehouse.candle import Float64Array, Int64Array
+from tapehouse.features.book import book_features
+from tapehouse.features.imbalance import WINDOWS_S, imbalances
+from tapehouse.ranges import TimeRange, merge_ranges
+from tapehouse.store.arrays import FloatColumn, TimeColumn
+from tapehouse.store.connection import Connection, one_row, store_errors
+from tapehouse.store.feature_sources import read_last_books, read_seconds_of_books, read_seconds_of_trades
+from tapehouse.store.instruments import Dataset
+from tapehouse.store.locks import advisory_lock
+from tapehouse.store.sql import query
+from tapehouse.timeframe import EPOCH, timeframe, to_us
+
+# Any constant does, as long as every tapehouse and its retention job use the same: "feat" in ASCII.
+_LOCK_KEY: Final = 0x66656174
+_LOCK_WAIT_S: Final = 600.0
+_LOCK_BUSY: Final = "Another refresh of the features has been running for ten minutes: try again later."
+
+_SECOND: Final = timeframe("1s")
+# So much is read, computed and committed at a time.
+_PIECE: Final = timeframe("1h")
+# For so long after a second its trades and books are in a window.
+_REACH: Final = timedelta(seconds=max(WINDOWS_S) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureRefresh:
+    """What a refresh of features did.
+
+    `ranges` are those it went over, of any instrument; `written` and `removed` count rows that were not
+    stored as computed, `settled` the notes of stale ranges that are made good.
+    """
+
+    ranges: tuple[TimeRange, ...]
+    written: int
+    removed: int
+    settled: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    stale_id: int
+    instrument_id: int
+    exchange: str
+    symbol: str
+    dataset: Dataset
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """Until when seconds have ended, and since when retention has left what features are computed from."""
+
+    until: datetime
+    books_since: datetime
+    imbalances_since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Seconds of one instrument to be computed in one transaction; `books` are those with new snapshots."""
+
+    notes: Sequence[_Note]
+    span: TimeRange
+    books: TimeRange | None
+    # Imbalances after the span are another piece's from here on.
+    next_start: datetime
+
+    @property
+    def instrument_id(self) -> int:
+        return self.notes[0].instrument_id
+
+
+def refresh_features(
+    connection: Connection, *, progress: Callable[[str, TimeRange], None] | None = None
+) -> FeatureRefresh:
+    """Compute the features over exactly what was written since they were last computed.
+
+    Seconds that have not ended by the server's clock stay noted as stale. Where retention has dropped what
+    a row is computed from, the row stays as it is. Calls `progress` with the instrument's name and the range
+    before each piece of at most an hour. Revisions do not grow: they are of what was written.
+    """
+    # Of two refreshes at once, one could write what it has computed from less than the other.
+    with store_errors(), advisory_lock(connection, _LOCK_KEY, wait_s=_LOCK_WAIT_S, busy=_LOCK_BUSY):
+        bounds = _read_bounds(connection)
+        done: list[FeatureRefresh] = []
+        for piece in _pieces(_read_notes(connection), bounds.until):
+            if progress:
+                progress(f"{piece.notes[0].exchange} {piece.notes[0].symbol}", piece.span)
+            with connection.transaction():
+                done.append(_refresh(connection, piece, bounds))
+    return FeatureRefresh(
+        tuple(merge_ranges(span for one in done for span in one.ranges)),
+        sum(one.written for one in done),
+        sum(one.removed for one in done),
+        sum(one.settled for one in done),
+    )
+
+
+def _read_notes(connection: Connection) -> list[_Note]:
+    return [_Note(*row) for row in connection.execute(query("read_stale_features"))]
+
+
+def _read_bounds(connection: Connection) -> _Bounds:
+    def dropped_before(dataset: Dataset) -> tuple[datetime, datetime]:
+        parameters = {"dataset": dataset, "timeframe_s": 0}
+        now, before = one_row(connection.execute(query("read_refresh_bounds"), parameters))
+        return now, _SECOND.ceil(before) if before else EPOCH
+
+    now, books_since = dropped_before("order_book")
+    _, trades_since = dropped_before("trade")
+    return _Bounds(_SECOND.floor(now), books_since, trades_since + _REACH)
+
+
+def _pieces(notes: Sequence[_Note], until: datetime) -> list[_Piece]:
+    """What the notes say, cut into pieces: those of an instrument one after the other, oldest first."""
+    pieces: list[_Piece] = []
+    for _, group in groupby(notes, key=attrgetter("instrument_id")):
+        own = list(group)
+        spans = _by_hour(own, until)
+        books = _by_hour([note for note in own if note.dataset == "order_book"], until)
+        for (hour, span), following in zip_longest(spans.items(), list(spans.values())[1:]):
+            touching = [note for note in own if note.start < span[1] and note.end > span[0]]
+            pieces.append(_Piece(touching, span, books.get(hour), following[0] if following else until))
+    return pieces
+
+
+def _by_hour(notes: Sequence[_Note], until: datetime) -> dict[datetime, TimeRange]:
+    """The ended seconds that the notes touch, of each hour as one range from the first to the last."""
+    hours: dict[datetime, TimeRange] = {}
+    for start, end in merge_ranges((_SECOND.floor(note.start), min(_SECOND.ceil(note.end), until)) for note in notes):
+        opened = start
+        while opened < end:
+            hour = _PIECE.floor(opened)
+            closed = min(end, _PIECE.close(hour))
+            hours[hour] = (hours.get(hour, (opened, closed))[0], closed)
+            opened = closed
+    return hours
+
+
+def _refresh(connection: Connection, piece: _Piece, bounds: _Bounds) -> FeatureRefresh:
+    """Compute a piece and trim its notes."""
+    # Widening multiplies features with their sources, so it must not come between reading and writing.
+    connection.execute(query("share_instrument"), {"instrument_id": piece.instrument_id})
+    connection.execute(query("allow_decompression"))
+    counts = [(0, 0)]
+    if piece.books:
+        counts.append(_refresh_books(connection, piece.instrument_id, _clip(piece.books, bounds.books_since)))
+    start, end = piece.span
+    reached = (start, min(end + _REACH, piece.next_start, bounds.until))
+    counts.append(_refresh_imbalances(connection, piece.instrument_id, _clip(reached, bounds.imbalances_since)))
+    settle = {"stale_ids": [note.stale_id for note in piece.notes], "until": end}
+    (settled,) = one_row(connection.execute(query("settle_stale_features"), settle))
+    written, removed = zip(*counts, strict=True)
+    return FeatureRefresh((piece.span,), sum(written), sum(removed), settled)
+
+
+def _clip(span: TimeRange, since: datetime) -> TimeRange:
+    return max(span[0], since), span[1]
+
+
+def _refresh_books(connection: Connection, instrument_id: int, span: TimeRange) -> tuple[int, int]:
+    if span[0] >= span[1]:
+        return 0, 0
+    books = read_last_books(connection, instrument_id, span)
+    second_us = _SECOND.floor_us(books.time_us)
+    return _replace(
+        connection, "order_book_1s", query("upsert_book_features"), instrument_id, span, second_us, book_features(books)
+    )
+
+
+def _refresh_imbalances(connection: Connection, instrument_id: int, span: TimeRange) -> tuple[int, int]:
+    if span[0] >= span[1]:
+        return 0, 0
+    read = (span[0] - _REACH, span[1])
+    found = imbalances(
+        read_seconds_of_books(connection, instrument_id, read), read_seconds_of_trades(connection, instrument_id, read)
+    )
+    asked = found.second_us >= to_us(span[0])
+    columns = {name: values[asked] for name, values in found.columns.items()}
+    return _replace(
+        connection, "imbalance", query("upsert_imbalances"), instrument_id, span, found.second_us[asked], columns
+    )
+
+
+def _replace(
+    connection: Connection,
+    table: str,
+    upsert: sql.SQL,
+    instrument_id: int,
+    span: TimeRange,
+    second_us: Int64Array,
+    columns: dict[str, Float64Array],
+) -> tuple[int, int]:
+    """Make the rows of a span these and no others; returns how many had to be written and how many to be removed."""
+    key = {"instrument_id": instrument_id, "start": span[0], "end": span[1]}
+    parameters = {**key, "time": TimeColumn(second_us)}
+    # A delete decompresses what could hold its rows, so it is told which they are and left out where none is.
+    vanished = query("read_vanished_features").format(table=sql.Identifier(table))
+    (gone_us,) = one_row(connection.execute(vanished, parameters, prepare=False, binary=True))
+    if gone_us is not None:
+        delete = query("delete_features").format(table=sql.Identifier(table))
+        connection.execute(delete, {**key, "time": TimeColumn(gone_us)}, prepare=False)
+    rows = {name: FloatColumn(values) for name, values in columns.items()}
+    written = connection.execute(upsert, {**parameters, **rows}, prepare=False).rowcount if len(second_us) else 0
+    return written, 0 if gone_us is None else len(gone_us)

@@ -1,0 +1,101 @@
+"""Splitting samples of an order book into good snapshots and rejects.
+
+The rules are in `schema`, the conversion of levels in `sides`; writing the outcome is the store's.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tapehouse.book import NO_NONCE, BookBatch, BookSample
+from tapehouse.candle import Float64Array, Int64Array, Reject
+from tapehouse.timeframe import to_us
+from tapehouse.validate.conversion import believable_us, floats_of
+from tapehouse.validate.rejection import reasons_by_line, reject_of
+from tapehouse.validate.schema import book_schema
+from tapehouse.validate.selection import last_of_each, lines_without
+from tapehouse.validate.sides import Side, side_of
+
+_LARGEST_NONCE: Final = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BookSplit:
+    """The outcome of validating samples of one instrument's order book."""
+
+    good: BookBatch
+    rejected: tuple[Reject, ...]
+
+
+def split_books(samples: Sequence[BookSample], *, depth: int) -> BookSplit:
+    """Split samples, in the order received; only the first `depth` levels of a side are looked at and kept.
+
+    A snapshot's time is the exchange's where it told one, else the exchange's clock when the sample came. The
+    last good one of a time wins. Levels may be any JSON, of which the first two cells count.
+    """
+    times_ms = floats_of([_time_ms(sample) for sample in samples])
+    times_us = believable_us(times_ms)
+    bids = side_of([sample.bids for sample in samples], depth)
+    asks = side_of([sample.asks for sample in samples], depth)
+    reasons = reasons_by_line(book_schema(), _frame(times_ms, times_us, bids, asks))
+    lines = last_of_each(lines_without(reasons, len(samples)), times_us)
+    chosen = [samples[int(line)] for line in lines]
+    bids, asks = bids.take(lines), asks.take(lines)
+    good = BookBatch(
+        time_us=times_us[lines],
+        received_us=np.array([to_us(sample.received_at) for sample in chosen], dtype=np.int64),
+        nonce=np.array([_nonce(sample.nonce) for sample in chosen], dtype=np.int64),
+        bid_count=bids.count,
+        ask_count=asks.count,
+        bid_price=bids.price,
+        bid_amount=bids.amount,
+        ask_price=asks.price,
+        ask_amount=asks.amount,
+    )
+    rejected = [reject_of(samples[line].raw, int(times_us[line]), reasons[line]) for line in sorted(reasons)]
+    return BookSplit(good, tuple(rejected))
+
+
+def _frame(times_ms: Float64Array, times_us: Int64Array, bids: Side, asks: Side) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "time_ms": times_ms,
+            "time": pd.DatetimeIndex(times_us.view("datetime64[us]"), tz="UTC"),
+            "bid_count": bids.count,
+            "ask_count": asks.count,
+            **_faults_of_levels(bids, asks),
+            "best_bid": bids.best,
+            "best_ask": asks.best,
+        }
+    )
+
+
+def _faults_of_levels(bids: Side, asks: Side) -> dict[str, Int64Array]:
+    """How many levels of each sample have each of LEVEL_FAULTS."""
+
+    def of_both(is_so: Callable[[Side], npt.NDArray[np.bool_]]) -> Int64Array:
+        return bids.number_of(is_so(bids)) + asks.number_of(is_so(asks))
+
+    return {
+        "level_not_a_pair": of_both(lambda side: ~side.is_pair),
+        "price_not_finite": of_both(lambda side: side.is_pair & ~np.isfinite(side.price)),
+        "price_not_positive": of_both(lambda side: side.price <= 0),
+        "amount_not_finite": of_both(lambda side: side.is_pair & ~np.isfinite(side.amount)),
+        "amount_not_positive": of_both(lambda side: side.amount <= 0),
+        "bids_not_descending": bids.number_of(bids.follows(np.greater_equal)),
+        "asks_not_ascending": asks.number_of(asks.follows(np.less_equal)),
+    }
+
+
+def _time_ms(sample: BookSample) -> object:
+    return to_us(sample.exchange_at) / 1000 if sample.exchange_ms is None else sample.exchange_ms
+
+
+def _nonce(nonce: object) -> int:
+    if isinstance(nonce, bool) or not isinstance(nonce, int):
+        return NO_NONCE
+    return nonce if 0 <= nonce <= _LARGEST_NONCE else NO_NONCE
