@@ -30,6 +30,7 @@ from tapehouse.config import DATABASE_URL, EXCHANGE_URL
 from tapehouse.errors import ServiceError, TapehouseError
 from tapehouse.query.market import MarketData
 from tapehouse.sandbox import Fault, Sandbox, generated_markets
+from tapehouse.store.agreement import Agreement
 from tapehouse.store.connection import connect
 from tapehouse.store.migrate import migrate
 from tapehouse.store.quarantine import QuarantinedRow, read_quarantine
@@ -47,6 +48,8 @@ _SYMBOLS: Final = {
     "binanceusdm": ["BTC/USDT:USDT"],
     "kraken": ["BTC/USD"],
 }
+_TRADES_SINCE: Final = "30m"
+_BOOKS_LASTING: Final = "5s"
 # What a run of a minute needs of Prefect: a server of its own, quick and quiet.
 _PREFECT_LOG: Final = _HOME / "prefect.log"
 _PREFECT_START_S: Final = 120.0
@@ -99,12 +102,14 @@ def _run(stack: ExitStack) -> None:
     with connect(url) as connection:
         if not read_quarantine(connection, at_most=1):
             _spoil_some_rows(sandbox)
-        reports = _run_flows(prefect)
+        reports, agreement = _run_flows(prefect)
         _show_pulled(reports)
+        _show_agreement(agreement)
         _show_rejected(read_quarantine(connection, at_most=10))
     with MarketData.connect(url) as market:
         _show_stored(market)
         _show_candles(market)
+        _show_ticks(market)
         _draw_chart(market)
 
 
@@ -156,24 +161,35 @@ def _start_database(stack: ExitStack) -> str:
     return url
 
 
-def _run_flows(prefect: "subprocess.Popen[bytes]") -> "list[SeriesReport]":
+def _run_flows(prefect: "subprocess.Popen[bytes]") -> "tuple[list[SeriesReport], list[Agreement]]":
     with _step("Prefect server"):
         # Imported here, because Prefect reads its settings when it is imported.
+        from flows.compare_candles import compare_candles
         from flows.ingest_ohlcv import CandleMarkets, ingest_ohlcv
+        from flows.ingest_order_books import ingest_order_books
+        from flows.ingest_trades import ingest_trades
+        from flows.markets import Markets
         from flows.refresh_rollups import refresh_rollups
         from flows.sync_instruments import sync_instruments
 
         _await_prefect(prefect)
 
-    async def run() -> "list[SeriesReport]":
+    async def run() -> "tuple[list[SeriesReport], list[Agreement]]":
         with _step("Flow sync_instruments"):
             await sync_instruments(list(_SYMBOLS))
         markets = [CandleMarkets(exchange=exchange, symbols=symbols) for exchange, symbols in _SYMBOLS.items()]
         with _step(f"Flow ingest_ohlcv ({_DAYS} days of 1m candles)"):
             reports = await ingest_ohlcv(markets, since=f"{_DAYS}d")
+        trading = [Markets(exchange="binance", symbols=_SYMBOLS["binance"])]
+        with _step(f"Flow ingest_trades ({_TRADES_SINCE} of trades)"):
+            await ingest_trades(trading, since=_TRADES_SINCE)
+        with _step(f"Flow ingest_order_books (sampled for {_BOOKS_LASTING})"):
+            await ingest_order_books(trading, lasting=_BOOKS_LASTING)
+        with _step("Flow compare_candles (with trades)"):
+            agreement = await compare_candles()
         with _step("Flow refresh_rollups"):
             await refresh_rollups()
-        return reports
+        return reports, agreement
 
     return asyncio.run(run())
 
@@ -209,6 +225,11 @@ def _show_pulled(reports: "Sequence[SeriesReport]") -> None:
         click.echo("Refused: Kraken keeps only its last 720 candles of any timeframe, whatever is asked for.")
 
 
+def _show_agreement(days: "Sequence[Agreement]") -> None:
+    minutes, differing = sum(one.minutes for one in days), sum(one.differing for one in days)
+    click.echo(f"Of {minutes} minutes of which candles and trades were pulled, {differing} differ.")
+
+
 def _show_rejected(rows: "Sequence[QuarantinedRow]") -> None:
     if not rows:
         return
@@ -229,7 +250,8 @@ def _show_stored(market: MarketData) -> None:
     _heading("Coverage, and the candles that can be read of it in each timeframe")
     columns = [Column(name) for name in ("exchange", "symbol", "from (UTC)", "to (UTC)")]
     columns += [Column(name, align="right") for name in ("gaps", "1m", *map(str, ROLLUPS))]
-    print_table(columns, [_stored_row(market, one) for one in records(market.coverage())])
+    stored = [one for one in records(market.coverage()) if one["dataset"] == "ohlcv"]
+    print_table(columns, [_stored_row(market, one) for one in stored])
 
 
 def _stored_row(market: MarketData, stored: dict[str, Any]) -> list[object]:
@@ -244,6 +266,18 @@ def _show_candles(market: MarketData) -> None:
         candles = _candles(market, "binance", "BTC/USDT", timeframe)
         _heading(f"binance BTC/USDT {timeframe}: the last {rows} of {len(candles):,} ({candles.attrs['source']})")
         print_frame(candles, rows=rows)
+
+
+def _show_ticks(market: MarketData) -> None:
+    now = datetime.now(UTC)
+    trades = market.trades("binance", "BTC/USDT", now - timedelta(hours=1))
+    _heading(f"binance BTC/USDT trades: the last 3 of {len(trades):,}")
+    print_frame(trades, rows=3)
+    _heading("binance BTC/USDT order book: the best 3 levels of the last one sampled")
+    print_frame(market.order_book("binance", "BTC/USDT", depth=3), rows=3)
+    candles = market.candles("binance", "BTC/USDT", "1m", now - timedelta(minutes=30), source="trades")
+    _heading(f"binance BTC/USDT 1m built from its trades: the last 3 of {len(candles):,}")
+    print_frame(candles, rows=3)
 
 
 def _draw_chart(market: MarketData) -> None:

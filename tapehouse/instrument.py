@@ -18,9 +18,9 @@ class Listing:
     """A market as the exchange describes it today.
 
     `tick_size` and `contract_size` are in quote and in base units; `amount_unit` says what
-    volumes of candles count, `trade_unit` what amounts of trades and order books do. `price_decimals` and `amount_decimals` are the decimal places
-    that the exchange announces, which its data may exceed. `from_sandbox` says that it was the
-    sandbox that answered.
+    volumes of candles count, `trade_unit` what amounts of trades and order books do.
+    `price_decimals` and `amount_decimals` are the decimal places that the exchange announces,
+    which its data may exceed. `from_sandbox` says that it was the sandbox that answered.
     """
 
     exchange: str

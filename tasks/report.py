@@ -126,8 +126,8 @@ class SamplingReport:
             "missed": self.outcome.missed,
             "stored": self.outcome.inserted + self.outcome.changed,
             "rejected": self.outcome.rejected,
-            "lateness_p50_ms": self.outcome.lateness_percentile_ms(50),
-            "lateness_p99_ms": self.outcome.lateness_percentile_ms(99),
+            "lateness_p50_ms": _tenths(self.outcome.lateness_percentile_ms(50)),
+            "lateness_p99_ms": _tenths(self.outcome.lateness_percentile_ms(99)),
             "error": _said(self.outcome.error),
         }
 
@@ -227,6 +227,10 @@ def _refreshed(what: str, ranges: Sequence[TimeRange]) -> list[Row]:
         {"refreshed": what, "from": f"{start:%Y-%m-%d %H:%M:%S}", "to": f"{end:%Y-%m-%d %H:%M:%S}"}
         for start, end in ranges
     ]
+
+
+def _tenths(number: float | None) -> float | None:
+    return None if number is None else round(number, 1)
 
 
 def _outcome(parts: Sequence[Part], noun: str) -> str:

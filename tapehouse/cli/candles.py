@@ -28,7 +28,7 @@ Examples:
   tapehouse candles binance BTC/USDT 1m --start 2025-05-01 --end 2025-05-02 --format csv > btc.csv
   tapehouse candles kraken BTC/USD 1d --start 2025-01-01 --format parquet --output btc.parquet
   tapehouse candles binance BTC/USDT 1s --start 10m --source trades
-  tapehouse candles binance ETH/USDT 15m --start 12h --json | jq '.candles[-1].close'
+  tapehouse candles binance BTC/USDT 15m --start 12h --json | jq '.candles[-1].close'
 """
 
 

@@ -23,6 +23,8 @@ Try it without an account, a server or the internet:
   tapehouse db up
   tapehouse ingest ohlcv --sandbox --exchange binance --symbol BTC/USDT --since 7d
   tapehouse candles binance BTC/USDT 1h --start 2d
+  tapehouse ingest trades --sandbox --exchange binance --symbol BTC/USDT --since 1h
+  tapehouse trades binance BTC/USDT --start 1h
 
 \b
 Exit codes:

@@ -48,7 +48,7 @@ _COLUMNS: Final = (
     *(Column(name, align="right") for name in ("minutes", "differing", "open", "high", "low", "close", "volume")),
     Column("no candle", align="right"),
     Column("no trades", align="right"),
-    Column("largest price gap", align="right"),
+    Column("largest gap", align="right"),
 )
 
 
@@ -75,9 +75,10 @@ def compare(
     url: str | None,
     as_json: bool,
 ) -> None:
-    """Compare the exchange's 1m candles with those that its trades make.
+    """Compare the exchange's candles with its trades.
 
-    An exchange computes the two apart: where they differ, one is wrong or incomplete.
+    Its 1m candles with those that its trades make, which it computes apart: where they differ, one of the
+    two is wrong or incomplete.
     """
     require_sensible_range(since, until)
 

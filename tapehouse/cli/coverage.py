@@ -34,9 +34,10 @@ _SHOWN: Final = ("exchange", "symbol", "what", "start", "end", "rows", "empty", 
 @database_option
 @json_option
 def coverage(*, exchange: str | None, symbol: str | None, url: str | None, as_json: bool) -> None:
-    """Show what was fetched of every series: candles, trades, order books.
+    """Show what was fetched of every series.
 
-    From when to when, how many rows, how many candles' intervals without one, how many gaps.
+    Of candles, trades and order books: from when to when, how many rows, how many intervals without a
+    candle, how many gaps.
     """
     from tapehouse.query.market import MarketData
 

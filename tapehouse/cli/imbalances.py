@@ -53,7 +53,7 @@ def imbalances(
     url: str | None,
     as_json: bool,
 ) -> None:
-    """Show or export the imbalances of a market's order book and of its trades."""
+    """Show or export imbalances of a market."""
     export = fitting_export(form, as_json=as_json, output=output, rows=rows)
     require_sensible_range(start, end, names=("--start", "--end"))
 

@@ -41,7 +41,10 @@ def order_book(
     url: str | None,
     as_json: bool,
 ) -> None:
-    """Show or export the last stored order book of a market, or the last one before a time."""
+    """Show or export a stored order book.
+
+    The last one of a market, or the last one up to a time.
+    """
     export = fitting_export(form, as_json=as_json, output=output, rows=depth)
 
     from tapehouse.query.market import MarketData

@@ -22,10 +22,11 @@ Examples:
 @database_option
 @json_option
 def refresh(*, url: str | None, as_json: bool) -> None:
-    """Refresh what is derived: rollups, candles built from trades, features.
+    """Refresh rollups and features.
 
-    Only what was written since the last time is read again. `tapehouse ingest` does this by itself;
-    the command is for what was interrupted or written otherwise.
+    All that is derived: rollups of candles, candles built from trades, features of order books and trades.
+    Only what was written since the last time is read again. `tapehouse ingest` does this by itself; the
+    command is for what was interrupted or written otherwise.
     """
     derived = refresh_derived(usable_database(url), progress=_tell)
     if as_json:

@@ -107,7 +107,7 @@ class Exchange:
         # An answer tells of the time before it was asked for, and every request comes after this one.
         end = min(end, from_ms(to_ms(await self.now())))
         if start < end:
-            async for page in TradeRequests(self._connection, self._habits, listing).walk(start, end).pages():
+            async for page in TradeRequests(self._connection, self._habits, listing).pages(start, end):
                 yield page
 
     async def order_book(self, symbol: str, depth: int) -> BookSample:

@@ -31,6 +31,7 @@ class Habits:
     - `trade_limit`, `spot_trade_limit`: the most trades a page, on spot markets where that differs; None
       where it is not known.
     - `tells_maker_side`: the side that ccxt passes on is that of the order in the book.
+    - `side_cell`: where a trade as received tells its side, where ccxt makes one up for those that don't.
     - `book_depths`: the depths that an order book can be asked for, in order; None for any.
     """
 
@@ -45,6 +46,7 @@ class Habits:
     trade_limit: int | None = None
     spot_trade_limit: int | None = None
     tells_maker_side: bool = False
+    side_cell: int | str | None = None
     book_depths: Sequence[int] | None = None
 
 
@@ -80,7 +82,12 @@ _HABITS: Final = {
     # without holes, as 1000 recorded ones do: https://docs.kraken.com/api-reference/market-data/get-recent-trades
     # Books of 1 to 500 levels: https://docs.kraken.com/api-reference/market-data/get-order-book
     "kraken": Habits(
-        page_limit=720, recent_only=True, trade_style="cursor", trade_limit=1000, book_depths=range(1, 501)
+        page_limit=720,
+        recent_only=True,
+        trade_style="cursor",
+        trade_limit=1000,
+        side_cell=3,
+        book_depths=range(1, 501),
     ),
     # Inverse contracts are worth 1 USD each and counted: https://docs.kraken.com/api-reference/candles/market-candles
     "krakenfutures": Habits(volume_in_contracts=frozenset(("inverse",))),
@@ -90,7 +97,7 @@ _HABITS: Final = {
     "coinbase": replace(_COINBASE, trade_style="window", tells_maker_side=True),
     # `after` gives the trades before an id, newest first, and ids run without holes from 1 on:
     # https://docs.cdp.coinbase.com/exchange/rest-api/pagination, https://github.com/ccxt/ccxt/issues/8426
-    "coinbaseexchange": replace(_COINBASE, trade_style="up_to_id"),
+    "coinbaseexchange": replace(_COINBASE, trade_style="up_to_id", side_cell="side"),
     # https://bybit-exchange.github.io/docs/v5/market/kline (inverse: ccxt takes the turnover, in base units)
     # Recent trades only, 60 of a spot market and 1000 of others: https://bybit-exchange.github.io/docs/v5/market/recent-trade
     # Books of 1 to 200 levels everywhere: https://bybit-exchange.github.io/docs/v5/market/orderbook

@@ -12,7 +12,7 @@ from tapehouse.candle import Int64Array
 from tapehouse.exchange.id_search import AskById, FirstTrade, IdSearch
 from tapehouse.exchange.pages import BEYOND_HISTORY
 from tapehouse.exchange.rows import NO_ID, chosen, ids_of, told_by_id
-from tapehouse.exchange.trades import OpenRange, TradePage, asked_twice_if_empty, completed
+from tapehouse.exchange.trades import WIDEST_HOLE, OpenRange, TradePage, asked_twice_if_empty, completed
 
 # Trades with a time in [first, stop) in milliseconds, at most that many, from whichever end of it.
 AskBetween = Callable[[int, int, int], Awaitable[list[object]]]
@@ -58,7 +58,7 @@ class IdWalk:
             for page in open_range.late_pages(rows):
                 yield page
             open_range.take(rows)
-            ids, times_ms = told_by_id(rows)
+            ids, times_ms = _told_near(rows, next_id)
             reached_ms = int(times_ms[-_ROWS_THAT_TELL:].min(initial=open_range.stop_ms))
             if reached_ms >= open_range.stop_ms and (len(ids) > 0 or was_short):
                 yield open_range.answer_all()
@@ -104,3 +104,10 @@ class IdWalk:
     async def _first_before_now(self, search: IdSearch) -> FirstTrade | None:
         search.note(await asked_twice_if_empty(lambda: self.ask(None, self.page_limit)))
         return await search.first()
+
+
+def _told_near(rows: Sequence[object], first_id: int) -> tuple[Int64Array, Int64Array]:
+    """Ids in order and their times; a single id out of all proportion must not lead the walk astray."""
+    ids, times_ms = told_by_id(rows)
+    is_near = ids <= first_id + WIDEST_HOLE
+    return (ids[is_near], times_ms[is_near]) if is_near.any() else (ids, times_ms)

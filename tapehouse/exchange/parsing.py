@@ -5,6 +5,7 @@ row. What single rows hold is ccxt's own reading; what may be believed is `tapeh
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar, Final, cast
 
 import ccxt.async_support as ccxt_async
@@ -19,10 +20,12 @@ _OTHER_SIDE: Final[Mapping[object, str]] = {"buy": "sell", "sell": "buy"}
 class PlainParsing:
     """Put before a class of ccxt's: candles, trades and books in the order received, none left out.
 
-    `turns_sides` is true where ccxt passes on the maker's side of trades instead of the taker's.
+    `turns_sides` is true where ccxt passes on the maker's side of trades instead of the taker's, and
+    `side_cell` says where a trade as received tells its side, where ccxt makes one up for those that don't.
     """
 
     turns_sides: ClassVar[bool] = False
+    side_cell: ClassVar[int | str | None] = None
 
     def parse_ohlcvs(self, ohlcvs: object, market: object = None, *context: Any, **options: Any) -> object:  # noqa: ANN401 -- passed on
         """Candles as rows `[ms, open, high, low, close, volume]`."""
@@ -37,7 +40,11 @@ class PlainParsing:
         # One class leaves out trades that its exchange lists twice.
         if not isinstance(trades, list) or parse_as_ccxt.__func__ is not ccxt_async.Exchange.parse_trades:
             return parse_as_ccxt(trades, market, *context, **options)
-        parse, to_row = _ccxt(self).parse_trade, _maker_row if self.turns_sides else trade_row
+        parse, to_row, side_cell = _ccxt(self).parse_trade, trade_row, self.side_cell
+        if self.turns_sides:
+            to_row = _maker_row
+        elif side_cell is not None:
+            to_row = partial(_told_row, side_cell)
         return _parsed(lambda row: to_row(parse(row, market)), cast("list[object]", trades))
 
     def safe_trade(self, trade: dict[str, Any], market: object = None) -> dict[str, Any]:  # noqa: ARG002 -- ccxt's signature
@@ -68,6 +75,19 @@ class PlainParsing:
 def _maker_row(trade: Mapping[str, object]) -> tuple[object, ...]:
     time_ms, trade_id, side, *rest = trade_row(trade)
     return time_ms, trade_id, _OTHER_SIDE.get(side, side), *rest
+
+
+def _told_row(side_cell: int | str, trade: Mapping[str, object]) -> tuple[object, ...]:
+    """The row without a side, unless the trade as received has one."""
+    time_ms, trade_id, side, *rest, received = trade_row(trade)
+    return time_ms, trade_id, side if _cell(received, side_cell) else None, *rest, received
+
+
+def _cell(row: object, key: int | str) -> object:
+    try:
+        return cast("Any", row)[key]
+    except (LookupError, TypeError):
+        return None
 
 
 def _parsed(parse: Callable[[object], object], rows: list[object]) -> list[object]:

@@ -3,7 +3,7 @@
 How the walks go on from page to page is in their own modules.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, cast
 
@@ -14,7 +14,7 @@ from tapehouse.exchange.habits import Habits
 from tapehouse.exchange.id_walk import IdWalk
 from tapehouse.exchange.recent_walk import RecentWalk
 from tapehouse.exchange.rows import time_of, trade_row
-from tapehouse.exchange.trades import TradeWalk
+from tapehouse.exchange.trades import OpenRange, TradePage, TradeWalk
 from tapehouse.instrument import Listing
 
 if TYPE_CHECKING:
@@ -36,8 +36,16 @@ class TradeRequests:
         is_spot = listing.kind == "spot"
         self._page_limit = (habits.spot_trade_limit if is_spot else None) or habits.trade_limit
 
-    def walk(self, start: datetime, end: datetime) -> TradeWalk:
-        """The walk through the trades in [start, end), which is over by the exchange's clock."""
+    async def pages(self, start: datetime, end: datetime) -> AsyncIterator[TradePage]:
+        """Pages of the trades in [start, end), which is over by the exchange's clock, in the order that suits it."""
+        open_range = OpenRange(start, end)
+        if open_range.is_done:
+            yield open_range.answer_all()  # Not even one millisecond begins in it.
+            return
+        async for page in self._walk(start, end).pages():
+            yield page
+
+    def _walk(self, start: datetime, end: datetime) -> TradeWalk:
         limit = self._page_limit or _USUAL_LIMIT
         match self._habits.trade_style:
             case "from_id":
@@ -96,9 +104,9 @@ class TradeRequests:
 
 def _as_row(row: object) -> object:
     """The row, also where ccxt's class for an exchange reads trades its own way and gives dictionaries."""
-    if not isinstance(row, Mapping):
+    if not isinstance(row, dict):
         return row
-    trade = cast("Mapping[str, object]", row)
+    trade = cast("dict[str, object]", row)
     return trade_row(trade) if "info" in trade else trade
 
 

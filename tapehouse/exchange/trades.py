@@ -25,7 +25,7 @@ AskForMissing = Callable[[Int64Array, Sequence[object]], Awaitable[list[object]]
 # More trades at one point in time than the exchange gives a page, and no way to ask for the rest.
 MORE_THAN_A_PAGE: Final = "more_than_a_page"
 # An id that jumps further than this begins another count, or is damaged.
-_WIDEST_HOLE: Final = 100_000
+WIDEST_HOLE: Final = 100_000
 _FRUITLESS_ANSWERS: Final = 2
 
 
@@ -79,8 +79,7 @@ class OpenRange:
     def take(self, rows: Sequence[object]) -> bool:
         """Let the rows wait that are still to be answered, or tell no time; says whether any of the former is new."""
         times_ms = times_of(rows)
-        taken = chosen(rows, self.holds(times_ms) | (times_ms == NO_TIME))
-        taken = self._unknown(taken)
+        taken = self._unknown(chosen(rows, self.holds(times_ms) | (times_ms == NO_TIME)))
         self._waiting += taken
         return bool(self.holds(times_of(taken)).any())
 
@@ -124,7 +123,7 @@ class OpenRange:
             ids = np.concatenate(([after], ids[ids > after]))
         steps = np.diff(ids)
         # From hole to hole, not from first to last id: a single absurd one must not fill the memory.
-        is_before_hole = np.append((steps > 1) & (steps <= _WIDEST_HOLE), [False])[: len(ids)]
+        is_before_hole = np.append((steps > 1) & (steps <= WIDEST_HOLE), [False])[: len(ids)]
         missing = [
             missing_id
             for last_id, step in zip(ids[is_before_hole].tolist(), steps[is_before_hole[:-1]].tolist(), strict=True)

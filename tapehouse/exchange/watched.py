@@ -46,6 +46,7 @@ def _watched_class(
 ) -> type[Any]:
     class WatchedExchange(PlainParsing, ccxt_class):
         turns_sides = habits.tells_maker_side
+        side_cell = habits.side_cell
 
         async def fetch(self, *args: Any, **options: Any) -> object:  # noqa: ANN401 -- passed on as it is
             on_request()

@@ -1,5 +1,7 @@
 """The query side: from what is stored to DataFrames.
 
-`plan`, `decode`, `resample` and `frame` touch no database; `ledger` and `rows` ask it, and
-`market` is what a user holds. Nothing here imports ccxt, pandera or Prefect.
+`market` is what a user holds, `question` what it is asked. An answer is worked out in the module of
+its noun: `candles`, `trades`, `books`, `features`, `stored`. Of what these share, `plan`, `decode`,
+`resample`, `frame` and `attrs` touch no database; `reader`, `ledger` and `rows` ask it. Nothing here
+imports ccxt, pandera or Prefect.
 """

@@ -36,6 +36,8 @@ from tapehouse.timeframe import Timeframe, timeframe_of_seconds
 _TRADE_COLUMNS: Final = (*VALUE_COLUMNS, "trades", "bought", "sold")
 # Neither ticks nor lots.
 _COUNT: Final = "trades"
+# Where most bars are empty, room for all of them may be more memory than there is.
+_MOST_EXPECTED: Final = 2_000_000
 
 
 def read_candles(connection: Connection, question: Question, timeframe: Timeframe) -> pd.DataFrame:
@@ -90,7 +92,7 @@ def _read_planned(connection: Connection, instrument_id: int, plan: Plan, column
 
 
 def _read(connection: Connection, instrument_id: int, read: Read, columns: Sequence[str]) -> Candles:
-    decoder = _decoder(columns, read.timeframe.count(*read.span))
+    decoder = _decoder(columns, min(read.timeframe.count(*read.span), _MOST_EXPECTED))
     for portion in even_portions(connection, read.span, decoder, step=read.timeframe.length):
         copy_out(connection, _statement(instrument_id, read, portion), decoder)
     return _candles(decoder)

@@ -116,7 +116,7 @@ class MarketData:
         question = ask(exchange, symbol, start, end)
         return self._reader.read(lambda connection: read_trades(connection, question))
 
-    def order_book(self, exchange: str, symbol: str, at: datetime | None = None, depth: int = 20) -> pd.DataFrame:
+    def order_book(self, exchange: str, symbol: str, at: datetime | None = None, *, depth: int = 20) -> pd.DataFrame:
         """The last snapshot of the order book at that time or before, by default the last one now.
 
         One row a level, at most `depth`, the best first; the index, named level, counts from 1. The columns
@@ -134,7 +134,7 @@ class MarketData:
         return self._reader.read(lambda connection: read_book(connection, question, depth=levels))
 
     def order_books(
-        self, exchange: str, symbol: str, start: datetime, end: datetime | None = None, depth: int = 20
+        self, exchange: str, symbol: str, start: datetime, end: datetime | None = None, *, depth: int = 20
     ) -> pd.DataFrame:
         """The snapshots of the order book from `start` up to `end`, exclusive, and up to now in any case.
 

@@ -13,6 +13,7 @@ from tapehouse.cli import main
 from tapehouse.cli.db import masked
 from tapehouse.embedded import EmbeddedStatus
 from tapehouse.sandbox import Fault, Sandbox
+from tapehouse.store.connection import connect
 from tests.cli.conftest import Cli, Program
 
 
@@ -74,7 +75,7 @@ def test_instruments_say_what_their_amounts_count_and_where_they_come_from(cli: 
     assert units["BTC/USDT"] == ("spot", "base", "base")
     assert units["BTC/USDT:USDT"] == ("swap", "base", "contract")
     rows = [line.split() for line in cli("instruments", "--exchange", "okx").stdout.splitlines()]
-    (swap,) = (row for row in rows if row[1] == "BTC/USDT:USDT")
+    (swap,) = (row for row in rows if "BTC/USDT:USDT" in row)
     assert swap[5:9] == ["0.01", "base", "contract", "sandbox"]
 
 
@@ -110,7 +111,7 @@ def test_nothing_found_is_said_on_stderr_and_empty_in_json(cli: Cli, command: st
 
 
 def test_refresh_settles_what_an_ingest_left(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    def killed(*_: Any) -> None:
+    def killed(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     asked = ("ingest", "ohlcv", "--exchange", "binance", "--symbol", "SOL/USDT")
@@ -121,6 +122,14 @@ def test_refresh_settles_what_an_ingest_left(cli: Cli, monkeypatch: pytest.Monke
     refreshed = json.loads(cli("refresh", "--json").stdout)["rollups_refreshed"]
 
     assert {"start": "2025-04-03T00:00:00+00:00", "end": "2025-04-04T00:00:00+00:00"} in refreshed
+    assert "2025-04-03" not in cli("refresh").stdout
+
+
+def test_refresh_says_when_nothing_was_behind(cli: Cli, database: EmbeddedStatus) -> None:
+    with connect(database.url or "") as connection:
+        connection.execute("delete from stale_rollup")
+        connection.execute("delete from stale_feature")
+
     assert cli("refresh").stdout == "All that is derived was up to date.\n"
 
 

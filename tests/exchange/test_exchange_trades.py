@@ -182,15 +182,9 @@ async def test_one_bad_row_does_not_spoil_a_page(
     given = {_numbered(row[:5]) for row in cast("list[Row]", [row for page in pages for row in page.rows])}
     assert {row[0] for row in given} == {row[0] for row in right}
     wrong = given - set(right)
-    if (kind, exchange_id) in SIDES_THAT_CCXT_MAKES_UP:
-        return
     assert {row[0] for row in wrong} == {row[0] for row in right if row[0] in bad_ms} != set()
     for row in wrong:
         assert row[cell] == value or (value == -1.0 and row[cell] < 0)
-
-
-# Of a trade without a side it says that the taker bought, or sold.
-SIDES_THAT_CCXT_MAKES_UP: Final = {("unknown_side", "kraken"), ("unknown_side", "coinbaseexchange")}
 
 
 @pytest.mark.parametrize("exchange_id", MARKETS)
@@ -212,6 +206,16 @@ async def test_an_exchange_that_only_answers_html_is_given_up_on(sandbox: Sandbo
     sandbox.faults.add(Fault("html"))
     with pytest.raises(BadPage, match="HTML"):
         await walk(exchange, "BTC/USDT", NOW - MINUTE, NOW)
+
+
+@pytest.mark.parametrize("exchange_id", MARKETS)
+async def test_a_range_within_a_millisecond_is_answered_by_the_millisecond_that_begins_in_it(
+    open_on: Open, exchange_id: str
+):
+    exchange, symbol = await open_on(exchange_id), MARKETS[exchange_id]
+    moment = NOW - timedelta(seconds=2)
+    start, end = moment + timedelta(microseconds=200), moment + timedelta(microseconds=700)
+    assert [(page.rows, page.answered) for page in await walk(exchange, symbol, start, end)] == [([], [(start, end)])]
 
 
 async def test_bad_questions_are_refused(open_on: Open):

@@ -77,6 +77,24 @@ def test_amounts_are_in_contracts_where_the_exchange_counts_them(exchange_id: st
     assert listing.contract_size == contract.get("contractSize")
 
 
+@pytest.mark.parametrize(
+    ("contract", "unit"),
+    [
+        ({}, "base"),
+        ({"type": "swap", "linear": True, "contractSize": 1.0}, "base"),
+        ({"type": "swap", "linear": True, "contractSize": 1}, "base"),
+        ({"type": "swap", "linear": True, "contractSize": 0.01}, "contract"),
+        ({"type": "future", "inverse": True, "contractSize": 1.0}, "contract"),
+        ({"type": "swap", "inverse": True, "contractSize": 100.0}, "contract"),
+        ({"type": "swap", "linear": True, "contractSize": None}, "contract"),
+    ],
+)
+def test_trades_and_books_count_contracts_unless_one_is_worth_one_base(contract: dict[str, Any], unit: str):
+    listing = listing_of("x", market(**contract), TICK_SIZE, Habits(), from_sandbox=False)
+    assert listing is not None
+    assert listing.trade_unit == unit
+
+
 @pytest.mark.parametrize(("said", "active"), [(True, True), (False, False), (None, True)])
 def test_only_a_market_that_is_marked_so_is_inactive(said: bool | None, active: bool):
     listing = listing_of("x", market(active=said), TICK_SIZE, Habits(), from_sandbox=False)

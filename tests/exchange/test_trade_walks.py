@@ -273,6 +273,16 @@ def test_a_wrong_time_at_the_end_of_a_page_does_not_end_the_walk():
     check(tape, pages, at(0), at(19_000))
 
 
+def test_an_id_out_of_all_proportion_does_not_lead_the_walk_astray():
+    def spoil(rows: list[Row], asked: int) -> list[Row]:
+        return [*rows[:-1], (rows[-1][0], str(10**15), *rows[-1][2:])] if asked == 3 else rows
+
+    tape = Tape(steady(200), 50, spoil=spoil)
+    pages = walk(tape, "from id", at(0), at(19_000))
+    assert windows_of(pages) == [(at(0), at(19_000))]
+    assert set(ids_in(pages)) == {*range(1, 191), 10**15}
+
+
 @pytest.mark.parametrize("last_of_window", [False, True])
 def test_the_time_before_a_listing_costs_three_requests(last_of_window: bool):
     tape = Tape([10**9 + ms for ms in steady(10)], first_id=0, last_of_window=last_of_window)

@@ -55,9 +55,10 @@ class PrefectServer:
         return _json_answer(request)
 
     def latest_artifact(self, key: str) -> dict[str, Any]:
-        """The artifact of that key that was published last; its table is under `data`."""
+        """The artifact of that key that was published last; its table, or its progress, is under `data`."""
         artifacts = self.post("/artifacts/filter", {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC"})
-        return artifacts[0] | {"data": json.loads(artifacts[0]["data"])}
+        data = artifacts[0]["data"]
+        return artifacts[0] | {"data": json.loads(data) if isinstance(data, str) else data}
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 
+from tapehouse.moments import duration
 from tapehouse.store.connection import Connection
 from tests.flows.services import PrefectServer, background
 
@@ -37,6 +38,9 @@ def test_every_flow_is_deployed_with_its_schedules(deployed: dict[str, dict[str,
     assert schedules == {
         "ingest-ohlcv/minutes": ["* * * * *"],
         "ingest-ohlcv/days": ["5 0 * * *", "5 12 * * *"],
+        "ingest-trades/every-two-minutes": ["*/2 * * * *"],
+        "ingest-order-books/quarter-hours": ["*/15 * * * *"],
+        "compare-candles/daily": ["30 0 * * *"],
         "sync-instruments/daily": ["0 0 * * *"],
         "refresh-rollups/quarter-hours": ["7,22,37,52 * * * *"],
     }
@@ -62,10 +66,24 @@ def test_the_ingest_form_offers_choices_lists_and_bounds(deployed: dict[str, dic
     fields = form["properties"]
 
     assert list(fields) == ["markets", "timeframe", "since", "until", "max_reject_share"]
-    assert fields["markets"]["items"] == {"$ref": "#/definitions/Markets"}
-    assert form["definitions"]["Markets"]["properties"]["symbols"]["minItems"] == 1
+    assert fields["markets"]["items"] == {"$ref": "#/definitions/CandleMarkets"}
+    assert form["definitions"]["CandleMarkets"]["properties"]["symbols"]["minItems"] == 1
     assert {"1m", "1h", "1d", "1w", "1M"} <= set(fields["timeframe"]["enum"])
     assert (fields["max_reject_share"]["minimum"], fields["max_reject_share"]["maximum"]) == (0, 1)
+
+
+def test_the_sampling_form_offers_markets_and_bounds(deployed: dict[str, dict[str, Any]]) -> None:
+    fields = deployed["ingest-order-books/quarter-hours"]["parameter_openapi_schema"]["properties"]
+
+    assert list(fields) == ["markets", "depth", "every", "lasting"]
+    assert fields["markets"]["items"] == {"$ref": "#/definitions/Markets"}
+    assert (fields["depth"]["minimum"], fields["depth"]["maximum"]) == (1, 1000)
+
+
+def test_a_sampling_ends_before_the_next_is_due(deployed: dict[str, dict[str, Any]]) -> None:
+    deployment = deployed["ingest-order-books/quarter-hours"]
+
+    assert duration(deployment["parameters"]["lasting"]) < timedelta(minutes=15)
 
 
 def test_a_schedule_fires_by_itself_and_its_run_completes(

@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 from click.testing import CliRunner
 
-from flows.ingest_ohlcv import Markets, TimeframeName, command, ingest_ohlcv
+from flows.ingest_ohlcv import CandleMarkets, TimeframeName, command, ingest_ohlcv
 from tapehouse.errors import InputError, NaiveDatetime, TapehouseError, UnknownSymbol
 from tapehouse.sandbox import Sandbox
 from tapehouse.store.connection import Connection
@@ -24,7 +24,7 @@ DAY: Final = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0
 
 async def ingest(*markets: tuple[str, list[str]], hours: float, timeframe: TimeframeName = "1m") -> list[SeriesReport]:
     return await ingest_ohlcv(
-        [Markets(exchange=exchange, symbols=symbols) for exchange, symbols in markets],
+        [CandleMarkets(exchange=exchange, symbols=symbols) for exchange, symbols in markets],
         timeframe,
         since=DAY.isoformat(),
         until=(DAY + timedelta(hours=hours)).isoformat(),
@@ -76,8 +76,12 @@ async def test_it_stores_what_the_exchange_has_and_tells_of_each_series(
 async def test_it_refreshes_the_rollups_of_the_days_it_wrote(server: PrefectServer, database: Connection) -> None:
     await ingest(("binance", ["QUILL/USDT"]), hours=2)
 
-    days = [(row["from"], row["to"]) for row in server.latest_artifact("refresh-rollups")["data"]]
-    assert (str(DAY.date()), str((DAY + timedelta(days=1)).date())) in days
+    days = [tuple(row.values()) for row in server.latest_artifact("refresh-rollups")["data"]]
+    assert (
+        "candles 5m, 15m, 1h, 4h, 1d",
+        f"{DAY:%Y-%m-%d} 00:00:00",
+        f"{DAY + timedelta(days=1):%Y-%m-%d} 00:00:00",
+    ) in days
     behind = database.execute(
         "select count(*) from stale_rollup s join instrument i using (instrument_id)"
         " where i.symbol = 'QUILL/USDT' and i.exchange = 'binance'"
@@ -89,15 +93,15 @@ async def test_a_second_run_asks_for_the_last_candles_only_and_changes_nothing(s
     (first,) = await ingest(("binance", ["ETH/USDT"]), hours=4)
     (second,) = await ingest(("binance", ["ETH/USDT"]), hours=4)
 
-    assert (first.planned, first.done.inserted) == (240, 240)
-    assert (second.planned, second.done.fetched, second.done.inserted, second.done.changed) == (5, 5, 0, 0)
+    assert (first.row()["planned"], first.done.inserted) == (240, 240)
+    assert (second.row()["planned"], second.done.fetched, second.done.inserted, second.done.changed) == (5, 5, 0, 0)
     assert second.done.revision == first.done.revision
     assert server.latest_artifact("ingest-ohlcv")["data"][0]["planned"] == 5
 
 
 async def test_a_series_longer_than_a_chunk_is_one_task_a_chunk(server: PrefectServer) -> None:
     (report,) = await ingest_ohlcv(
-        [Markets(exchange="binanceusdm", symbols=["ETH/USDT:USDT"])],
+        [CandleMarkets(exchange="binanceusdm", symbols=["ETH/USDT:USDT"])],
         since=(DAY - timedelta(days=35)).isoformat(),
         until=DAY.isoformat(),
     )
@@ -113,12 +117,15 @@ async def test_a_series_longer_than_a_chunk_is_one_task_a_chunk(server: PrefectS
 async def test_markets_may_have_a_timeframe_of_their_own(server: PrefectServer, database: Connection) -> None:
     del server
     markets = [
-        Markets(exchange="binance", symbols=["ETH/BTC", "ETH/BTC"], timeframe="1h"),
-        Markets(exchange="binance", symbols=["ETH/BTC"]),
+        CandleMarkets(exchange="binance", symbols=["ETH/BTC", "ETH/BTC"], timeframe="1h"),
+        CandleMarkets(exchange="binance", symbols=["ETH/BTC"]),
     ]
     reports = await ingest_ohlcv(markets, "4h", since=DAY.isoformat(), until=(DAY + timedelta(days=1)).isoformat())
 
-    assert [(report.timeframe, report.done.inserted) for report in reports] == [("1h", 24), ("4h", 6)]
+    assert [(str(report.request), report.done.inserted) for report in reports] == [
+        ("ETH/BTC 1h", 24),
+        ("ETH/BTC 4h", 6),
+    ]
     assert len(stored(database, "binance", "ETH/BTC", timeframe_s=3600)) == 24
 
 

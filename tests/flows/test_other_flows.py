@@ -1,4 +1,4 @@
-"""The flows that sync instruments and refresh rollups, on a real Prefect server."""
+"""The flows that sync instruments, refresh what is derived, and compare, on a real Prefect server."""
 
 import pytest
 
@@ -35,6 +35,7 @@ async def test_sync_goes_on_after_an_exchange_that_fails(server: PrefectServer) 
 
 async def test_refresh_says_that_nothing_was_behind(server: PrefectServer, database: Connection) -> None:
     database.execute("delete from stale_rollup")
+    database.execute("delete from stale_feature")
     await refresh_rollups()
 
     artifact = server.latest_artifact("refresh-rollups")

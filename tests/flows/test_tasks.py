@@ -20,9 +20,9 @@ from tapehouse.ingest import CandleRequest, IngestResult
 from tapehouse.sandbox import Fault, Sandbox
 from tapehouse.timeframe import timeframe, to_ms
 from tasks import retrying
-from tasks.extract import plan_candles
-from tasks.load import check_database, ingest_candles, sync_instruments
-from tasks.rollups import refresh_rollups
+from tasks.derived import refresh_features, refresh_rollups
+from tasks.extract import plan_series
+from tasks.load import check_database, ingest_chunk, sync_instruments
 from tests.flows.services import PrefectServer
 
 DAY: Final = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=5)
@@ -71,9 +71,9 @@ async def test_a_chunk_that_fails_says_what_it_wrote(sandbox: Sandbox) -> None:
     # Whether the good page before the bad one is part of the same batch is a matter of timing.
     with disable_run_logger():
         async with open_exchange("binanceusdm", base_url=sandbox.url) as exchange:
-            series, plan = await plan_candles.fn(exchange, request)
-            with pytest.raises(QualityError, match=r"440 of 1?440 candles were rejected"):
-                await ingest_candles.fn(exchange, series, plan.chunks[0], max_reject_share=0.1, record=recorded.append)
+            series, plan = await plan_series.fn(exchange, request)
+            with pytest.raises(QualityError, match=r"440 of 1?440 rows were rejected"):
+                await ingest_chunk.fn(exchange, series, plan.chunks[0], max_reject_share=0.1, record=recorded.append)
 
     assert [(done.fetched, done.inserted, done.rejected) for done in recorded] == [(1440, 1000, 440)]
 
@@ -87,11 +87,14 @@ async def test_tasks_are_plain_functions_underneath(sandbox: Sandbox) -> None:
             again = await sync_instruments.fn(exchange)
             await refresh_rollups.fn()
             refreshed = await refresh_rollups.fn()
+            await refresh_features.fn()
+            computed = await refresh_features.fn()
 
     kraken = [market for market in sandbox.markets if market.exchange == "kraken"]
     assert result.listed == again.listed == len(kraken)
     assert again.new == 0
     assert refreshed.candles == ()
+    assert computed.ranges == ()
 
 
 async def test_a_database_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """An ingest that is killed at random moments and run again ends where an undisturbed one does.
 
-Five kills in every test run; thirty with `make campaign`.
+A few kills in every test run; thirty of each with `make campaign`.
 """
 
 import os
@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, LiteralString
@@ -21,12 +22,8 @@ from tapehouse.sandbox import Fault, Sandbox, generated_markets
 from tapehouse.store.connection import connect
 from tapehouse.store.migrate import migrate
 
-KILLS: Final = 30 if os.environ.get("TAPEHOUSE_CAMPAIGN") == "full" else 5
-SYMBOLS: Final = "BTC/USDT,ETH/USDT,SOL/USDT"
+IS_FULL: Final = os.environ.get("TAPEHOUSE_CAMPAIGN") == "full"
 END: Final = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-# So much history that the last kill still meets an ingest at work.
-DAYS: Final = 6 * KILLS
-
 # Everything a reader can see, and the ledgers, as of the end.
 STATE: Final[dict[str, LiteralString]] = {
     "candles": "select symbol, md5(string_agg(c::text, ',' order by time)), count(*) from candle c group by 1",
@@ -39,8 +36,60 @@ STATE: Final[dict[str, LiteralString]] = {
     """,
     "unavailable": "select count(*) from unavailable",
     "quarantine": "select count(*) from quarantine",
-    "stale": "select count(*) from stale_rollup",
+    "trades": "select symbol, md5(string_agg(t::text, ',' order by time, trade_id)) from trade_view t group by 1",
+    "traded minutes": """
+        select symbol, md5(string_agg(c::text, ',' order by time)) from trade_candle_1m_view c group by 1
+    """,
+    "imbalances": "select symbol, md5(string_agg(m::text, ',' order by time)) from imbalance_view m group by 1",
+    "stale": "select (select count(*) from stale_rollup), (select count(*) from stale_feature)",
 }
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What is ingested, and how often it is killed; so much history that the last kill meets it at work."""
+
+    command: str
+    symbols: str
+    days: int
+    kills: int
+    path: str
+    rows: LiteralString
+
+    def start(self, url: str, sandbox: Sandbox) -> subprocess.Popen[bytes]:
+        since, until = (bound.isoformat() for bound in (END - timedelta(days=self.days), END))
+        command = [str(Path(sys.executable).with_name("tapehouse")), "ingest", self.command, "--exchange", "binance"]
+        command += ["--symbol", self.symbols, "--since", since, "--until", until]
+        command += ["--url", url, "--exchange-url", sandbox.url]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+    def run(self, url: str, sandbox: Sandbox) -> None:
+        process = self.start(url, sandbox)
+        _, errors = process.communicate(timeout=600)
+        assert process.returncode == 0, errors.decode()
+
+    def rows_stored(self, url: str) -> int:
+        with connect(url) as connection:
+            return connection.execute(self.rows).fetchall()[0][0]
+
+
+CANDLES: Final = Campaign(
+    "ohlcv",
+    "BTC/USDT,ETH/USDT,SOL/USDT",
+    days=180 if IS_FULL else 30,
+    kills=30 if IS_FULL else 5,
+    path="klines",
+    rows="select count(*) from ohlcv",
+)
+# In small pages, since a day of it has few of a thousand.
+TRADES: Final = Campaign(
+    "trades",
+    "BTC/USDT,ETH/USDT",
+    days=10 if IS_FULL else 1,
+    kills=30 if IS_FULL else 3,
+    path="aggTrades",
+    rows="select count(*) from trade",
+)
 
 
 @contextmanager
@@ -57,27 +106,6 @@ def state(url: str) -> dict[str, Any]:
         return {name: sorted(connection.execute(query).fetchall()) for name, query in STATE.items()}
 
 
-def start_ingest(url: str, sandbox: Sandbox) -> subprocess.Popen[bytes]:
-    since, until = (bound.isoformat() for bound in (END - timedelta(days=DAYS), END))
-    command = [
-        str(Path(sys.executable).with_name("tapehouse")),
-        "ingest",
-        "ohlcv",
-        "--exchange",
-        "binance",
-        "--symbol",
-        SYMBOLS,
-    ]
-    command += ["--since", since, "--until", until, "--url", url, "--exchange-url", sandbox.url]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-
-
-def run_ingest(url: str, sandbox: Sandbox) -> None:
-    process = start_ingest(url, sandbox)
-    _, errors = process.communicate(timeout=600)
-    assert process.returncode == 0, errors.decode()
-
-
 def kill_at_work(process: subprocess.Popen[bytes], sandbox: Sandbox, rng: random.Random) -> None:
     """Kill after a random number of requests and a random moment more, however quick the machine is."""
     target = len(sandbox.requests) + rng.randint(5, 40)
@@ -88,27 +116,24 @@ def kill_at_work(process: subprocess.Popen[bytes], sandbox: Sandbox, rng: random
     process.communicate()
 
 
-def rows_stored(url: str) -> int:
-    with connect(url) as connection:
-        return connection.execute("select count(*) from ohlcv").fetchall()[0][0]
-
-
 @pytest.mark.campaign
 @pytest.mark.timeout(1800)
-def test_killed_ingests_end_where_an_undisturbed_one_does(tmp_path: Path):
+@pytest.mark.parametrize("campaign", [CANDLES, TRADES], ids=lambda campaign: campaign.command)
+def test_killed_ingests_end_where_an_undisturbed_one_does(tmp_path: Path, campaign: Campaign):
     rng = random.Random(11)
-    with Sandbox(generated_markets(seed=7)) as sandbox:
+    with Sandbox(generated_markets(seed=7), page_rows=100) as sandbox:
         with database(tmp_path / "undisturbed") as url:
-            run_ingest(url, sandbox)
-            expected = state(url)
-        sandbox.faults.add(Fault(kind="status", status=503, path="klines", probability=0.1, seed=3))
+            campaign.run(url, sandbox)
+            expected, complete = state(url), campaign.rows_stored(url)
+        sandbox.faults.add(Fault(kind="status", status=503, path=campaign.path, probability=0.1, seed=3))
         with database(tmp_path / "killed") as url:
             partial: set[int] = set()
-            for _ in range(KILLS):
-                kill_at_work(start_ingest(url, sandbox), sandbox, rng)
-                partial.add(rows_stored(url))
-            run_ingest(url, sandbox)
+            for _ in range(campaign.kills):
+                kill_at_work(campaign.start(url, sandbox), sandbox, rng)
+                partial.add(campaign.rows_stored(url))
+            campaign.run(url, sandbox)
             assert state(url) == expected
-    assert {count for _, _, count in expected["candles"]} == {DAYS * 1440}
+    assert expected["stale"] == [(0, 0)]
+    assert complete > 10_000
     # The kills met the ingest at work, not only before and after it.
-    assert len(partial - {0, 3 * DAYS * 1440}) >= KILLS // 3
+    assert len(partial - {0, complete}) >= campaign.kills // 3

@@ -23,13 +23,12 @@ ROWS = [
 @pytest.fixture(scope="session")
 def answer(store_url: str) -> bytes:
     """What a server sends for those rows."""
-    statement = (
-        "copy (select * from (values "
+    select = (
+        "select * from (values "
         + ", ".join(f"('{time.isoformat()}'::timestamptz, {', '.join(map(cast, rest))})" for time, *rest in ROWS)
-        + ") rows) to stdout (format binary)"
+        + ") rows"
     )
-    with connect(store_url) as connection, connection.cursor().copy(statement) as copy:  # pyright: ignore[reportArgumentType, reportCallIssue] -- composed of our constants
-        return b"".join(bytes(data) for data in copy)
+    return answer_of(store_url, select)
 
 
 def cast(value: Any) -> str:
@@ -68,3 +67,58 @@ def test_an_answer_cut_short_is_refused(answer: bytes, kept: int):
     decoder.feed(answer[:kept])
     with pytest.raises(StoreError, match="cut short"):
         decoder.end_answer()
+
+
+def answer_of(store_url: str, select: str) -> bytes:
+    """What a server sends for a query."""
+    statement = f"copy ({select}) to stdout (format binary)"
+    with connect(store_url) as connection, connection.cursor().copy(statement.encode()) as copy:
+        return b"".join(bytes(data) for data in copy)
+
+
+def test_all_types_are_decoded(store_url: str):
+    answer = answer_of(
+        store_url,
+        "select time, -n, n::int2, 'id' || n, array[n, 'NaN', 3]::float8[], array[4, 5, -n]::float8[] "
+        "from (values ('2025-06-01 12:00+00'::timestamptz, 7::int8), ('1999-12-31 23:59+00', 8)) v (time, n)",
+    )
+    fields = [
+        Field.integer("time"),
+        Field.integer("number"),
+        Field.smallint("side"),
+        Field.text("id", 3),
+        Field.float_arrays("levels", 2, 3),
+    ]
+    decoder = CopyDecoder(fields)
+    decode(decoder, answer)
+    assert decoder.times_us("time").tolist() == [
+        to_us(datetime(2025, 6, 1, 12, tzinfo=UTC)),
+        to_us(datetime(1999, 12, 31, 23, 59, tzinfo=UTC)),
+    ]
+    assert decoder.integers("number").tolist() == [-7, -8]
+    assert decoder.smallints("side").tolist() == [7, 8]
+    assert decoder.texts("id").tolist() == [b"id7", b"id8"]
+    expected = [[[7, np.nan, 3], [4, 5, -7]], [[8, np.nan, 3], [4, 5, -8]]]
+    np.testing.assert_array_equal(decoder.floats("levels"), expected)
+
+
+@pytest.mark.parametrize(
+    "select",
+    [
+        # A NULL, an array and a text of another length, a column too many, in the first of two rows.
+        "select case when n > 1 then n end, array[1, 2]::float8[], 'ab' from generate_series(1, 2) n",
+        "select n::int8, array_fill(1::float8, array[n]), 'ab' from generate_series(1, 2) n",
+        "select n::int8, array[1, 2]::float8[], repeat('a', n) from generate_series(1, 2) n",
+        "select n::int8, array[1, 2]::float8[], 'ab', n from generate_series(1, 2) n",
+    ],
+)
+def test_an_answer_of_another_layout_is_refused(store_url: str, select: str):
+    decoder = CopyDecoder([Field.integer("number"), Field.float_arrays("levels", 1, 2), Field.text("id", 2)])
+    answer = answer_of(store_url, select)
+    with pytest.raises(StoreError, match="not in the expected layout"):
+        decode(decoder, answer)
+
+
+def decode(decoder: CopyDecoder, answer: bytes) -> None:
+    decoder.feed(answer)
+    decoder.end_answer()

@@ -25,7 +25,7 @@ from tapehouse.errors import (
     UnknownTimeframe,
 )
 from tapehouse.store.connection import connect, is_embedded
-from tests.query.conftest import Tape, in_units, random_bars
+from tests.query.conftest import Tape, in_units, random_bars, random_books, random_trades
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 END = START + timedelta(hours=1)
@@ -73,6 +73,24 @@ def test_questions_without_sense_are_refused(
     with pytest.raises(error) as caught:
         market.candles("binance", "BTC/USDT", timeframe, start, end)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("noun", ["trades", "order_books", "order_book_features", "imbalances"])
+def test_questions_about_all_nouns_are_checked_alike(market: MarketData, tape: Tape, noun: str):
+    read = getattr(market, noun)
+    with pytest.raises(NaiveDatetime, match="has no time zone"):
+        read(tape.exchange, tape.symbol, START.replace(tzinfo=None), END)
+    with pytest.raises(ReversedRange, match="swap them"):
+        read(tape.exchange, tape.symbol, END, START)
+    with pytest.raises(UnknownSymbol, match="did you mean BTC/USDT"):
+        read(tape.exchange, "BTC/USD", START, END)
+
+
+def test_a_question_about_a_moment_is_checked_alike(market: MarketData, tape: Tape):
+    with pytest.raises(NaiveDatetime, match="has no time zone"):
+        market.order_book(tape.exchange, tape.symbol, START.replace(tzinfo=None))
+    with pytest.raises(UnknownSymbol, match="did you mean BTC/USDT"):
+        market.order_book(tape.exchange, "BTC/USD")
 
 
 def test_an_unknown_symbol_names_those_that_are_close(market: MarketData, make_tape: Callable[..., Tape]):
@@ -238,6 +256,25 @@ def test_coverage_counts_what_is_stored_of_each_series(market: MarketData, make_
     assert market.coverage(tape.exchange, "ETH/USDT")["symbol"].tolist() == ["ETH/USDT"]
 
 
+def test_coverage_counts_trades_and_order_books_by_the_second(market: MarketData, tape: Tape):
+    tape.connection.execute(
+        "update instrument set trade_unit = 'contract' where instrument_id = %s", (tape.instrument_id,)
+    )
+    tape.write(random_bars(START, 2))
+    window = (START, START + timedelta(seconds=90))
+    tape.write_books(random_books([START, START + timedelta(seconds=1)]), window)
+    late = (END, END + timedelta(milliseconds=1500))
+    tape.write_trades(random_trades(START, 500, span=timedelta(seconds=90)), window, late)
+    found = market.coverage(tape.exchange)
+    columns = ["dataset", "timeframe", "covered", "rows", "empty", "gaps", "rejected", "revision", "amount_unit"]
+    assert found[columns].to_numpy().tolist() == [
+        ["ohlcv", "1m", 2, 2, 0, 0, 0, 0, "base"],
+        ["trade", "", 92, 500, 0, 1, 0, 0, "contract"],
+        ["order_book", "", 90, 2, 0, 0, 0, 0, "contract"],
+    ]
+    assert found["end"].tolist() == [START + timedelta(minutes=2), late[1], window[1]]
+
+
 def test_coverage_of_nothing_is_an_empty_table_of_the_same_columns(market: MarketData, tape: Tape):
     tape.series_id("1m")
     full, empty = market.coverage(tape.exchange), market.coverage("nowhere")
@@ -247,6 +284,7 @@ def test_coverage_of_nothing_is_an_empty_table_of_the_same_columns(market: Marke
         **dict.fromkeys(("start", "end"), "datetime64[us, UTC]"),
         **dict.fromkeys(("covered", "rows", "empty", "gaps", "rejected", "revision"), "int64"),
         "amount_unit": "str",
+        "from_sandbox": "bool",
         **dict.fromkeys(("dropped_before", "updated_at"), "datetime64[us, UTC]"),
     }
     assert empty.dtypes.to_dict() == full.dtypes.to_dict()
@@ -257,9 +295,10 @@ def test_instruments_are_listed(market: MarketData, make_tape: Callable[..., Tap
     make_tape("ADA/USDT", exchange=tape.exchange)
     found = market.instruments(tape.exchange)
     assert found["symbol"].tolist() == ["ADA/USDT", "BTC/USDT"]
-    row = found.loc[1]
+    row = found.loc[1].to_dict()
     assert (row["base"], row["quote"], row["kind"], row["active"]) == ("BTC", "USDT", "spot", True)
     assert (row["price_decimals"], row["amount_decimals"], row["amount_unit"]) == (2, 3, "base")
+    assert row["trade_unit"] == "base"
     assert {str(name): str(dtype) for name, dtype in found.dtypes.items()} == {
         **dict.fromkeys(("exchange", "symbol", "base", "quote", "settle", "kind"), "str"),
         "contract_size": "float64",

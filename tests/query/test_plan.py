@@ -4,7 +4,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tapehouse.query.plan import Plan, SeriesState, closed_window, derivable_from_minutes, plan_candles
+from tapehouse.query.plan import (
+    Plan,
+    SeriesState,
+    closed_window,
+    derivable_from_minutes,
+    plan_candles,
+    plan_trade_candles,
+    reach_of,
+)
 from tapehouse.ranges import TimeRange
 from tapehouse.timeframe import timeframe
 
@@ -177,3 +185,46 @@ def test_covered_and_gaps_tile_the_window():
     assert found.known == (hours(1, 3), hours(4, 8))
     assert found.incomplete == (hours(0, 1), hours(8, 9))
     assert found.known_bars == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "stored", "base"),
+    [
+        ("1s", "trade_candle_1s", "1s"),
+        ("15s", "trade_candle_1s", "1s"),
+        ("90s", "trade_candle_1s", "1s"),
+        ("1m", "trade_candle_1m", "1m"),
+        ("5m", "trade_candle_1m", "1m"),
+        ("1w", "trade_candle_1m", "1m"),
+        ("1M", "trade_candle_1m", "1m"),
+    ],
+)
+def test_bars_of_trades_are_built_from_the_longest_that_tile_them(name: str, stored: str, base: str):
+    window = (START, datetime(2024, 7, 1, tzinfo=UTC))
+    fresh = plan_trade_candles(timeframe(name), window, series(window))
+    behind = plan_trade_candles(timeframe(name), window, replace(series(window), stale_rollups=(window,)))
+    assert (fresh.source, [(read.table, str(read.timeframe)) for read in fresh.reads]) == ("trades", [(stored, base)])
+    assert (behind.source, [(read.table, str(read.timeframe)) for read in behind.reads]) == (
+        "trades",
+        [("trade", base)],
+    )
+
+
+def test_only_bars_that_are_behind_are_built_from_trades():
+    window = hours(0, 5)
+    stale = ((START + 61.5 * MINUTE, START + 61.6 * MINUTE),)
+    found = plan_trade_candles(timeframe("5m"), window, replace(series(window), stale_rollups=stale))
+    rollup, trades = found.reads
+    minute = (START + 61 * MINUTE, START + 62 * MINUTE)
+    assert (rollup.table, rollup.keep) == ("trade_candle_1m", ((START, minute[0]), (minute[1], window[1])))
+    assert (trades.table, trades.span, trades.keep) == ("trade", minute, (minute,))
+    assert found.known == (window,)
+
+
+def test_what_is_stored_of_a_series_tiles_the_window():
+    stored = series(hours(1, 2), hours(3, 9), dropped_before=START + 1.5 * 60 * MINUTE)
+    found = reach_of(stored, hours(0, 4))
+    assert found.covered == (hours(1.5, 2), hours(3, 4))
+    assert found.gaps == (hours(0, 1.5), hours(2, 3))
+    assert found.dropped_before == START + 90 * MINUTE
+    assert reach_of(stored, hours(3, 4)).dropped_before is None

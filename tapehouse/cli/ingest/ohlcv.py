@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _EPILOG: Final = """\b
 Examples:
   tapehouse ingest ohlcv --exchange binance --symbol BTC/USDT --timeframe 1m --since 7d
-  tapehouse ingest ohlcv --exchange kraken --symbol BTC/USD,ETH/USD --timeframe 1h --since 2w
+  tapehouse ingest ohlcv --exchange kraken --symbol BTC/USD,ETH/USD --timeframe 1d --since 2025-05-01
   tapehouse ingest ohlcv --exchange binance --symbol BTC/USDT --since 2025-05-01T12:00:00Z --until 2025-05-02 --json
   tapehouse ingest ohlcv --sandbox --exchange binance --symbol BTC/USDT --since 7d
 

@@ -1,0 +1,56 @@
+"""What help texts and the README tell people to type, typed."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Final
+
+import click
+import pytest
+
+from tapehouse.cli import main
+from tests.cli.conftest import Cli
+
+_README: Final = Path(__file__).parents[2] / "README.md"
+# These start and stop things, or serve until they are stopped: other tests do that.
+_NOT_TYPED: Final = ("db", "sandbox")
+
+
+def _examples(group: click.Group) -> list[str]:
+    """The examples of all commands below their help, in the order of the commands."""
+    found: list[str] = []
+    for name, command in group.commands.items():
+        if name in _NOT_TYPED:
+            continue
+        found += _examples(command) if isinstance(command, click.Group) else _lines(command.epilog or "")
+    return found
+
+
+def _lines(text: str) -> list[str]:
+    return re.findall(r"^ *(tapehouse .*)$", text, re.MULTILINE)
+
+
+def _typed(line: str) -> list[str]:
+    """The arguments of a line as the shell would pass them, up to a pipe; sampling is cut short."""
+    line = re.sub(r"--for \S+", "--for 1s", re.sub(r"--every \S+", "--every 500ms", line))
+    arguments = shlex.split(line.partition("|")[0].partition(">")[0], comments=True)
+    return arguments[1:]
+
+
+def test_every_example_of_the_help_runs(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    examples = _examples(main)
+
+    failed = {line: result.output for line in examples if (result := cli(*_typed(line))).exit_code != 0}
+
+    assert len(examples) > 30
+    assert failed == {}
+
+
+def test_every_command_of_the_readme_runs(cli: Cli) -> None:
+    commands = [line for line in _lines(_README.read_text()) if line.split()[1] not in _NOT_TYPED]
+
+    failed = {line: result.output for line in commands if (result := cli(*_typed(line))).exit_code != 0}
+
+    assert {"ingest", "trades", "order-book", "imbalances", "compare"} <= {line.split()[1] for line in commands}
+    assert failed == {}
