@@ -45,7 +45,6 @@ BARS: Final = {
     "read_1m_rows_vs_psql_copy": Bar("<=", 1.15, native_only=True),
     "read_1m_compressed_rows_vs_psql_copy": Bar("<=", 1.15, native_only=True),
     "read_1m_trades_vs_psql_copy": Bar("<=", 1.2, native_only=True),
-    "read_1m_compressed_trades_vs_psql_copy": Bar("<=", 1.2, native_only=True),
     "http_ingest_vs_bare_ccxt_loop": Bar("<=", 1.5),
     "http_ingest_limited_vs_bare_ccxt_loop": Bar("<=", 1.5),
     "trades_http_ingest_vs_bare_ccxt_loop": Bar("<=", 1.6),

@@ -69,15 +69,14 @@ def bytes_per_compressed_snapshot_20(setting: Setting) -> Outcome:
     session = recorded_session(setting.recordings)
     if not session:
         return _no_session(setting, key)
+    phases_ms = range(0, setting.sizes.book_phases * _PHASE_MS, _PHASE_MS)
+    sampled = [(market, market.books(offset_ms=phase_ms)) for phase_ms in phases_ms for market in session]
     with setting.emptied_database() as connection:
-        count = sum(_write_books(connection, market, _on_one_day(market.books())) for market in session)
-        alone = _compressed_bytes(connection, "order_book")[1] / count
+        count = sum(_write_books(connection, market, _on_one_day(books)) for market, books in sampled[: len(session)])
+        _, alone = _compressed_bytes(connection, "order_book")
+    note = f"snapshots; the session alone in one chunk: {alone / count:.0f} B"
     with setting.emptied_database() as connection:
-        count = 0
-        for phase in range(setting.sizes.book_phases):
-            for market in session:
-                count += _write_books(connection, market, market.books(offset_ms=phase * _PHASE_MS))
-        note = f"snapshots; the session alone in one chunk: {alone:.0f} B"
+        count = sum(_write_books(connection, market, books) for market, books in sampled)
         return _figure(connection, key, "order_book", count, note)
 
 

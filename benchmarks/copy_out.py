@@ -1,5 +1,7 @@
 """What a COPY out takes when nobody looks at its rows: the baseline of reading."""
 
+import os
+import re
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -25,15 +27,18 @@ def copy_out_baseline(
 
 
 def _psql_time_s(psql: str, url: str, statements: Sequence[str]) -> float:
-    """What psql takes for the statements, its start and connecting taken off."""
-    return _run_psql_s(psql, url, statements) - _run_psql_s(psql, url, ["select 1"])
-
-
-def _run_psql_s(psql: str, url: str, statements: Sequence[str]) -> float:
-    commands = [part for statement in statements for part in ("-c", statement)]
-    started_s = time.perf_counter()
-    subprocess.run([psql, "-X", "-q", *commands, url], stdout=subprocess.DEVNULL, check=True)
-    return time.perf_counter() - started_s
+    """What psql says that the statements took, its start and connecting left out."""
+    commands = "\n".join(["\\timing on", *(rf"{statement} \g /dev/null" for statement in statements)])
+    environment = {**os.environ, "LC_ALL": "C"}
+    output = subprocess.run(
+        [psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", url],
+        input=commands,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env=environment,
+    ).stdout
+    return sum(float(time_ms) for time_ms in re.findall(r"Time: ([\d.]+) ms", output)) / 1000
 
 
 def _libpq_time_s(connection: Connection, statements: Sequence[str]) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tapehouse.candle import Float64Array, Int64Array
-from tapehouse.timeframe import aware_utc, to_us
+from tapehouse.timeframe import aware_utc
 
 LEVEL_COLUMNS: Final = ("bid_price", "bid_amount", "ask_price", "ask_amount")
 NO_NONCE: Final = -1
@@ -34,11 +34,6 @@ class BookSample:
     def __post_init__(self) -> None:
         aware_utc(self.received_at)
         aware_utc(self.exchange_at)
-
-    @property
-    def time_us(self) -> int:
-        """When the book was so, in microseconds: by the exchange's word, else by its clock when it came."""
-        return to_us(self.exchange_at) if self.exchange_ms is None else 1000 * self.exchange_ms
 
 
 @dataclass(frozen=True, slots=True, eq=False)

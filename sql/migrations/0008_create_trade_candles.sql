@@ -82,45 +82,50 @@ select add_job(
     'compress_rollups', interval '1 day', config => '{"after": "2 days", "views": ["trade_candle_1s"]}'
 );
 
--- Drop trades or snapshots older than config's "keep", in whole chunks, and never past a range whose
+-- Drop trades and snapshots older than config's "keep" says, in whole chunks, and never past a range whose
 -- trade candles or features are behind. What was derived from them stays.
 create procedure retain_ticks(job_id integer, config jsonb)
 language plpgsql
 set search_path from current
 as $$
 declare
-    dropped text := config ->> 'dataset';
+    kept    record;
     horizon timestamptz;
     old     record;
 begin
-    -- The locks of tapehouse.store.rollups and tapehouse.store.features: a refresh over what goes
-    -- meanwhile would empty what is derived from it. The job comes again tomorrow.
-    if not pg_try_advisory_xact_lock(1919904876) or not pg_try_advisory_xact_lock(1717920116) then
-        raise notice 'derived data is being refreshed: nothing dropped this time';
-        return;
-    end if;
+    -- The locks of tapehouse.store.rollups and tapehouse.store.features: a refresh over what goes meanwhile
+    -- would empty what is derived from it. A job that waits in vain comes again soon.
+    perform set_config('lock_timeout', '10min', true);
+    perform pg_advisory_xact_lock(1919904876);
+    perform pg_advisory_xact_lock(1717920116);
     -- Writers lock their series' row of it: what they have under way is waited for, and from here on
     -- they see how far retention has gone.
     lock table coverage in exclusive mode;
-    horizon := least(
-        now() - (config ->> 'keep')::interval,
-        (select min(lower(during)) from stale_rollup where dataset = dropped),
-        (select min(lower(during)) - interval '60 seconds' from stale_feature)
-    );
-    for old in
-        select range_start, range_end
-        from timescaledb_information.chunks
-        where hypertable_schema = current_schema() and hypertable_name = dropped and range_end <= horizon
-        order by range_end
+    for kept in select key as dataset, value as keep from jsonb_each_text(config -> 'keep')
     loop
-        perform drop_chunks(dropped::regclass, older_than => old.range_end, newer_than => old.range_start);
-        insert into retention (dataset, timeframe_s, dropped_before)
-        values (dropped, 0, old.range_end)
-        on conflict (dataset, timeframe_s) do update
-        set dropped_before = greatest(retention.dropped_before, excluded.dropped_before);
+        horizon := least(
+            now() - kept.keep::interval,
+            (select min(lower(during)) from stale_rollup where dataset = kept.dataset),
+            (select min(lower(during)) - interval '60 seconds' from stale_feature)
+        );
+        for old in
+            select range_start, range_end
+            from timescaledb_information.chunks
+            where hypertable_schema = current_schema() and hypertable_name = kept.dataset and range_end <= horizon
+            order by range_end
+        loop
+            perform drop_chunks(kept.dataset::regclass, older_than => old.range_end, newer_than => old.range_start);
+            insert into retention (dataset, timeframe_s, dropped_before)
+            values (kept.dataset, 0, old.range_end)
+            on conflict (dataset, timeframe_s) do update
+            set dropped_before = greatest(retention.dropped_before, excluded.dropped_before);
+        end loop;
     end loop;
 end
 $$;
 
-select add_job('retain_ticks', interval '1 day', config => '{"dataset": "trade", "keep": "90 days"}');
-select add_job('retain_ticks', interval '1 day', config => '{"dataset": "order_book", "keep": "30 days"}');
+-- An hour after retain_ohlcv, which doesn't wait for locks.
+select add_job(
+    'retain_ticks', interval '1 day', config => '{"keep": {"trade": "90 days", "order_book": "30 days"}}',
+    initial_start => now() + interval '1 hour'
+);

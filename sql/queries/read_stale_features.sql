@@ -1,6 +1,8 @@
--- A row is a range of an instrument's rows of a dataset written since the features over it were computed.
-select s.stale_id, s.instrument_id, i.exchange, i.symbol, s.dataset, lower(s.during), upper(s.during)
-from stale_feature s
-join instrument i using (instrument_id)
-where not isempty(s.during)
-order by s.instrument_id, s.stale_id
+-- A row is what was written of a dataset of an instrument since the features over it were computed, by all notes that
+-- begin in the same hour and end in the same hour: their first and their last time, and their ids. Samplers leave
+-- a note every few seconds.
+select dataset, min(lower(during)), max(upper(during)), array_agg(stale_id)
+from stale_feature
+where instrument_id = %(instrument_id)s
+    and not isempty(during)
+group by dataset, date_trunc('hour', lower(during)), date_trunc('hour', upper(during))

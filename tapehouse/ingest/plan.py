@@ -1,12 +1,12 @@
-"""What to ask the exchange for: wanted minus covered, in chunks, newest first."""
+"""What to ask the exchange for: wanted minus covered, in chunks, newest first but for what is asked for again."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from tapehouse.errors import BeyondRetention
-from tapehouse.ranges import TimeRange
+from tapehouse.ranges import TimeRange, intersect_ranges
 from tapehouse.store.connection import Connection
 from tapehouse.store.instruments import CandleSeries, Series, TradeSeries
 from tapehouse.store.ledger import covered_until, dropped_before, missing_ranges
@@ -23,7 +23,7 @@ CHUNK_TRADES: Final = timedelta(hours=6)
 
 @dataclass(frozen=True, slots=True)
 class IngestPlan:
-    """The chunks of a series to ask for, newest first; `wanted` is what was asked of us, in whole candles."""
+    """The chunks of a series to ask for, in that order; `wanted` is what was asked of us, in whole candles."""
 
     wanted: TimeRange
     chunks: tuple[TimeRange, ...]
@@ -48,10 +48,11 @@ def plan_candles(
         return IngestPlan((first, first), ())
     _require_kept(connection, series, stop)
     # The last candles of this run, and those that were the last when it was asked before.
-    ends = {stop, covered_until(connection, series, stop) or stop}
+    ends = sorted({stop, covered_until(connection, series, stop) or stop})
     trailing = [(max(first, timeframe.shift(end, -TRAILING_CANDLES)), end) for end in ends if end > first]
     missing = missing_ranges(connection, series, (first, stop), trailing=trailing)
-    return IngestPlan((first, stop), tuple(newest_first_chunks(missing, timeframe, CHUNK_CANDLES)))
+    chunks = newest_first_chunks(missing, timeframe, CHUNK_CANDLES)
+    return IngestPlan((first, stop), tuple(_trailing_first(chunks, trailing[:1])))
 
 
 def plan_trades(
@@ -69,7 +70,7 @@ def plan_trades(
     known_until = covered_until(connection, series, stop) or stop
     trailing = [(max(first, known_until - TRAILING_TRADES), known_until)] if known_until > first else []
     missing = missing_ranges(connection, series, (first, stop), trailing=trailing)
-    return IngestPlan((first, stop), tuple(_shorter_than(CHUNK_TRADES, missing)))
+    return IngestPlan((first, stop), tuple(_trailing_first(_shorter_than(CHUNK_TRADES, missing), trailing)))
 
 
 def newest_first_chunks(ranges: Iterable[TimeRange], timeframe: Timeframe, candles: int) -> list[TimeRange]:
@@ -90,6 +91,14 @@ def _require_kept(connection: Connection, series: Series, stop: datetime) -> Non
         raise BeyondRetention(
             f"Retention has dropped what {series} had before {dropped.isoformat()}: ask for what came since."
         )
+
+
+def _trailing_first(chunks: Sequence[TimeRange], trailing: Sequence[TimeRange]) -> list[TimeRange]:
+    """The same chunks, but those with an end that is asked for again come before all others.
+
+    Once something later is covered, nobody would know that the end of before is still to be asked for again.
+    """
+    return sorted(chunks, key=lambda chunk: not intersect_ranges([chunk], trailing))
 
 
 def _shorter_than(length: timedelta, ranges: Iterable[TimeRange]) -> list[TimeRange]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
@@ -64,18 +65,19 @@ async def sync_instruments(exchange: Exchange, connection: Connection) -> SyncRe
 
 
 async def open_instrument(exchange: Exchange, connection: Connection, symbol: str) -> Instrument:
-    """The stored instrument; syncs the exchange's instruments first where the symbol is new.
+    """The stored instrument; syncs the exchange's instruments first where the symbol or its units are new.
 
     Raises UnknownSymbol where the exchange lists no such symbol either, and MixedOrigins where the
     store has the exchange from elsewhere.
     """
     listing = await exchange.listing(symbol)
     require_origin(connection, exchange.exchange_id, from_sandbox=listing.from_sandbox)
-    try:
-        return find_instrument(connection, exchange.exchange_id, symbol)
-    except UnknownSymbol:
-        await sync_instruments(exchange, connection)
-        return find_instrument(connection, exchange.exchange_id, symbol)
+    with suppress(UnknownSymbol):
+        known = find_instrument(connection, exchange.exchange_id, symbol)
+        if (known.amount_unit, known.trade_unit) == (listing.amount_unit, listing.trade_unit):
+            return known
+    await sync_instruments(exchange, connection)
+    return find_instrument(connection, exchange.exchange_id, symbol)
 
 
 async def open_series(exchange: Exchange, connection: Connection, request: SeriesRequest) -> IngestedSeries:

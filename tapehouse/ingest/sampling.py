@@ -18,24 +18,24 @@ from typing import Final
 import numpy as np
 
 from tapehouse.book import BookSample
-from tapehouse.errors import InputError, RetryableError, StoreUnreachable
+from tapehouse.errors import InputError, RetryableError, StoreError, StoreUnreachable
 from tapehouse.exchange import Exchange, open_exchange
 from tapehouse.ingest.pages import finish_in_thread
 from tapehouse.ingest.run import open_instrument
-from tapehouse.ranges import TimeRange, Unavailable, merge_ranges
+from tapehouse.ranges import TimeRange, merge_ranges
 from tapehouse.store.books import write_books
 from tapehouse.store.connection import connect
 from tapehouse.store.instruments import BookSeries, ensure_book_series
 from tapehouse.timeframe import from_us, to_us
-from tapehouse.validate import split_books
+from tapehouse.validate import BookSplit, split_books
 
 # Samples wait so long for others to be written with.
 _FLUSH_S: Final = 5.0
 # So long they are kept while the database can't be reached.
 _PATIENCE_S: Final = 120.0
+_RETRY_S: Final = 1.0
 _SHORTEST: Final = timedelta(milliseconds=100)
 _MOST_LEVELS: Final = 1000
-_NOT_SAMPLED: Final = "not_sampled"
 
 _logger = logging.getLogger(__name__)
 
@@ -129,8 +129,8 @@ async def sample_books(
     """Sample the order books of those markets, and give an outcome for each in the order asked.
 
     A market that can't be sampled at all says so in its outcome's `error` and stops no other. Calls
-    `progress` each time something was written. When cancelled it writes what it has. Raises StoreError
-    when nothing could be written for two minutes; what was written before stays.
+    `progress` each time something was written. When cancelled it writes what it has. Raises StoreUnreachable
+    when the database could not be reached for two minutes; what was written before stays.
     """
     outcomes = [SamplingOutcome(symbol) for symbol in symbols]
     with closing(_Writer(database_url)) as writer:
@@ -156,15 +156,23 @@ async def _sample_all(
     try:
         while any(not sampler.done() for sampler in samplers):
             await asyncio.wait(samplers, timeout=_FLUSH_S)
-            await writer.write(markets, sampling)
+            await writer.write(markets, sampling.depth)
             if progress:
                 progress(outcomes)
+        while not await writer.write(markets, sampling.depth):  # noqa: ASYNC110 -- no event tells that a server is back
+            await asyncio.sleep(_RETRY_S)
+    except asyncio.CancelledError:
+        await _stop(samplers)
+        await writer.write(markets, sampling.depth)
+        raise
     finally:
-        for sampler in samplers:
-            sampler.cancel()
-        await asyncio.gather(*samplers, return_exceptions=True)
-        await writer.write(markets, sampling)
-    writer.require_written(markets)
+        await _stop(samplers)
+
+
+async def _stop(samplers: Sequence[asyncio.Task[None]]) -> None:
+    for sampler in samplers:
+        sampler.cancel()
+    await asyncio.gather(*samplers, return_exceptions=True)
 
 
 class _Ticks:
@@ -192,42 +200,30 @@ class _Ticks:
 
 @dataclass(slots=True)
 class _Market:
-    """A market that is sampled, and what of it waits to be written."""
+    """A market that is sampled; snapshots wait to be written, each with the interval it counts for if it does."""
 
     series: BookSeries
     outcome: SamplingOutcome
-    waiting: "_Waiting" = field(default_factory=lambda: _Waiting([], []))
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """Snapshots, each with the interval it counts for if it does, and the intervals without one."""
-
-    samples: list[tuple[BookSample, TimeRange | None]]
-    missed: list[TimeRange]
-
-    def __add__(self, later: "_Waiting") -> "_Waiting":
-        return _Waiting(self.samples + later.samples, self.missed + later.missed)
+    waiting: list[tuple[BookSample, TimeRange | None]] = field(
+        default_factory=list[tuple[BookSample, TimeRange | None]]
+    )
 
 
 async def _sample(exchange: Exchange, market: _Market, sampling: Sampling, clock: _Ticks) -> None:
     """Take a snapshot at every tick; one that comes after the next tick counts for the interval it comes in."""
     tick, outcome = 0, market.outcome
-    while tick < sampling.ticks:
+    while tick < sampling.ticks and outcome.error is None:
         await asyncio.sleep(clock.seconds_until(tick))
         sample = await _try_sample(exchange, market, sampling.depth)
         lateness_s = -clock.seconds_until(tick)
-        arrived = min(max(tick, clock.current()), sampling.ticks)
+        arrived = max(tick, clock.current())
         if outcome.error is not None:
             return
-        has_interval = sample is not None and arrived < sampling.ticks
-        following = min(arrived + 1, sampling.ticks)
-        missed = range(tick, arrived if has_interval else following)
-        market.waiting.missed.extend(clock.interval(one) for one in missed)
-        outcome.ticks += following - tick
-        outcome.sampled += has_interval
+        is_in_time = sample is not None and arrived < sampling.ticks
+        outcome.ticks += min(arrived + 1, sampling.ticks) - tick
+        outcome.sampled += is_in_time
         if sample is not None:
-            market.waiting.samples.append((sample, clock.interval(arrived) if has_interval else None))
+            market.waiting.append((sample, clock.interval(arrived) if is_in_time else None))
             outcome.lateness_ms.append(1000 * lateness_s)
         tick = arrived + 1
 
@@ -244,12 +240,12 @@ async def _try_sample(exchange: Exchange, market: _Market, depth: int) -> BookSa
 
 
 class _Writer:
-    """Writes what waits, over one connection, and keeps it while the database can't be reached."""
+    """Writes what waits, over one connection; while the database can't be reached, it goes on waiting."""
 
     def __init__(self, database_url: str) -> None:
         self._database_url = database_url
         self._connection = connect(database_url)
-        self._written_at_s = time.monotonic()
+        self._failing_since_s: float | None = None
 
     def close(self) -> None:
         """Close the connection."""
@@ -260,52 +256,77 @@ class _Writer:
         instrument = await open_instrument(exchange, self._connection, symbol)
         return ensure_book_series(self._connection, instrument)
 
-    async def write(self, markets: Sequence[_Market], sampling: Sampling) -> None:
-        """Write all that waits, market by market; each is one transaction."""
+    async def write(self, markets: Sequence[_Market], depth: int) -> bool:
+        """Write all that waits, a transaction a market; says whether that could be done.
+
+        Raises StoreUnreachable once it could not be done for two minutes.
+        """
         for market in markets:
-            if not (market.waiting.samples or market.waiting.missed):
+            if not market.waiting:
                 continue
             try:
-                await self._write(market, sampling.depth)
+                await self._write(market, depth)
             except StoreUnreachable as error:
-                if time.monotonic() - self._written_at_s > _PATIENCE_S:
-                    raise
-                _logger.warning("%s Trying again.", error)
-                return
-            self._written_at_s = time.monotonic()
+                self._wait_on(error, sum(len(one.waiting) for one in markets))
+                return False
+            except StoreError as error:
+                # What the database says of one market is no reason to stop the others.
+                market.outcome.error = error
+                market.waiting.clear()
+            self._failing_since_s = None
+        return True
 
-    def require_written(self, markets: Sequence[_Market]) -> None:
-        """Raise StoreUnreachable if anything still waits."""
-        waiting = sum(len(market.waiting.samples) for market in markets)
-        if waiting:
-            raise StoreUnreachable(f"The database can't be reached: {waiting} sampled order books were not written.")
+    def _wait_on(self, error: StoreUnreachable, waiting: int) -> None:
+        now_s = time.monotonic()
+        self._failing_since_s = self._failing_since_s or now_s
+        if now_s - self._failing_since_s > _PATIENCE_S:
+            raise StoreUnreachable(f"{error} {waiting} sampled order books were not written.") from error
+        _logger.warning("%s Trying again: %d order books wait.", error, waiting)
 
     async def _write(self, market: _Market, depth: int) -> None:
-        waiting, market.waiting = market.waiting, _Waiting([], [])
-        try:
-            await finish_in_thread(lambda: self._write_waiting(market, waiting, depth))
-        except StoreUnreachable:
-            market.waiting = waiting + market.waiting
-            raise
+        waiting, market.waiting = market.waiting, []
+        is_written = False
 
-    def _write_waiting(self, market: _Market, waiting: _Waiting, depth: int) -> None:
+        def write() -> None:
+            nonlocal is_written
+            self._write_samples(market, waiting, depth)
+            is_written = True
+
+        try:
+            await finish_in_thread(write)
+        finally:
+            if not is_written:
+                # They go before those that came meanwhile.
+                market.waiting[:0] = waiting
+
+    def _write_samples(
+        self, market: _Market, waiting: Sequence[tuple[BookSample, TimeRange | None]], depth: int
+    ) -> None:
         if self._connection.closed:
             self._connection = connect(self._database_url)
-        split = split_books([sample for sample, _ in waiting.samples], depth=depth)
-        good_us = set(split.good.time_us.tolist())
+        split = split_books([sample for sample, _ in waiting], depth=depth)
+        intervals = [interval for _, interval in waiting]
+        good = [interval for interval, passed in zip(intervals, split.passed, strict=True) if interval and passed]
         written = write_books(
             self._connection,
             market.series,
             split.good,
-            asked=merge_ranges(interval for _, interval in waiting.samples if interval),
-            covered=merge_ranges(
-                interval for sample, interval in waiting.samples if interval and sample.time_us in good_us
-            ),
+            asked=merge_ranges(interval for interval in intervals if interval),
+            covered=merge_ranges(good),
             rejected=split.rejected,
-            refused=[Unavailable(start, end, _NOT_SAMPLED) for start, end in merge_ranges(waiting.missed)],
+            sampled=_sampled(split, intervals),
         )
         outcome = market.outcome
         outcome.inserted += written.inserted
         outcome.changed += written.changed
         outcome.unchanged += written.unchanged
         outcome.rejected += written.rejected
+
+
+def _sampled(split: BookSplit, intervals: Sequence[TimeRange | None]) -> dict[datetime, list[TimeRange]]:
+    """The intervals that each good snapshot counts for, by its time: several, if the exchange told one time."""
+    sampled: dict[datetime, list[TimeRange]] = {}
+    for passed, time_us, interval in zip(split.passed, split.time_us.tolist(), intervals, strict=True):
+        if passed and interval:
+            sampled.setdefault(from_us(time_us), []).append(interval)
+    return sampled

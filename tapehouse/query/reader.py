@@ -7,7 +7,7 @@ from psycopg import IsolationLevel
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from tapehouse.errors import StoreError, StoreUnreachable
-from tapehouse.store.connection import CONNECT_TIMEOUT_S, Connection, connect, is_embedded, store_errors
+from tapehouse.store.connection import CONNECT_OPTIONS, Connection, connect, is_embedded, store_errors
 from tapehouse.store.sql import query
 
 # Reads that run at the same time; further threads wait their turn.
@@ -69,7 +69,7 @@ def _open_pool(url: str) -> ConnectionPool[Connection]:
     return ConnectionPool(
         url,
         connection_class=Connection,
-        kwargs={"connect_timeout": CONNECT_TIMEOUT_S, "fallback_application_name": "tapehouse"},
+        kwargs=CONNECT_OPTIONS,
         configure=_prepare_reader,
         min_size=1,
         max_size=_MOST_CONNECTIONS,

@@ -147,6 +147,25 @@ def copy_tuples(constants: Sequence[int], columns: Sequence[Column]) -> bytearra
     return data
 
 
+def received_times(values: Sequence[bytes]) -> Int64Array:
+    """Values of timestamptz as they were received, in microseconds since 1970 UTC."""
+    return received_integers(values) + PG_EPOCH_US
+
+
+def received_integers(values: Sequence[bytes]) -> Int64Array:
+    """Values of int8 as they were received."""
+    return np.frombuffer(b"".join(values), dtype=IntegerColumn.layout).astype(np.int64)
+
+
+def received_float_arrays(arrays: Sequence[bytes]) -> tuple[Float64Array, Int64Array]:
+    """The elements of float8 arrays as they were received, one after the other, and how many each has."""
+    layout = _element(FloatColumn.layout)
+    # An array without elements ends within the header.
+    bodies = [array[_ARRAY_HEADER.size :] for array in arrays]
+    count = np.array([len(body) // layout.itemsize for body in bodies], dtype=np.int64)
+    return np.frombuffer(b"".join(bodies), dtype=layout)["value"].astype(np.float64), count
+
+
 def _template(constants: Sequence[int], columns: Sequence[Column], text_bytes: int) -> np.ndarray:
     """A tuple with everything but the columns' values, shape (1,)."""
     layouts = [f"S{text_bytes}" if isinstance(column, TextColumn) else column.layout for column in columns]

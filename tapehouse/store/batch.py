@@ -5,29 +5,33 @@ What the rows of a dataset are is told by its `Table`: see `candles`, `trades` a
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import psycopg
+from psycopg import errors
+from psycopg.sql import SQL
 from psycopg.types.range import TimestamptzRange
 
 from tapehouse.candle import Reject
 from tapehouse.errors import BeyondRetention, StoreError
 from tapehouse.ranges import TimeRange, Unavailable, subtract_ranges
-from tapehouse.store.connection import Connection, one_row, store_errors
-from tapehouse.store.instruments import CandleSeries, Series
+from tapehouse.store.arrays import Column, copy_tuples
+from tapehouse.store.connection import Connection, is_embedded, one_row, store_errors
+from tapehouse.store.instruments import Series
 from tapehouse.store.ledger import multirange, quarantine, record_coverage, record_unavailable
 from tapehouse.store.sql import query
 from tapehouse.store.ticks import Scale, fits
 from tapehouse.store.widening import Numbers, make_room
 from tapehouse.timeframe import aware_range
 
-# Deadlocks, serialization failures and a scale that another writer changed: run again so often.
+# What another writer did meanwhile: run again so often.
 _ATTEMPTS: Final = 5
+# Besides deadlocks: rows that another writer committed after this one had looked, but before it had the lock.
+_RACES: Final = (errors.DeadlockDetected, errors.SerializationFailure, errors.UniqueViolation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +95,8 @@ class Table(Protocol[S_contra, B_contra]):
         """The time that the rows of the batch, at least one, stand for."""
         ...
 
-    def hole(self, series: S_contra, time: datetime) -> TimeRange:
-        """The time that a rejected row of that time leaves open."""
+    def holes(self, series: S_contra, time: datetime) -> Sequence[TimeRange]:
+        """What a rejected row of that time leaves open."""
         ...
 
     def numbers(self, batch: B_contra) -> Numbers:
@@ -146,15 +150,26 @@ def write_batch(
                     keep = make_room(connection, series.instrument.instrument_id, len(batch), table.numbers(batch))
                     misfits += tuple(table.misfit(batch, int(row)) for row in np.flatnonzero(~keep))
                     batch = batch.take(keep)
-                holes = [table.hole(series, reject.time) for reject in misfits if reject.time]
+                holes = [hole for reject in misfits if reject.time for hole in table.holes(series, reject.time)]
                 left = subtract_ranges(covered, holes)
                 with connection.transaction():
                     return _write(connection, table, series, batch, asked, left, (*rejected, *misfits), refused)
             except _DoesNotFit:
                 has_room = False
-            except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+            except _RACES:
                 continue
     raise StoreError(f"{series} is being written by too many others at once: try again later.")
+
+
+def append_rows(
+    connection: Connection, key: Mapping[str, int], columns: Mapping[str, Column], *, insert: SQL, copy_in: SQL
+) -> None:
+    """Write rows none of which is stored: by COPY, or by INSERT where the server has no COPY in."""
+    if is_embedded(connection):
+        connection.execute(insert, {**key, **columns})
+        return
+    with connection.cursor() as cursor, cursor.copy(copy_in) as copy:
+        copy.write(copy_tuples(tuple(key.values()), tuple(columns.values())))
 
 
 def _write(
@@ -215,7 +230,7 @@ def _notify(connection: Connection, series: Series, revision: int, span: TimeRan
         "exchange": series.instrument.exchange,
         "symbol": series.instrument.symbol,
         "dataset": series.dataset,
-        "timeframe": series.timeframe.name if isinstance(series, CandleSeries) else None,
+        "timeframe": series.timeframe_name,
         "revision": revision,
         "written": [time.isoformat() for time in span or ()],
     }

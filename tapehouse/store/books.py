@@ -3,16 +3,17 @@
 The transaction around it, with coverage, quarantine and revision, is `tapehouse.store.batch`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 
 from tapehouse.book import BookBatch
 from tapehouse.candle import Int64Array, Reject
-from tapehouse.ranges import TimeRange, Unavailable
+from tapehouse.ranges import TimeRange
 from tapehouse.store.arrays import FloatColumn, IntegerColumn, TimeColumn
 from tapehouse.store.batch import Lock, WriteResult, WrittenRows, write_batch
 from tapehouse.store.connection import Connection, one_row
@@ -35,25 +36,26 @@ def write_books(
     asked: Sequence[TimeRange],
     covered: Sequence[TimeRange],
     rejected: Sequence[Reject] = (),
-    refused: Sequence[Unavailable] = (),
+    sampled: Mapping[datetime, Sequence[TimeRange]] = MappingProxyType({}),
 ) -> WriteResult:
     """Write a batch of snapshots as `tapehouse.store.batch.write_batch` does, with the same bounds and errors.
 
     What is covered are the intervals of a sampling for which there is a snapshot, which by the exchange's
-    clock may lie before them.
+    clock may lie before them: `sampled` tells them by the snapshots' times.
     """
-    return write_batch(
-        connection, _BookTable(), series, batch, asked=asked, covered=covered, rejected=rejected, refused=refused
-    )
+    table = _BookTable(sampled)
+    return write_batch(connection, table, series, batch, asked=asked, covered=covered, rejected=rejected)
 
 
 @dataclass(frozen=True, slots=True)
 class _BookTable:
+    sampled: Mapping[datetime, Sequence[TimeRange]]
+
     def span(self, series: BookSeries, batch: BookBatch) -> TimeRange:  # noqa: ARG002 -- as for all tables
         return from_us(int(batch.time_us[0])), from_us(int(batch.time_us[-1])) + _MOMENT
 
-    def hole(self, series: BookSeries, time: datetime) -> TimeRange:  # noqa: ARG002 -- as for all tables
-        return time, time + _MOMENT
+    def holes(self, series: BookSeries, time: datetime) -> Sequence[TimeRange]:  # noqa: ARG002 -- as for all tables
+        return self.sampled.get(time, ())
 
     def numbers(self, batch: BookBatch) -> Numbers:
         rows = np.arange(len(batch))

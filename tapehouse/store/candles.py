@@ -12,9 +12,9 @@ import numpy as np
 
 from tapehouse.candle import PRICE_COLUMNS, VALUE_COLUMNS, CandleBatch, Reject
 from tapehouse.ranges import TimeRange, Unavailable
-from tapehouse.store.arrays import FloatColumn, TimeColumn, copy_tuples
-from tapehouse.store.batch import Lock, WriteResult, WrittenRows, write_batch
-from tapehouse.store.connection import Connection, is_embedded, one_row
+from tapehouse.store.arrays import Column, FloatColumn, TimeColumn
+from tapehouse.store.batch import Lock, WriteResult, WrittenRows, append_rows, write_batch
+from tapehouse.store.connection import Connection, one_row
 from tapehouse.store.instruments import CandleSeries
 from tapehouse.store.ledger import mark_rollups_stale
 from tapehouse.store.rollups import BASE_TIMEFRAME
@@ -48,8 +48,8 @@ class _CandleTable:
         """From the first candle's open to the last one's close."""
         return from_us(int(batch.time_us[0])), series.timeframe.close(from_us(int(batch.time_us[-1])))
 
-    def hole(self, series: CandleSeries, time: datetime) -> TimeRange:
-        return time, series.timeframe.close(time)
+    def holes(self, series: CandleSeries, time: datetime) -> list[TimeRange]:
+        return [(time, series.timeframe.close(time))]
 
     def numbers(self, batch: CandleBatch) -> Numbers:
         rows = np.arange(len(batch))
@@ -109,18 +109,15 @@ def _differences(batch: CandleBatch, stored: CandleBatch) -> tuple[CandleBatch, 
 
 def _append(connection: Connection, series: CandleSeries, batch: CandleBatch) -> None:
     """Write candles none of which is stored."""
-    if is_embedded(connection):
-        connection.execute(query("insert_candles"), {**_key(series), **_columns(batch)})
-        return
-    with connection.cursor() as cursor, cursor.copy(query("copy_candles_in")) as copy:
-        copy.write(copy_tuples(tuple(_key(series).values()), tuple(_columns(batch).values())))
+    statements = {"insert": query("insert_candles"), "copy_in": query("copy_candles_in")}
+    append_rows(connection, _key(series), _columns(batch), **statements)
 
 
 def _key(series: CandleSeries) -> dict[str, int]:
     return {"instrument_id": series.instrument.instrument_id, "timeframe_s": series.timeframe.seconds}
 
 
-def _columns(batch: CandleBatch) -> dict[str, TimeColumn | FloatColumn]:
+def _columns(batch: CandleBatch) -> dict[str, Column]:
     values = {name: FloatColumn(getattr(batch, name)) for name in VALUE_COLUMNS}
     return {"time": TimeColumn(batch.time_us), **values}
 

@@ -20,7 +20,15 @@ from tapehouse.store.sql import query
 ENGINE_PARAMETER: Final = "tapehouse.engine"
 EMBEDDED_ENGINE: Final = "pglite"
 
-CONNECT_TIMEOUT_S: Final = 10
+# A server that is gone without a word is noticed within a minute, not after the hours TCP would take.
+CONNECT_OPTIONS: Final[dict[str, Any]] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+    "fallback_application_name": "tapehouse",
+}
 _REFUSALS: Final = ("authentication failed", "no password supplied", "does not exist", "pg_hba.conf")
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -33,9 +41,7 @@ def connect(url: str) -> Connection:
     database name.
     """
     try:
-        connection = psycopg.connect(
-            url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, fallback_application_name="tapehouse"
-        )
+        connection = psycopg.connect(url, autocommit=True, **CONNECT_OPTIONS)
     except psycopg.OperationalError as exc:
         raise _connect_error(url, exc) from exc
     except psycopg.ProgrammingError as exc:

@@ -4,7 +4,6 @@ Everything is in whole ticks and lots. Snapshots for users are read by `tapehous
 """
 
 from collections.abc import Sequence
-from typing import Final
 
 import numpy as np
 from psycopg.abc import Buffer
@@ -15,13 +14,16 @@ from tapehouse.book import BookBatch
 from tapehouse.candle import Float64Array, Int64Array
 from tapehouse.features.imbalance import SecondsOfBooks, SecondsOfTrades
 from tapehouse.ranges import TimeRange
-from tapehouse.store.arrays import PG_EPOCH_US, FloatColumn, IntegerColumn, TimeColumn
+from tapehouse.store.arrays import (
+    FloatColumn,
+    IntegerColumn,
+    TimeColumn,
+    received_float_arrays,
+    received_integers,
+    received_times,
+)
 from tapehouse.store.connection import Connection, one_row
 from tapehouse.store.sql import query
-
-# Of an array with elements; before each of them comes its length.
-_ARRAY_HEADER_BYTES: Final = 20
-_ARRAY_ELEMENT: Final = np.dtype([("bytes", ">i4"), ("value", FloatColumn.layout)])
 
 
 def read_last_books(connection: Connection, instrument_id: int, span: TimeRange) -> BookBatch:
@@ -33,11 +35,13 @@ def read_last_books(connection: Connection, instrument_id: int, span: TimeRange)
         cursor.execute(query("read_last_books"), _bounds(instrument_id, span), prepare=False, binary=True)
         columns: Sequence[Sequence[bytes]] = list(zip(*cursor.fetchall(), strict=True)) or [()] * 7
     time, received_at, nonce, *levels = columns
-    (bid_price, bid_count), (bid_amount, _), (ask_price, ask_count), (ask_amount, _) = map(_levels, levels)
+    (bid_price, bid_count), (bid_amount, _), (ask_price, ask_count), (ask_amount, _) = map(
+        received_float_arrays, levels
+    )
     return BookBatch(
-        time_us=_integers(time) + PG_EPOCH_US,
-        received_us=_integers(received_at) + PG_EPOCH_US,
-        nonce=_integers(nonce),
+        time_us=received_times(time),
+        received_us=received_times(received_at),
+        nonce=received_integers(nonce),
         bid_count=bid_count,
         ask_count=ask_count,
         bid_price=bid_price,
@@ -79,14 +83,3 @@ def _arrays(
     if time_us is None or first is None or second is None:
         return np.empty(0, dtype=np.int64), np.empty(0), np.empty(0)
     return time_us, first, second
-
-
-def _integers(values: Sequence[bytes]) -> Int64Array:
-    return np.frombuffer(b"".join(values), dtype=IntegerColumn.layout).astype(np.int64)
-
-
-def _levels(arrays: Sequence[bytes]) -> tuple[Float64Array, Int64Array]:
-    """The elements of arrays, one after the other, and how many each has."""
-    bodies = [array[_ARRAY_HEADER_BYTES:] for array in arrays]
-    count = np.array([len(body) // _ARRAY_ELEMENT.itemsize for body in bodies], dtype=np.int64)
-    return np.frombuffer(b"".join(bodies), dtype=_ARRAY_ELEMENT)["value"].astype(np.float64), count

@@ -5,20 +5,21 @@ refresh computes those seconds and no others, and one that is killed is done aga
 are in `tapehouse.features`, what they are given is read in `tapehouse.store.feature_sources`.
 """
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import groupby, zip_longest
-from operator import attrgetter
+from itertools import zip_longest
 from typing import Final
 
+import numpy as np
 from psycopg import sql
 
 from tapehouse.candle import Float64Array, Int64Array
 from tapehouse.features.book import book_features
 from tapehouse.features.imbalance import WINDOWS_S, imbalances
 from tapehouse.ranges import TimeRange, merge_ranges
-from tapehouse.store.arrays import FloatColumn, TimeColumn
+from tapehouse.store.arrays import FloatColumn, IntegerColumn, TimeColumn
 from tapehouse.store.connection import Connection, one_row, store_errors
 from tapehouse.store.feature_sources import read_last_books, read_seconds_of_books, read_seconds_of_trades
 from tapehouse.store.instruments import Dataset
@@ -52,15 +53,14 @@ class FeatureRefresh:
     settled: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Note:
-    stale_id: int
-    instrument_id: int
-    exchange: str
-    symbol: str
+@dataclass(frozen=True, slots=True, eq=False)
+class _Notes:
+    """Notes of one dataset that begin in the same hour and end in the same hour, from the first to the last time."""
+
     dataset: Dataset
     start: datetime
     end: datetime
+    stale_ids: Int64Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +72,15 @@ class _Bounds:
     imbalances_since: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Piece:
     """Seconds of one instrument to be computed in one transaction; `books` are those with new snapshots."""
 
-    notes: Sequence[_Note]
+    stale_ids: Int64Array
     span: TimeRange
     books: TimeRange | None
     # Imbalances after the span are another piece's from here on.
     next_start: datetime
-
-    @property
-    def instrument_id(self) -> int:
-        return self.notes[0].instrument_id
 
 
 def refresh_features(
@@ -100,11 +96,12 @@ def refresh_features(
     with store_errors(), advisory_lock(connection, _LOCK_KEY, wait_s=_LOCK_WAIT_S, busy=_LOCK_BUSY):
         bounds = _read_bounds(connection)
         done: list[FeatureRefresh] = []
-        for piece in _pieces(_read_notes(connection), bounds.until):
-            if progress:
-                progress(f"{piece.notes[0].exchange} {piece.notes[0].symbol}", piece.span)
-            with connection.transaction():
-                done.append(_refresh(connection, piece, bounds))
+        for instrument_id, exchange, symbol in connection.execute(query("read_stale_instruments")).fetchall():
+            for piece in _pieces(_read_notes(connection, instrument_id), bounds.until):
+                if progress:
+                    progress(f"{exchange} {symbol}", piece.span)
+                with connection.transaction():
+                    done.append(_refresh(connection, instrument_id, piece, bounds))
     return FeatureRefresh(
         tuple(merge_ranges(span for one in done for span in one.ranges)),
         sum(one.written for one in done),
@@ -113,8 +110,9 @@ def refresh_features(
     )
 
 
-def _read_notes(connection: Connection) -> list[_Note]:
-    return [_Note(*row) for row in connection.execute(query("read_stale_features"))]
+def _read_notes(connection: Connection, instrument_id: int) -> list[_Notes]:
+    key = {"instrument_id": instrument_id}
+    return [_Notes(*row) for row in connection.execute(query("read_stale_features"), key, binary=True)]
 
 
 def _read_bounds(connection: Connection) -> _Bounds:
@@ -128,44 +126,51 @@ def _read_bounds(connection: Connection) -> _Bounds:
     return _Bounds(_SECOND.floor(now), books_since, trades_since + _REACH)
 
 
-def _pieces(notes: Sequence[_Note], until: datetime) -> list[_Piece]:
-    """What the notes say, cut into pieces: those of an instrument one after the other, oldest first."""
-    pieces: list[_Piece] = []
-    for _, group in groupby(notes, key=attrgetter("instrument_id")):
-        own = list(group)
-        spans = _by_hour(own, until)
-        books = _by_hour([note for note in own if note.dataset == "order_book"], until)
-        for (hour, span), following in zip_longest(spans.items(), list(spans.values())[1:]):
-            touching = [note for note in own if note.start < span[1] and note.end > span[0]]
-            pieces.append(_Piece(touching, span, books.get(hour), following[0] if following else until))
-    return pieces
+def _pieces(noted: Iterable[_Notes], until: datetime) -> Iterator[_Piece]:
+    """What the notes of an instrument say of seconds that have ended, cut at full hours, oldest first."""
+    by_hour: dict[datetime, list[_Notes]] = defaultdict(list)
+    for notes in noted:
+        for hour in _hours(_SECOND.floor(notes.start), min(_SECOND.ceil(notes.end), until)):
+            by_hour[hour].append(notes)
+    hours = sorted(by_hour)
+    for hour, following in zip_longest(hours, hours[1:]):
+        here = by_hour[hour]
+        books = [notes for notes in here if notes.dataset == "order_book"]
+        yield _Piece(
+            np.concatenate([notes.stale_ids for notes in here]),
+            _touched(here, hour, until),
+            _touched(books, hour, until) if books else None,
+            _touched(by_hour[following], following, until)[0] if following else until,
+        )
 
 
-def _by_hour(notes: Sequence[_Note], until: datetime) -> dict[datetime, TimeRange]:
-    """The ended seconds that the notes touch, of each hour as one range from the first to the last."""
-    hours: dict[datetime, TimeRange] = {}
-    for start, end in merge_ranges((_SECOND.floor(note.start), min(_SECOND.ceil(note.end), until)) for note in notes):
-        opened = start
-        while opened < end:
-            hour = _PIECE.floor(opened)
-            closed = min(end, _PIECE.close(hour))
-            hours[hour] = (hours.get(hour, (opened, closed))[0], closed)
-            opened = closed
-    return hours
+def _hours(start: datetime, end: datetime) -> Iterator[datetime]:
+    """The hours in which some of [start, end) lies."""
+    hour = _PIECE.floor(start)
+    while max(hour, start) < end:
+        yield hour
+        hour = _PIECE.close(hour)
 
 
-def _refresh(connection: Connection, piece: _Piece, bounds: _Bounds) -> FeatureRefresh:
+def _touched(notes: Sequence[_Notes], hour: datetime, until: datetime) -> TimeRange:
+    """One range from the first to the last second of an hour that has ended and that notes touch."""
+    start = _SECOND.floor(min(one.start for one in notes))
+    end = _SECOND.ceil(max(one.end for one in notes))
+    return max(start, hour), min(end, _PIECE.close(hour), until)
+
+
+def _refresh(connection: Connection, instrument_id: int, piece: _Piece, bounds: _Bounds) -> FeatureRefresh:
     """Compute a piece and trim its notes."""
     # Widening multiplies features with their sources, so it must not come between reading and writing.
-    connection.execute(query("share_instrument"), {"instrument_id": piece.instrument_id})
+    connection.execute(query("share_instrument"), {"instrument_id": instrument_id})
     connection.execute(query("allow_decompression"))
     counts = [(0, 0)]
     if piece.books:
-        counts.append(_refresh_books(connection, piece.instrument_id, _clip(piece.books, bounds.books_since)))
+        counts.append(_refresh_books(connection, instrument_id, _clip(piece.books, bounds.books_since)))
     start, end = piece.span
     reached = (start, min(end + _REACH, piece.next_start, bounds.until))
-    counts.append(_refresh_imbalances(connection, piece.instrument_id, _clip(reached, bounds.imbalances_since)))
-    settle = {"stale_ids": [note.stale_id for note in piece.notes], "until": end}
+    counts.append(_refresh_imbalances(connection, instrument_id, _clip(reached, bounds.imbalances_since)))
+    settle = {"stale_ids": IntegerColumn(piece.stale_ids), "until": end}
     (settled,) = one_row(connection.execute(query("settle_stale_features"), settle))
     written, removed = zip(*counts, strict=True)
     return FeatureRefresh((piece.span,), sum(written), sum(removed), settled)

@@ -35,6 +35,11 @@ class Series:
     instrument: Instrument
     dataset: ClassVar[Dataset]
 
+    @property
+    def timeframe_name(self) -> str | None:
+        """The timeframe of candles."""
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class CandleSeries(Series):
@@ -42,6 +47,11 @@ class CandleSeries(Series):
 
     timeframe: Timeframe
     dataset: ClassVar[Dataset] = "ohlcv"
+
+    @property
+    def timeframe_name(self) -> str:
+        """The timeframe, as in `1m`."""
+        return self.timeframe.name
 
     def __str__(self) -> str:
         return f"{self.instrument.exchange} {self.instrument.symbol} {self.timeframe}"

@@ -1,7 +1,7 @@
 """The coverage ledger: what of a series was fetched, what is missing, what was refused or rejected.
 
 Time ranges are half-open and in UTC. The functions that write run inside the caller's
-transaction (see `tapehouse.store.candles`).
+transaction (see `tapehouse.store.batch`).
 """
 
 import json

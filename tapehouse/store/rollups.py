@@ -6,7 +6,7 @@ refresh touches those days and no others, and one that is killed is done again.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from psycopg import sql
@@ -26,6 +26,9 @@ ROLLUPS: Final = tuple(timeframe(name) for name in ("5m", "15m", "1h", "4h", "1d
 # Candles built from trades; the longer ones from the shorter.
 TRADE_CANDLES: Final = tuple(timeframe(name) for name in ("1s", "1m"))
 
+# TimescaleDB refreshes few buckets at a time by itself, and spends its time on beginning anew.
+_FEWEST_BUCKETS: Final = 2016
+_DAY: Final = timedelta(days=1)
 # Any constant does, as long as every tapehouse uses the same: "roll" in ASCII.
 _LOCK_KEY: Final = 0x726F6C6C
 _LOCK_WAIT_S: Final = 600.0
@@ -89,7 +92,7 @@ def _refresh_family(
         for view, rollup in family.views:
             if progress:
                 progress(view, (start, end))
-            _refresh(connection, view, start, min(end, rollup.floor(now)))
+            _refresh(connection, view, rollup, start, min(end, rollup.floor(now)))
     return touched, _settle(connection, family, stale, family.unit.floor(now))
 
 
@@ -114,10 +117,11 @@ def _touched(stale: Sequence[TimestamptzRange], unit: Timeframe, floor: datetime
     return merge_ranges(touched)
 
 
-def _refresh(connection: Connection, view: str, start: datetime, end: datetime) -> None:
+def _refresh(connection: Connection, view: str, rollup: Timeframe, start: datetime, end: datetime) -> None:
     if start >= end:
         return
-    statement = query("refresh_rollup").format(rollup_name=sql.Literal(view))
+    buckets = max(_FEWEST_BUCKETS, _DAY // rollup.length)
+    statement = query("refresh_rollup").format(rollup_name=sql.Literal(view), buckets=sql.Literal(buckets))
     connection.execute(statement, {"start": start, "end": end})
 
 

@@ -20,10 +20,9 @@ from tapehouse.store.arrays import (
     SmallintColumn,
     TextColumn,
     TimeColumn,
-    copy_tuples,
 )
-from tapehouse.store.batch import Lock, WriteResult, WrittenRows, write_batch
-from tapehouse.store.connection import Connection, is_embedded, one_row
+from tapehouse.store.batch import Lock, WriteResult, WrittenRows, append_rows, write_batch
+from tapehouse.store.connection import Connection, one_row
 from tapehouse.store.instruments import TradeSeries
 from tapehouse.store.ledger import mark_features_stale, mark_rollups_stale
 from tapehouse.store.sql import query
@@ -56,9 +55,8 @@ class _TradeTable:
     def span(self, series: TradeSeries, batch: TradeBatch) -> TimeRange:  # noqa: ARG002 -- as for all tables
         return _span(batch.time_us)
 
-    def hole(self, series: TradeSeries, time: datetime) -> TimeRange:  # noqa: ARG002 -- as for all tables
-        time_us = to_us(time)
-        return from_us(time_us), from_us(time_us + TRADE_SPAN_US)
+    def holes(self, series: TradeSeries, time: datetime) -> list[TimeRange]:  # noqa: ARG002 -- as for all tables
+        return [_span(np.array([to_us(time)]))]
 
     def numbers(self, batch: TradeBatch) -> Numbers:
         rows = np.arange(len(batch))
@@ -123,8 +121,8 @@ def _stored(connection: Connection, series: TradeSeries, batch: TradeBatch) -> T
         **_key(series),
         "first": from_us(int(batch.time_us[0])),
         "last": from_us(int(batch.time_us[-1])),
-        # A trade whose id is a text has none of the numbers that the others have.
-        "with_texts": bool((batch.id_text != "").any()),
+        # Where an id is a text, the number beside it is 0.
+        "with_texts": bool((batch.trade_id == 0).any()),
     }
     # A plan kept for any times would have to look at all chunks.
     answer = connection.execute(query("read_stored_trades"), parameters, prepare=False, binary=True)
@@ -160,11 +158,8 @@ def _append(connection: Connection, series: TradeSeries, batch: TradeBatch) -> N
     if id_bytes:
         key = {"series_id": series.series_id, "id_bytes": id_bytes}
         connection.execute(query("widen_series_ids"), key)
-    if is_embedded(connection):
-        connection.execute(query("insert_trades"), {**_key(series), **_columns(batch)})
-        return
-    with connection.cursor() as cursor, cursor.copy(query("copy_trades_in")) as copy:
-        copy.write(copy_tuples(tuple(_key(series).values()), tuple(_columns(batch).values())))
+    statements = {"insert": query("insert_trades"), "copy_in": query("copy_trades_in")}
+    append_rows(connection, _key(series), _columns(batch), **statements)
 
 
 def _key(series: TradeSeries) -> dict[str, int]:

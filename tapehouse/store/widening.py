@@ -32,6 +32,17 @@ class Numbers:
     amount_rows: Int64Array
 
 
+@dataclass(frozen=True, slots=True)
+class _Largest:
+    """The largest price and amount that an instrument has stored, in ordinary units."""
+
+    price: float
+    amount: float
+
+
+_NOTHING: Final = _Largest(0, 0)
+
+
 def make_room(connection: Connection, instrument_id: int, rows: int, numbers: Numbers) -> npt.NDArray[np.bool_]:
     """Widen the instrument's scale until a batch of that many rows fits, in one transaction.
 
@@ -40,16 +51,26 @@ def make_room(connection: Connection, instrument_id: int, rows: int, numbers: Nu
     """
     with connection.transaction():
         old = _lock_scale(connection, instrument_id)
-        largest_price, largest_amount = _read_largest(connection, instrument_id)
-        price_decimals, prices_fit = _choose_decimals(numbers.prices, old.price_decimals, largest_price)
-        amount_decimals, amounts_fit = _choose_decimals(numbers.amounts, old.amount_decimals, largest_amount)
-        new = Scale(price_decimals, amount_decimals)
+        new, prices_fit, amounts_fit = _choose_scale(numbers, old, _NOTHING)
+        if new != old:
+            # What is stored takes long to look through, and can only make the choice narrower.
+            largest = _read_largest(connection, instrument_id)
+            new, prices_fit, amounts_fit = _choose_scale(numbers, old, largest)
         if new != old:
             _widen(connection, instrument_id, old, new)
     keep = np.ones(rows, dtype=np.bool_)
     keep[numbers.price_rows[~prices_fit]] = False
     keep[numbers.amount_rows[~amounts_fit]] = False
     return keep
+
+
+def _choose_scale(
+    numbers: Numbers, old: Scale, largest: _Largest
+) -> tuple[Scale, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """The scale that holds most of the numbers, and which prices and amounts it holds."""
+    price_decimals, prices_fit = _choose_decimals(numbers.prices, old.price_decimals, largest.price)
+    amount_decimals, amounts_fit = _choose_decimals(numbers.amounts, old.amount_decimals, largest.amount)
+    return Scale(price_decimals, amount_decimals), prices_fit, amounts_fit
 
 
 def _choose_decimals(values: Float64Array, decimals: int, largest: float) -> tuple[int, npt.NDArray[np.bool_]]:
@@ -68,9 +89,8 @@ def _lock_scale(connection: Connection, instrument_id: int) -> Scale:
     return Scale(*one_row(connection.execute(query("lock_instrument"), {"instrument_id": instrument_id})))
 
 
-def _read_largest(connection: Connection, instrument_id: int) -> tuple[float, float]:
-    price, amount = one_row(connection.execute(query("read_largest"), {"instrument_id": instrument_id}))
-    return price, amount
+def _read_largest(connection: Connection, instrument_id: int) -> _Largest:
+    return _Largest(*one_row(connection.execute(query("read_largest"), {"instrument_id": instrument_id})))
 
 
 def _widen(connection: Connection, instrument_id: int, old: Scale, new: Scale) -> None:

@@ -25,10 +25,16 @@ _LARGEST_NONCE: Final = 2**63 - 1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BookSplit:
-    """The outcome of validating samples of one instrument's order book."""
+    """The outcome of validating samples of one instrument's order book.
+
+    `passed` says of each sample whether it is good, and `time_us` its time in microseconds since 1970 UTC if it
+    is; of good ones with the same time `good` has the last.
+    """
 
     good: BookBatch
     rejected: tuple[Reject, ...]
+    passed: npt.NDArray[np.bool_]
+    time_us: Int64Array
 
 
 def split_books(samples: Sequence[BookSample], *, depth: int) -> BookSplit:
@@ -39,10 +45,12 @@ def split_books(samples: Sequence[BookSample], *, depth: int) -> BookSplit:
     """
     times_ms = floats_of([_time_ms(sample) for sample in samples])
     times_us = believable_us(times_ms)
+    clock_us = np.array([to_us(sample.exchange_at) for sample in samples], dtype=np.int64)
     bids = side_of([sample.bids for sample in samples], depth)
     asks = side_of([sample.asks for sample in samples], depth)
-    reasons = reasons_by_line(book_schema(), _frame(times_ms, times_us, bids, asks))
-    lines = last_of_each(lines_without(reasons, len(samples)), times_us)
+    reasons = reasons_by_line(book_schema(), _frame(times_ms, times_us, clock_us, bids, asks))
+    passed = lines_without(reasons, len(samples))
+    lines = last_of_each(passed, times_us)
     chosen = [samples[int(line)] for line in lines]
     bids, asks = bids.take(lines), asks.take(lines)
     good = BookBatch(
@@ -57,14 +65,15 @@ def split_books(samples: Sequence[BookSample], *, depth: int) -> BookSplit:
         ask_amount=asks.amount,
     )
     rejected = [reject_of(samples[line].raw, int(times_us[line]), reasons[line]) for line in sorted(reasons)]
-    return BookSplit(good, tuple(rejected))
+    return BookSplit(good, tuple(rejected), np.isin(np.arange(len(samples)), passed), times_us)
 
 
-def _frame(times_ms: Float64Array, times_us: Int64Array, bids: Side, asks: Side) -> pd.DataFrame:
+def _frame(times_ms: Float64Array, times_us: Int64Array, clock_us: Int64Array, bids: Side, asks: Side) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "time_ms": times_ms,
             "time": pd.DatetimeIndex(times_us.view("datetime64[us]"), tz="UTC"),
+            "ahead_s": (times_us - clock_us) / 1e6,
             "bid_count": bids.count,
             "ask_count": asks.count,
             **_faults_of_levels(bids, asks),
@@ -92,6 +101,7 @@ def _faults_of_levels(bids: Side, asks: Side) -> dict[str, Int64Array]:
 
 
 def _time_ms(sample: BookSample) -> object:
+    """The exchange's word, whatever it is, else its clock."""
     return to_us(sample.exchange_at) / 1000 if sample.exchange_ms is None else sample.exchange_ms
 
 

@@ -29,6 +29,10 @@ LEVEL_FAULTS: Final = (
     "asks_not_ascending",
 )
 
+# Exchanges tell when a book last changed, which on a quiet market may be long ago.
+_OLDEST_BOOK_S: Final = 86_400
+_MOST_AHEAD_S: Final = 60
+
 _Mask = npt.NDArray[np.bool_]
 _Rule = Callable[[pd.DataFrame], npt.ArrayLike]
 
@@ -43,7 +47,7 @@ _TRADE_COLUMNS: Final = {
 _BOOK_COLUMNS: Final = {
     **_TIMES,
     **dict.fromkeys(("bid_count", "ask_count", *LEVEL_FAULTS), pa.Column("int64")),
-    **dict.fromkeys(("best_bid", "best_ask"), _FLOAT),
+    **dict.fromkeys(("ahead_s", "best_bid", "best_ask"), _FLOAT),
 }
 
 
@@ -82,9 +86,14 @@ def trade_schema(start: datetime, end: datetime) -> pa.DataFrameSchema:
 
 
 def book_schema() -> pa.DataFrameSchema:
-    """The schema of frames with times as those of candles, levels a side, their faults, and the best prices."""
+    """The schema of frames of order books.
+
+    Times are as those of candles, `ahead_s` is how far they are ahead of the exchange's clock; then come the
+    levels a side, their faults, and the best prices.
+    """
     rules: dict[str, _Rule] = {
         "time_not_believable": lambda frame: _is_known(frame),
+        "time_far_from_clock": _is_near_clock,
         "bids_missing": lambda frame: frame["bid_count"].to_numpy() > 0,
         "asks_missing": lambda frame: frame["ask_count"].to_numpy() > 0,
         **{fault: partial(_has_no_level, fault=fault) for fault in LEVEL_FAULTS},
@@ -119,6 +128,11 @@ def _is_believable(frame: pd.DataFrame) -> _Mask:
 
 def _times_us(frame: pd.DataFrame) -> Int64Array:
     return frame["time"].to_numpy("datetime64[us]").view(np.int64)
+
+
+def _is_near_clock(frame: pd.DataFrame) -> _Mask:
+    ahead_s = frame["ahead_s"].to_numpy()
+    return ~_is_known(frame) | ((ahead_s >= -_OLDEST_BOOK_S) & (ahead_s <= _MOST_AHEAD_S))
 
 
 def _is_aligned(frame: pd.DataFrame, timeframe: Timeframe) -> _Mask:

@@ -2,13 +2,17 @@
 
 import re
 import shlex
+from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
 import click
 import pytest
 
+from tapehouse import embedded
 from tapehouse.cli import main
+from tapehouse.store.connection import connect
+from tapehouse.store.migrate import migrate
 from tests.cli.conftest import Cli
 
 _README: Final = Path(__file__).parents[2] / "README.md"
@@ -37,8 +41,19 @@ def _typed(line: str) -> list[str]:
     return arguments[1:]
 
 
-def test_every_example_of_the_help_runs(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(autouse=True)
+def own_database(environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    """A new database, since all of this is about the last hours; and a folder for the files that are written."""
+    del environment  # It names the database of the other tests first.
+    with embedded.running(tmp_path / "data") as status:
+        with connect(status.url or "") as connection:
+            migrate(connection)
+        monkeypatch.setenv("TAPEHOUSE_DATA_DIR", str(tmp_path / "data"))
+        monkeypatch.chdir(tmp_path)
+        yield
+
+
+def test_every_example_of_the_help_runs(cli: Cli) -> None:
     examples = _examples(main)
 
     failed = {line: result.output for line in examples if (result := cli(*_typed(line))).exit_code != 0}

@@ -38,7 +38,7 @@ def test_several_series_are_ingested_and_their_rollups_refreshed(cli: Cli) -> No
         ("2025-05-01T00:00:00+00:00", "2025-05-01T10:00:00+00:00")
     }
     assert [one["error"] for one in report["series"]] == [None] * 3
-    assert report["rollups_refreshed"] == [{"start": "2025-05-01T00:00:00+00:00", "end": "2025-05-02T00:00:00+00:00"}]
+    assert {"start": "2025-05-01T00:00:00+00:00", "end": "2025-05-02T00:00:00+00:00"} in report["rollups_refreshed"]
 
 
 def test_a_second_run_asks_only_for_the_last_candles(cli: Cli, sandbox: Sandbox) -> None:
@@ -52,7 +52,7 @@ def test_a_second_run_asks_only_for_the_last_candles(cli: Cli, sandbox: Sandbox)
     # 2025-05-10T09:55Z to before 10:00Z, the last five candles.
     assert [(one["startTime"], one["endTime"]) for one in klines] == [("1746870900000", "1746871199999")]
     assert _counts(report["series"][0]) == (5, 0, 0, 5, 0, 0)
-    assert report["rollups_refreshed"] == []
+    assert not any(one["start"].startswith("2025-05-10") for one in report["rollups_refreshed"])
 
 
 def test_a_series_that_fails_does_not_stop_the_others(cli: Cli) -> None:

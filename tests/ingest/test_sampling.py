@@ -1,13 +1,18 @@
 import asyncio
+import socket
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from tapehouse.errors import InputError
+from tapehouse.errors import InputError, StoreError, StoreUnreachable
+from tapehouse.ingest import sampling
 from tapehouse.ingest.sampling import Sampling, SamplingOutcome, sample_books
 from tapehouse.sandbox import Fault, Sandbox, generated_markets
 from tapehouse.store.connection import Connection, connect
@@ -50,7 +55,6 @@ def sample(
 def series(connection: Connection, symbol: str, column: str) -> Any:
     row = connection.execute(
         "select (select covered from coverage c where c.series_id = s.series_id) as covered, "
-        "(select range_agg(during) from unavailable u where u.series_id = s.series_id) as unavailable, "
         "(select array_agg(reasons) from quarantine q where q.series_id = s.series_id) as reasons, "
         "(select array_agg(time order by time) from order_book o where o.instrument_id = s.instrument_id) as times "
         "from series s join instrument i using (instrument_id) "
@@ -58,7 +62,7 @@ def series(connection: Connection, symbol: str, column: str) -> Any:
         (symbol,),
     ).fetchone()
     assert row is not None
-    return row[["covered", "unavailable", "reasons", "times"].index(column)]
+    return row[["covered", "reasons", "times"].index(column)]
 
 
 def ticks_in(multirange: Any) -> int:
@@ -93,7 +97,6 @@ def test_a_market_that_answers_late_delays_no_other(
     assert late.ticks == 16
     # A request is given up after two seconds, which are eight ticks.
     assert 8 <= late.missed <= 12
-    assert ticks_in(series(connection, "ETH/USDT", "unavailable")) == late.missed
     assert ticks_in(series(connection, "ETH/USDT", "covered")) == late.sampled
 
 
@@ -121,8 +124,8 @@ def test_what_was_sampled_is_written_when_it_is_stopped(
 ):
     async def run() -> None:
         async with open_unlimited("binance", sandbox.url) as exchange:
-            sampling = Sampling(5, EVERY, timedelta(minutes=10))
-            running = asyncio.ensure_future(sample_books(exchange, ["BTC/USDT"], sampling, database_url=store_url))
+            long = Sampling(5, EVERY, timedelta(minutes=10))
+            running = asyncio.ensure_future(sample_books(exchange, ["BTC/USDT"], long, database_url=store_url))
             await asyncio.sleep(2.0)
             stopped_at_s = time.monotonic()
             running.cancel()
@@ -135,6 +138,111 @@ def test_what_was_sampled_is_written_when_it_is_stopped(
     assert len(times) >= 4
     assert datetime.now(UTC) - times[-1] < timedelta(seconds=3)
     assert ticks_in(series(connection, "BTC/USDT", "covered")) == len(times)
+
+
+class Proxy:
+    """A way to the database that can be shut and opened again."""
+
+    def __init__(self, url: str) -> None:
+        parts = conninfo_to_dict(url)
+        self._target = str(parts["host"]), int(str(parts["port"]))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._sockets: list[socket.socket] = []
+        self._is_open = True
+        self.url = make_conninfo(url, host="127.0.0.1", hostaddr="127.0.0.1", port=self._listener.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def shut(self) -> None:
+        self._is_open = False
+        for one in self._sockets:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def open(self) -> None:
+        self._is_open = True
+
+    def close(self) -> None:
+        self.shut()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                if not self._is_open:
+                    client.close()
+                    continue
+                server = socket.create_connection(self._target)
+                self._sockets += [client, server]
+                for source, sink in ((client, server), (server, client)):
+                    threading.Thread(target=self._forward, args=(source, sink), daemon=True).start()
+
+    def _forward(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        for one in (source, sink):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def proxy(store_url: str) -> Iterator[Proxy]:
+    with closing(Proxy(store_url)) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize("shut_s", [(0.5, 1.5), (1.5, 4.0)], ids=["in the middle", "at the end"])
+def test_nothing_is_lost_while_the_database_is_away(
+    sandbox: Sandbox,
+    connection: Connection,
+    open_unlimited: OpenExchange,
+    proxy: Proxy,
+    monkeypatch: pytest.MonkeyPatch,
+    shut_s: tuple[float, float],
+):
+    monkeypatch.setattr(sampling, "_FLUSH_S", 0.4)
+    sample(sandbox, proxy.url, open_unlimited, ticks=1)
+    away = [threading.Timer(shut_s[0], proxy.shut), threading.Timer(shut_s[1], proxy.open)]
+    for timer in away:
+        timer.start()
+    outcomes = sample(sandbox, proxy.url, open_unlimited, ticks=10)
+    for timer in away:
+        timer.join()
+    for symbol in SYMBOLS:
+        assert (outcomes[symbol].sampled, outcomes[symbol].inserted) == (10, 10)
+        assert len(series(connection, symbol, "times")) == 11
+        assert ticks_in(series(connection, symbol, "covered")) == 11
+
+
+def test_a_database_that_stays_away_ends_the_sampling(
+    sandbox: Sandbox,
+    connection: Connection,
+    open_unlimited: OpenExchange,
+    proxy: Proxy,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(sampling, "_FLUSH_S", 0.4)
+    monkeypatch.setattr(sampling, "_PATIENCE_S", 1.0)
+    sample(sandbox, proxy.url, open_unlimited, ticks=1)
+    away = threading.Timer(1.0, proxy.shut)
+    away.start()
+    with pytest.raises(StoreUnreachable, match="order books were not written"):
+        sample(sandbox, proxy.url, open_unlimited, ticks=100)
+    away.join()
+
+
+def test_what_the_database_says_of_one_market_stops_no_other(
+    sandbox: Sandbox, connection: Connection, store_url: str, open_unlimited: OpenExchange
+):
+    sample(sandbox, store_url, open_unlimited, ticks=1)
+    connection.execute(
+        "delete from coverage where series_id in (select series_id from series join instrument using (instrument_id) "
+        "where exchange = 'binance' and symbol = 'ETH/USDT' and dataset = 'order_book')"
+    )
+    outcomes = sample(sandbox, store_url, open_unlimited, ticks=4)
+    assert isinstance(outcomes["ETH/USDT"].error, StoreError)
+    assert [outcomes[symbol].inserted for symbol in ("BTC/USDT", "SOL/USDT")] == [4, 4]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pytest
 
 from tapehouse.candle import CandleBatch
 from tapehouse.instrument import Instrument
@@ -90,6 +91,22 @@ def test_only_whole_minutes_that_both_cover_are_compared(connection: Connection,
     assert (found.minutes, found.differing) == (4, 0)
 
 
+@pytest.mark.parametrize(("dataset", "timeframe_s"), [("ohlcv", 60), ("trade", 0)])
+def test_minutes_that_retention_dropped_are_not_compared(
+    connection: Connection, make_instrument: InstrumentFactory, dataset: str, timeframe_s: int
+):
+    instrument = make_instrument()
+    candles: list[Candle] = [(minute, 1.0, 1.0, 1.0, 1.0, 1.0) for minute in range(10)]
+    rows: list[Row] = [(60_000 * minute, minute, 1.0, 1.0, 1) for minute in range(4, 10)]
+    write(connection, instrument, candles, rows)
+    connection.execute("insert into retention values (%s, %s, %s)", (dataset, timeframe_s, at(4)))
+    try:
+        (found,) = compare(connection, instrument)
+    finally:
+        connection.execute("delete from retention where dataset = %s and timeframe_s = %s", (dataset, timeframe_s))
+    assert (found.minutes, found.differing) == (6, 0)
+
+
 def test_each_day_is_compared_for_itself_and_again(connection: Connection, make_instrument: InstrumentFactory):
     instrument = make_instrument()
     around = (1430.0, 1450.0)
@@ -119,3 +136,21 @@ def test_volumes_in_contracts_are_converted_where_that_is_possible(
     write(connection, inverse, [(0, 10.0, 10.0, 10.0, 10.0, 70.0)], rows)
     (found,) = compare(connection, inverse)
     assert (found.volumes_compared, found.differing) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("contract_size", "volume", "differing"),
+    [
+        # Exchanges round what contracts come to: 2.048 of them to 0.6 lots, and to half a lot.
+        (0.6 / 2048, 0.001, 0),
+        (0.5 / 2048, 0.001, 1),
+        (1.5 / 2048, 0.001, 1),
+    ],
+)
+def test_volumes_agree_that_are_less_than_half_a_lot_apart(
+    connection: Connection, make_instrument: InstrumentFactory, contract_size: float, volume: float, differing: int
+):
+    linear = make_instrument(trade_unit="contract", settle="USDT", contract_size=contract_size)
+    write(connection, linear, [(0, 10.0, 10.0, 10.0, 10.0, volume)], [(0, 1, 10.0, 2.048, 1)])
+    (found,) = compare(connection, linear)
+    assert (found.volumes_compared, found.volume_differs) == (1, differing)

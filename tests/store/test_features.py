@@ -319,6 +319,56 @@ def test_rows_without_a_source_go(connection: Connection, instrument: Instrument
     assert_recomputed(connection, instrument)
 
 
+def test_no_other_seconds_are_gone_over_than_notes_touch(connection: Connection, make_instrument: InstrumentFactory):
+    noted = make_instrument()
+    refresh_features(connection)
+    rng = np.random.default_rng(21)
+    hour = datetime(2025, 5, 1, tzinfo=UTC)
+    spans: list[TimeRange] = []
+    for start_s, lasting_s in zip(rng.uniform(0, 36_000, 200), rng.exponential(200, 200) ** 1.3, strict=True):
+        # Few hours are left out, and few are gone over from end to end.
+        if 3600 < start_s % 14_400 < 7200:
+            start = hour + timedelta(seconds=round(float(start_s), 3))
+            spans.append((start, start + timedelta(seconds=round(float(lasting_s), 3) + 0.001)))
+    for number, (start, end) in enumerate(spans):
+        connection.execute(
+            "insert into stale_feature (instrument_id, dataset, during) values (%s, %s, %s)",
+            (noted.instrument_id, ("order_book", "trade")[number % 2], TimestamptzRange(start, end)),
+        )
+    expected: dict[int, tuple[int, int]] = {}
+    for start, end in spans:
+        for second in range(math.floor((start - hour) / SECOND), math.ceil((end - hour) / SECOND)):
+            first, last = expected.get(second // 3600, (second, second))
+            expected[second // 3600] = (min(first, second), max(last, second))
+    seen: list[TimeRange] = []
+    result = refresh_features(connection, progress=lambda _, span: seen.append(span))
+    assert seen == [
+        (hour + first * SECOND, hour + (last + 1) * SECOND) for _, (first, last) in sorted(expected.items())
+    ]
+    assert result.settled == len(spans)
+    assert notes(connection, noted) == []
+
+
+def test_what_is_written_while_features_are_computed_stays_noted(
+    connection: Connection, store_url: str, make_instrument: InstrumentFactory
+):
+    made = make_instrument()
+    refresh_features(connection)
+    write_random_books(connection, made, [10.0, 5000.0], seed=22)
+    with connect(store_url) as other:
+
+        def write_more(name: str, span: TimeRange) -> None:
+            if not notes(other, made)[1:]:
+                write_random_books(other, made, [11.0], seed=23)
+
+        refresh_features(connection, progress=write_more)
+    ((_, start, end),) = notes(connection, made)
+    assert start == at(11) < end
+    refresh_features(connection)
+    assert_recomputed(connection, made)
+    assert notes(connection, made) == []
+
+
 def test_seconds_that_have_not_ended_stay_noted(connection: Connection, make_instrument: InstrumentFactory):
     fresh = make_instrument()
     before: datetime = connection.execute("select now()").fetchall()[0][0]

@@ -141,7 +141,7 @@ FROZEN = {
     "0005_create_trade": "0c8def5e6f7b6757",
     "0006_create_order_book": "f75ef7304c480787",
     "0007_create_features": "c8fc70c995cd0e14",
-    "0008_create_trade_candles": "b0f1296641710025",
+    "0008_create_trade_candles": "9405633a6185e136",
     "0009_create_agreement": "eb1506d98e9068ae",
     "0010_create_trade_views": "69dee4e93d86a65b",
 }

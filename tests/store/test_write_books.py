@@ -2,6 +2,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+import pytest
 
 from tapehouse.book import NO_NONCE, BookBatch
 from tapehouse.store.batch import WriteResult
@@ -92,6 +93,69 @@ def test_an_equal_snapshot_keeps_when_it_was_first_received(
         (series.instrument.instrument_id,),
     ).fetchall()
     assert rows == [(at(9), None), (at(2), 5)]
+
+
+def test_a_snapshot_where_there_was_none_changes_what_a_reader_has_seen(
+    connection: Connection, make_book_series: BookSeriesFactory
+):
+    series = make_book_series()
+    write(connection, series, books(FIRST))
+    between = write(connection, series, books(FIRST, SECOND))
+    assert (between.inserted, between.changed, between.revision) == (1, 0, 1)
+    later = [(at(10), at(20))]
+    after = write_books(connection, series, books((10, [(99.5, 1.0)], [(100.0, 1.0)])), asked=later, covered=later)
+    assert (after.inserted, after.revision) == (1, 1)
+
+
+@pytest.mark.parametrize("written", ["between", "corrected", "both"])
+def test_compressed_snapshots_can_be_written_to(
+    connection: Connection, make_book_series: BookSeriesFactory, written: str
+):
+    series = make_book_series()
+    before = [number for number in range(2000) if number % 7]
+    again = {
+        "between": dict.fromkeys(range(0, 2000, 7), 1.0),
+        "corrected": dict.fromkeys(before[::5], 2.0),
+        "both": {number: 2.0 if number % 5 else 1.0 for number in range(2000)},
+    }[written]
+    write(connection, series, books(*(each_4_ms(number, 1.0) for number in before)))
+    connection.execute("select compress_chunk(c, if_not_compressed => true) from show_chunks('order_book') c")
+    connection.execute("set timescaledb.max_tuples_decompressed_per_dml_transaction = 1")
+    try:
+        result = write(connection, series, books(*(each_4_ms(*one) for one in again.items())))
+    finally:
+        connection.execute("reset timescaledb.max_tuples_decompressed_per_dml_transaction")
+    expected = dict.fromkeys(before, 1.0) | again
+    assert result.inserted == len(expected) - len(before)
+    assert result.changed == sum(again.get(number, 1.0) == 2 for number in before)
+    amounts = [row[4] for row in stored(connection, series) if row[1] == "bid"]
+    assert amounts == [amount for _, amount in sorted(expected.items())]
+
+
+def each_4_ms(number: int, bid_amount: float) -> Snapshot:
+    return number / 250, [(99.5, bid_amount)], [(100.0, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("bid", "ask"),
+    [
+        ((2.0**50, 1.0), (2.0**50 + 1, 1.0)),
+        ((1.0, 1.0), (2.0**50, 1.0)),
+        ((1.0, 2.0**50), (2.0, 1.0)),
+        ((1.0, 1.0), (2.0, 2.0**50)),
+    ],
+    ids=["prices", "ask price", "bid amount", "ask amount"],
+)
+def test_a_large_stored_level_limits_widening(
+    connection: Connection, make_book_series: BookSeriesFactory, bid: tuple[float, float], ask: tuple[float, float]
+):
+    series = make_book_series(price_decimals=0, amount_decimals=0)
+    write(connection, series, books((0, [bid], [ask])))
+    is_price = max(bid[0], ask[0]) > 2
+    finer = (0.0001, 1.0) if is_price else (1.0, 0.0001)
+    result = write(connection, series, books((1, [finer], [(2.0, 1.0)])))
+    assert (result.inserted, result.rejected) == (0, 1)
+    assert stored(connection, series) == [(0.0, "bid", 1, *bid), (0.0, "ask", 1, *ask)]
 
 
 def test_a_level_that_needs_more_decimals_widens_all_snapshots(

@@ -1,16 +1,16 @@
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import psycopg
 import pytest
 
 from tapehouse.candle import Reject
-from tapehouse.errors import BeyondRetention
 from tapehouse.ranges import TimeRange
 from tapehouse.store.batch import WriteResult
-from tapehouse.store.connection import Connection
+from tapehouse.store.connection import Connection, connect, is_embedded
 from tapehouse.store.instruments import TradeSeries, ensure_book_series, ensure_candle_series
 from tapehouse.store.ledger import missing_ranges
 from tapehouse.store.rollups import refresh_rollups
@@ -73,6 +73,14 @@ def ledger(connection: Connection, series: TradeSeries) -> dict[str, Any]:
     return dict(zip(names, row, strict=True))
 
 
+def minutes(connection: Connection, series: TradeSeries) -> list[tuple[Any, ...]]:
+    return connection.execute(
+        "select open, high, low, close, volume, trades, bought, sold from trade_candle_1m_view "
+        "where exchange = %s order by time",
+        (series.instrument.exchange,),
+    ).fetchall()
+
+
 def spans(multirange: Any) -> list[TimeRange]:
     return [(one.lower, one.upper) for one in multirange]
 
@@ -105,8 +113,30 @@ def test_overlap_is_written_once_and_corrections_replace(connection: Connection,
     ]
     same = write(connection, series, (2, 4, 13.0, 1.0, -1))
     assert same == WriteResult(inserted=0, changed=0, unchanged=1, rejected=0, revision=1)
-    changed_side = write(connection, series, (2, 4, 13.0, 1.0, 0))
-    assert (changed_side.changed, changed_side.revision) == (1, 2)
+
+
+@pytest.mark.parametrize("corrected", [(2, 2, 11.5, 1.0, 1), (2, 2, 11.0, 1.5, 1), (2, 2, 11.0, 1.0, 0)])
+def test_a_correction_of_any_value_replaces_the_trade(
+    connection: Connection, make_trade_series: TradeSeriesFactory, corrected: Row
+):
+    series = make_trade_series()
+    write(connection, series, (2, 2, 11.0, 1.0, 1))
+    result = write(connection, series, corrected)
+    assert (result.changed, result.revision) == (1, 1)
+    ms, number, price, amount, side = corrected
+    assert stored(connection, series) == [(ms, str(number), price, amount, "buy" if side else "unknown")]
+
+
+def test_a_trade_where_there_was_none_changes_what_a_reader_has_seen(
+    connection: Connection, make_trade_series: TradeSeriesFactory
+):
+    series = make_trade_series()
+    write(connection, series, (1, 1, 10.0, 1.0, 1))
+    between = write(connection, series, (1, 1, 10.0, 1.0, 1), (500, 2, 10.0, 1.0, 1))
+    assert (between.inserted, between.changed, between.revision) == (1, 0, 1)
+    later = [(at(1000), at(2000))]
+    after = write_trades(connection, series, trades((1000, 3, 10.0, 1.0, 1)), asked=later, covered=later)
+    assert (after.inserted, after.revision) == (1, 1)
 
 
 def test_ids_that_are_texts_are_kept_exactly(connection: Connection, make_trade_series: TradeSeriesFactory):
@@ -125,6 +155,16 @@ def test_a_text_and_a_number_are_different_ids(connection: Connection, make_trad
     write(connection, series, (1, 0, 5.0, 1.0, 1))
     result = write(connection, series, (1, 0, 5.0, 1.0, 1), (1, "00", 6.0, 1.0, 1))
     assert (result.inserted, result.unchanged) == (1, 1)
+    other = write(connection, series, (2, "00", 5.0, 1.0, 1))
+    assert (other.inserted, write(connection, series, (2, 0, 5.0, 1.0, 1)).inserted) == (1, 1)
+    assert len(stored(connection, series)) == 4
+
+
+def test_a_shorter_id_hides_no_longer_one(connection: Connection, make_trade_series: TradeSeriesFactory):
+    series = make_trade_series()
+    write(connection, series, (1, "f2c6ce0e-1c3e", 5.0, 1.0, 1))
+    write(connection, series, (2, "f2c6", 5.0, 1.0, 1))
+    assert ledger(connection, series)["id_bytes"] == 13
 
 
 def test_a_millisecond_asked_again_after_a_reject_keeps_its_good_trades(
@@ -159,13 +199,29 @@ def test_a_trade_that_needs_more_decimals_widens_all_of_the_instrument(
         "select close, volume from candle where exchange = %s", (series.instrument.exchange,)
     ).fetchall()
     assert candle == [(100.5, 1.5)]
+    # A refresh computes a whole hour again. Before it, the minute of the trade just written may show it or not.
+    assert minutes(connection, series)[1:] == [(11.5, 11.5, 11.5, 11.5, 2.5, 1, 0.0, 2.5)]
     refresh_rollups(connection)
-    minutes = connection.execute(
-        "select open, high, low, close, volume, trades, bought, sold from trade_candle_1m_view "
-        "where exchange = %s order by time",
-        (series.instrument.exchange,),
-    ).fetchall()
-    assert minutes == [(10.5, 10.5, 10.25, 10.25, 2.625, 2, 2.625, 0.0), (11.5, 11.5, 11.5, 11.5, 2.5, 1, 0.0, 2.5)]
+    assert minutes(connection, series) == [
+        (10.5, 10.5, 10.25, 10.25, 2.625, 2, 2.625, 0.0),
+        (11.5, 11.5, 11.5, 11.5, 2.5, 1, 0.0, 2.5),
+    ]
+
+
+@pytest.mark.parametrize("large", [(2.0**50, 1.0), (1.0, 2.0**50)], ids=["price", "amount"])
+def test_a_large_stored_trade_limits_widening(
+    connection: Connection, make_trade_series: TradeSeriesFactory, large: tuple[float, float]
+):
+    series = make_trade_series(price_decimals=0, amount_decimals=0)
+    write(connection, series, (61_000, 1, 1.0, 1.0, 1), until=120_000)
+    refresh_rollups(connection)
+    # Candles were built without it, so it is in none of them yet.
+    write(connection, series, (1, 2, *large, 1), until=120_000)
+    assert minutes(connection, series)[1:] == []
+    finer: Row = (2, 3, 0.0001, 1.0, 1) if large[0] > 1 else (2, 3, 1.0, 0.0001, 1)
+    result = write(connection, series, finer, until=120_000)
+    assert (result.inserted, result.rejected) == (0, 1)
+    assert stored(connection, series)[0] == (1, "2", *large, "buy")
 
 
 def test_a_trade_that_fits_no_scale_is_quarantined_and_leaves_its_millisecond_open(
@@ -217,27 +273,63 @@ def test_trade_candles_open_and_close_in_the_order_of_ids(
         ]
 
 
-def test_retention_drops_no_trade_whose_candles_or_features_are_behind(
-    connection: Connection, make_trade_series: TradeSeriesFactory
+@pytest.mark.parametrize("written", ["between", "corrected", "both"])
+def test_compressed_trades_can_be_written_to(
+    connection: Connection, make_trade_series: TradeSeriesFactory, written: str
 ):
     series = make_trade_series()
-    write(connection, series, (1, 1, 10.5, 1.5, 1))
-    job = connection.execute(
-        "select job_id from timescaledb_information.jobs where proc_schema = current_schema() "
-        "and proc_name = 'retain_ticks' and config ->> 'dataset' = 'trade'"
-    ).fetchone()
-    assert job is not None
-    with connection.transaction():
-        connection.execute('call retain_ticks(%s, \'{"dataset": "trade", "keep": "90 days"}\')', job)
-        assert len(stored(connection, series)) == 1
-        connection.execute("delete from stale_rollup")
-        connection.execute("delete from stale_feature")
-        connection.execute('call retain_ticks(%s, \'{"dataset": "trade", "keep": "90 days"}\')', job)
-        assert stored(connection, series) == []
-        with pytest.raises(BeyondRetention, match="Retention has dropped"):
-            write(connection, series, (1, 1, 10.5, 1.5, 1))
-        # What retention drops here may be other tests' data: all of it is undone.
-        raise psycopg.Rollback
+    before = [number for number in range(2000) if number % 7]
+    again = {
+        "between": dict.fromkeys(range(0, 2000, 7), 50.0),
+        "corrected": dict.fromkeys(before[::5], 51.0),
+        "both": {number: 51.0 if number % 5 else 50.0 for number in range(2000)},
+    }[written]
+    write(connection, series, *((10 * number, number, 50.0, 1.0, 1) for number in before), until=20_000)
+    connection.execute("select compress_chunk(c, if_not_compressed => true) from show_chunks('trade') c")
+    connection.execute("set timescaledb.max_tuples_decompressed_per_dml_transaction = 1")
+    try:
+        rows: list[Row] = [(10 * number, number, price, 1.0, 1) for number, price in again.items()]
+        result = write(connection, series, *rows, until=20_000)
+    finally:
+        connection.execute("reset timescaledb.max_tuples_decompressed_per_dml_transaction")
+    expected = dict.fromkeys(before, 50.0) | again
+    assert result.inserted == len(expected) - len(before)
+    assert result.changed == sum(again.get(number, 50.0) == 51 for number in before)
+    assert [row[2] for row in stored(connection, series)] == [price for _, price in sorted(expected.items())]
+
+
+def test_two_writers_of_trades_that_nothing_covers_take_turns(
+    connection: Connection, store_url: str, make_trade_series: TradeSeriesFactory
+):
+    if is_embedded(connection):
+        pytest.skip("the embedded database runs one transaction at a time anyway")
+    series = make_trade_series()
+    window = [(START, at(1000))]
+    # A rejected row without a time may have been anywhere: nothing counts as fetched.
+    unplaceable = [Reject(None, ("time_missing",), [])]
+    found: list[WriteResult] = []
+
+    def write_one(own: Connection) -> None:
+        batch = trades((1, 1, 10.0, 1.0, 1), (2, 2, 10.0, 1.0, 1))
+        found.append(write_trades(own, series, batch, asked=window, covered=[], rejected=unplaceable))
+
+    with connect(store_url) as other:
+        writer = threading.Thread(target=write_one, args=(other,))
+        with connection.transaction():
+            write_one(connection)
+            writer.start()
+            wait_until_blocked(connection, other)
+        writer.join()
+    assert [(result.inserted, result.unchanged) for result in found] == [(2, 0), (0, 2)]
+
+
+def wait_until_blocked(connection: Connection, other: Connection) -> None:
+    for _ in range(600):
+        (blockers,) = connection.execute("select pg_blocking_pids(%s)", (other.info.backend_pid,)).fetchall()[0]
+        if blockers:
+            return
+        time.sleep(0.05)
+    pytest.fail("the other writer waits for nothing")
 
 
 def test_series_of_one_instrument_keep_apart(connection: Connection, make_trade_series: TradeSeriesFactory):

@@ -171,3 +171,26 @@ def test_rejects_keep_the_order_received_and_can_be_stored_as_json():
     outcome = split_books(samples, depth=20)
     stored = json.loads(json.dumps([reject.raw for reject in outcome.rejected], allow_nan=False).encode())
     assert stored == [{"bids": "nan"}, "a\ufffd", [1, "inf"]]
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "reasons"),
+    [
+        (-86_400, ()),
+        (-86_401, ("time_far_from_clock",)),
+        (60, ()),
+        (61, ("time_far_from_clock",)),
+        (86_400 * 365 * 20, ("time_far_from_clock",)),
+    ],
+)
+def test_a_time_far_from_the_exchanges_clock_is_rejected(ahead_s: int, reasons: tuple[str, ...]):
+    outcome = split_books([sample(exchange_ms=START_MS + 1000 * ahead_s)], depth=20)
+    assert [reject.reasons for reject in outcome.rejected] == ([reasons] if reasons else [])
+
+
+def test_it_is_told_which_samples_passed_and_their_times():
+    crossed: Any = [[100.0, 1.0]]
+    outcome = split_books([sample(0), sample(0, bids=crossed), sample(0), sample(2)], depth=20)
+    assert outcome.passed.tolist() == [True, False, True, True]
+    assert outcome.time_us[outcome.passed].tolist() == [START_MS * 1000] * 2 + [START_MS * 1000 + 2_000_000]
+    assert len(outcome.good) == 2
