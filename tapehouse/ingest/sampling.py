@@ -200,10 +200,14 @@ class _Ticks:
 
 @dataclass(slots=True)
 class _Market:
-    """A market that is sampled; snapshots wait to be written, each with the interval it counts for if it does."""
+    """A market that is sampled; snapshots wait to be written, each with the interval it counts for if it does.
+
+    `fault` is the last one that passed.
+    """
 
     series: BookSeries
     outcome: SamplingOutcome
+    fault: RetryableError | None = None
     waiting: list[tuple[BookSample, TimeRange | None]] = field(
         default_factory=list[tuple[BookSample, TimeRange | None]]
     )
@@ -226,6 +230,8 @@ async def _sample(exchange: Exchange, market: _Market, sampling: Sampling, clock
             market.waiting.append((sample, clock.interval(arrived) if is_in_time else None))
             outcome.lateness_ms.append(1000 * lateness_s)
         tick = arrived + 1
+    if not outcome.lateness_ms:
+        outcome.error = market.fault
 
 
 async def _try_sample(exchange: Exchange, market: _Market, depth: int) -> BookSample | None:
@@ -233,6 +239,7 @@ async def _try_sample(exchange: Exchange, market: _Market, depth: int) -> BookSa
     try:
         return await exchange.order_book(market.outcome.symbol, depth)
     except RetryableError as error:
+        market.fault = error
         _logger.warning("%s: %s", market.series, error)
     except Exception as error:  # noqa: BLE001 -- one market's fault, whatever it is, must not stop the others
         market.outcome.error = error

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from tapehouse.errors import InputError, StoreError, StoreUnreachable
+from tapehouse.errors import InputError, RetryableError, StoreError, StoreUnreachable
 from tapehouse.ingest import sampling
 from tapehouse.ingest.sampling import Sampling, SamplingOutcome, sample_books
 from tapehouse.sandbox import Fault, Sandbox, generated_markets
@@ -117,6 +117,16 @@ def test_a_market_that_does_not_exist_stops_no_other(
     assert "NOPE/USDT" in str(outcomes["NOPE/USDT"].error)
     assert outcomes["BTC/USDT"].inserted == 2
     assert len(series(connection, "BTC/USDT", "times")) == 2
+
+
+def test_a_market_that_never_answers_failed(
+    sandbox: Sandbox, connection: Connection, store_url: str, open_unlimited: OpenExchange
+):
+    sandbox.faults.add(Fault("status", path="depth", symbol="ETH/USDT", status=503))
+    outcomes = sample(sandbox, store_url, open_unlimited)
+    assert (outcomes["ETH/USDT"].sampled, outcomes["ETH/USDT"].ticks) == (0, 8)
+    assert isinstance(outcomes["ETH/USDT"].error, RetryableError)
+    assert (outcomes["BTC/USDT"].sampled, outcomes["BTC/USDT"].error) == (8, None)
 
 
 def test_what_was_sampled_is_written_when_it_is_stopped(
