@@ -13,6 +13,8 @@ from tapehouse.features.book import imbalance
 
 # Each window ends with the second it is given for.
 WINDOWS_S: Final = (1, 5, 15, 60)
+# For so long after a second its trades and books are in a window.
+REACH_S: Final = max(WINDOWS_S) - 1
 
 _SECOND_US: Final = 1_000_000
 

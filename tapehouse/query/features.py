@@ -6,26 +6,30 @@ left out here.
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import pandas as pd
-from psycopg.sql import SQL, Literal
+from psycopg import sql
 
 from tapehouse.candle import Float64Array, Int64Array
+from tapehouse.features.imbalance import REACH_S, WINDOWS_S
 from tapehouse.query.attrs import instrument_attrs, ranges_attrs, reach_attrs, window_attrs
 from tapehouse.query.books import unknown_books
 from tapehouse.query.decode import CopyDecoder, Field
 from tapehouse.query.frame import time_index
 from tapehouse.query.ledger import Ledger, read_ledger
-from tapehouse.query.plan import SECOND, SeriesState, closed_window, reach_of
+from tapehouse.query.plan import SECOND, SeriesState, closed_window, derived_reach_of
 from tapehouse.query.question import Question
 from tapehouse.query.resample import lies_in
-from tapehouse.query.rows import copy_out, even_portions
+from tapehouse.query.rows import copy_out, uneven_portions
 from tapehouse.ranges import TimeRange, intersect_ranges, merge_ranges
 from tapehouse.store.connection import Connection
 from tapehouse.store.sql import query
 
+_Table = Literal["order_book_1s", "imbalance"]
+
+_COPIES: Final[dict[_Table, str]] = {"order_book_1s": "copy_book_features", "imbalance": "copy_imbalances"}
 _BOOK_FEATURES: Final = (
     "bid_price",
     "bid_amount",
@@ -52,11 +56,9 @@ _BOOK_FEATURES: Final = (
     "imbalance_50bp",
 )
 _PRICES: Final = ("bid_price", "ask_price", "mid", "spread", "microprice")
-_WINDOWS_S: Final = (1, 5, 15, 60)
-_BOOK_IMBALANCES: Final = tuple(f"book_imbalance_{window_s}s" for window_s in _WINDOWS_S)
-_TRADE_IMBALANCES: Final = tuple(f"trade_imbalance_{window_s}s" for window_s in _WINDOWS_S)
-# For so long after a second its trades and books are in a window.
-_REACH: Final = timedelta(seconds=max(_WINDOWS_S) - 1)
+_BOOK_IMBALANCES: Final = tuple(f"book_imbalance_{window_s}s" for window_s in WINDOWS_S)
+_TRADE_IMBALANCES: Final = tuple(f"trade_imbalance_{window_s}s" for window_s in WINDOWS_S)
+_REACH: Final = timedelta(seconds=REACH_S)
 
 
 def read_book_features(connection: Connection, question: Question) -> pd.DataFrame:
@@ -67,11 +69,11 @@ def read_book_features(connection: Connection, question: Question) -> pd.DataFra
         raise unknown_books(question)
     window = _window(ledger)
     stale = _touched(series.stale_features, window)
-    time_us, values = _read(connection, ledger, query("copy_book_features"), len(_BOOK_FEATURES), window, stale)
+    time_us, values = _read(connection, ledger, "order_book_1s", len(_BOOK_FEATURES), window, stale)
     for name, numbers in zip(_BOOK_FEATURES, values, strict=True):
         numbers /= _unit(ledger, name)
     frame = _frame(time_us, values, _BOOK_FEATURES, question, ledger)
-    frame.attrs.update(reach_attrs(series, reach_of(series, ledger.window), stale=stale))
+    frame.attrs.update(reach_attrs(series, derived_reach_of(series, ledger.window), stale=stale))
     return frame
 
 
@@ -85,8 +87,8 @@ def read_imbalances(connection: Connection, question: Question) -> pd.DataFrame:
     notes = [note for series in (books, trades) if series for note in series.stale_features]
     stale = _touched(((start, SECOND.ceil(end) + _REACH) for start, end in notes), window)
     columns = (*_BOOK_IMBALANCES, *_TRADE_IMBALANCES)
-    time_us, values = _read(connection, ledger, query("copy_imbalances"), len(columns), window, stale)
-    for numbers, window_s in zip(values[len(_BOOK_IMBALANCES) :], _WINDOWS_S, strict=True):
+    time_us, values = _read(connection, ledger, "imbalance", len(columns), window, stale)
+    for numbers, window_s in zip(values[len(_BOOK_IMBALANCES) :], WINDOWS_S, strict=True):
         numbers[~lies_in(time_us, _seconds_after(trades.covered if trades else (), window_s))] = np.nan
     frame = _frame(time_us, values, columns, question, ledger)
     frame.attrs.update(ranges_attrs({"stale": stale}), order_book=_reach(books, ledger), trade=_reach(trades, ledger))
@@ -110,13 +112,15 @@ def _seconds_after(covered: Sequence[TimeRange], window_s: int) -> list[TimeRang
 
 
 def _read(
-    connection: Connection, ledger: Ledger, copy: SQL, columns: int, window: TimeRange, stale: Sequence[TimeRange]
+    connection: Connection, ledger: Ledger, table: _Table, columns: int, window: TimeRange, stale: Sequence[TimeRange]
 ) -> tuple[Int64Array, Float64Array]:
     """Where the seconds begin, shape (n,), and the columns' numbers, shape (columns, n), without stale ones."""
     decoder = CopyDecoder([Field.integer("time"), Field.floats("values", columns)])
-    for start, end in even_portions(connection, window, decoder, step=SECOND.length):
-        statement = copy.format(instrument_id=Literal(ledger.instrument_id), start=Literal(start), end=Literal(end))
-        copy_out(connection, statement, decoder)
+    # Most of a long window may have no rows.
+    for start, end in uneven_portions(connection, table, ledger.instrument_id, window, decoder):
+        values = {"instrument_id": ledger.instrument_id, "start": start, "end": end}
+        literals = {name: sql.Literal(value) for name, value in values.items()}
+        copy_out(connection, query(_COPIES[table]).format(**literals), decoder)
     time_us, values = decoder.times_us("time"), decoder.floats("values")
     fresh = ~lies_in(time_us, stale)
     return (time_us, values) if fresh.all() else (time_us[fresh], values[:, fresh])
@@ -138,4 +142,4 @@ def _frame(
 
 
 def _reach(series: SeriesState | None, ledger: Ledger) -> dict[str, Any] | None:
-    return reach_attrs(series, reach_of(series, ledger.window)) if series else None
+    return reach_attrs(series, derived_reach_of(series, ledger.window)) if series else None

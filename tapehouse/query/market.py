@@ -119,6 +119,9 @@ class MarketData:
     def order_book(self, exchange: str, symbol: str, at: datetime | None = None, *, depth: int = 20) -> pd.DataFrame:
         """The last snapshot of the order book at that time or before, by default the last one now.
 
+        Time is the exchange's, as of trades and candles: a snapshot counts from when it says that the book was so,
+        though it may have been received later. `attrs["received_at"]` says when that was.
+
         One row a level, at most `depth`, the best first; the index, named level, counts from 1. The columns
         bid_price, bid_amount, ask_price and ask_amount are float64, in quote units and in
         `attrs["amount_unit"]`, and NaN where that side has fewer levels. Without such a snapshot there is no row.
@@ -127,8 +130,8 @@ class MarketData:
         asked for; time: when the book was so, by the exchange's clock, which may be long before; received_at:
         when it was received, by ours; nonce: the exchange's number of that state, None where it has none.
 
-        Raises InputError for a depth below 1, NaiveDatetime, UnknownSymbol, or UnknownSeries where no order
-        books are stored; and StoreError.
+        Raises InputError for a depth outside 1 to 5,000, NaiveDatetime, UnknownSymbol, or UnknownSeries where no
+        order books are stored; and StoreError.
         """
         question, levels = ask_at(exchange, symbol, at), checked_depth(depth)
         return self._reader.read(lambda connection: read_book(connection, question, depth=levels))
@@ -138,15 +141,16 @@ class MarketData:
     ) -> pd.DataFrame:
         """The snapshots of the order book from `start` up to `end`, exclusive, and up to now in any case.
 
-        One row a snapshot, the index, named time, as of `trades`; the columns are
+        One row a snapshot, the index, named time, as of `trades`: when the book was so by the exchange's clock,
+        by which snapshots are chosen; the columns are
 
-        - received_at (datetime64[us, UTC]): when it was received; nonce (Int64): the exchange's number of that
-          state, missing where it has none;
+        - received_at (datetime64[us, UTC]): when it was received, by ours, for those who want to choose by that;
+          nonce (Int64): the exchange's number of that state, missing where it has none;
         - bid_price_1 to bid_price_<depth>, then bid_amount_1..., ask_price_1... and ask_amount_1...
           (float64): the levels, best first, in quote units and in `attrs["amount_unit"]`; NaN where a snapshot
           has fewer.
 
-        `attrs` and errors as of `trades`; and InputError for a depth below 1.
+        `attrs` and errors as of `trades`; and InputError for a depth outside 1 to 5,000.
         """
         question, levels = ask(exchange, symbol, start, end), checked_depth(depth)
         return self._reader.read(lambda connection: read_books(connection, question, depth=levels))
@@ -156,14 +160,16 @@ class MarketData:
     ) -> pd.DataFrame:
         """What the order book was like second by second: a row for each second that had a snapshot, of its last.
 
-        Seconds that begin at or after `start` and have ended by `end`, and by now in any case; the index,
-        named time, holds where they begin. All columns are float64: bid_price, bid_amount, ask_price,
+        Seconds of the exchange's clock, whenever their snapshots were received, that begin at or after `start` and
+        have ended by `end`, and by now in any case; the index, named time, holds where they begin. All columns are
+        float64: bid_price, bid_amount, ask_price,
         ask_amount; mid, spread, microprice; bid_amount_5 and _20, ask_amount_5 and _20: summed over so many
         levels; bid_depth_5bp, ask_depth_5bp and imbalance_5bp: within so many basis points of mid, likewise for
         10, 25 and 50. `tapehouse.features.book` has the formulas.
 
         `attrs` and errors as of `order_books`; and stale: the seconds left out because snapshots were written
-        since they were computed. `tapehouse refresh` brings them up to date.
+        since they were computed. `tapehouse refresh` brings them up to date. What retention has dropped of the
+        snapshots stays covered here, for the features of it are kept.
         """
         question = ask(exchange, symbol, start, end)
         return self._reader.read(lambda connection: read_book_features(connection, question))

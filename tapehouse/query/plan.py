@@ -6,7 +6,7 @@ since it was refreshed.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal
 
@@ -153,6 +153,11 @@ def reach_of(series: SeriesState, window: TimeRange) -> Reach:
     covered = subtract_ranges(fetched, lost)
     gaps = subtract_ranges([window], covered)
     return Reach(tuple(covered), tuple(gaps), series.dropped_before if lost else None)
+
+
+def derived_reach_of(series: SeriesState, window: TimeRange) -> Reach:
+    """What of the window is known of what was computed from a series, which retention leaves when it drops the rows."""
+    return reach_of(replace(series, dropped_before=None), window)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,17 @@
 """Questions: what was asked about one instrument, and whether it makes sense."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Final
 
 import pandas as pd
 
 from tapehouse.errors import InputError
-from tapehouse.timeframe import EPOCH, aware_range, aware_utc
+from tapehouse.timeframe import aware_range, aware_utc
+
+MOST_LEVELS: Final = 5000
+
+_END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +33,10 @@ def ask(exchange: str, symbol: str, start: datetime, end: datetime | None) -> Qu
 
 
 def ask_at(exchange: str, symbol: str, at: datetime | None) -> Question:
-    """The question about all time up to a moment, now where none is given; raises as `ask` does."""
-    return Question(exchange, symbol, EPOCH, None if at is None else checked_time(at))
+    """The question about a moment, or about now, without any time before it; raises as `ask` does."""
+    # A window that began earlier would have all that is known of it read and parsed.
+    at = _END_OF_TIME if at is None else checked_time(at)
+    return Question(exchange, symbol, at, at)
 
 
 def checked_time(time: datetime) -> datetime:
@@ -43,7 +50,8 @@ def checked_time(time: datetime) -> datetime:
 
 
 def checked_depth(depth: int) -> int:
-    """The number of levels a side; raises InputError unless it is a whole number above 0."""
-    if not isinstance(depth, int) or depth < 1:  # pyright: ignore[reportUnnecessaryIsInstance] -- notebooks are not type-checked
-        raise InputError(f"{depth!r} is no depth: pass how many levels a side, 1 or more.")
+    """The number of levels a side; raises InputError unless it is a whole number from 1 to MOST_LEVELS."""
+    is_whole = isinstance(depth, int) and not isinstance(depth, bool)  # pyright: ignore[reportUnnecessaryIsInstance] -- notebooks are not type-checked
+    if not is_whole or not 1 <= depth <= MOST_LEVELS:
+        raise InputError(f"{depth!r} is no depth: pass how many levels a side, from 1 to {MOST_LEVELS}.")
     return depth

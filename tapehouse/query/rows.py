@@ -40,7 +40,7 @@ def even_portions(
 
 def uneven_portions(
     connection: Connection,
-    table: Literal["trade", "order_book"],
+    table: Literal["trade", "order_book", "order_book_1s", "imbalance"],
     instrument_id: int,
     span: TimeRange,
     decoder: CopyDecoder,

@@ -81,7 +81,7 @@ def _frame(decoder: CopyDecoder, scale: Scale, *, has_texts: bool) -> pd.DataFra
 
 
 def _text_ids(decoder: CopyDecoder) -> pd.api.extensions.ExtensionArray:
-    # No id ends with a blank: validation rejects those.
+    # The blanks are the answer's filling: validation rejects ids that end with one.
     ids = np.strings.rstrip(decoder.texts("trade_id"), b" ")
     is_ascii = ids.view(np.uint8).max(initial=0) < 0x80
     # The first way makes no Python object a row, but knows nothing else.

@@ -17,7 +17,7 @@ from psycopg import sql
 
 from tapehouse.candle import Float64Array, Int64Array
 from tapehouse.features.book import book_features
-from tapehouse.features.imbalance import WINDOWS_S, imbalances
+from tapehouse.features.imbalance import REACH_S, imbalances
 from tapehouse.ranges import TimeRange, merge_ranges
 from tapehouse.store.arrays import FloatColumn, IntegerColumn, TimeColumn
 from tapehouse.store.connection import Connection, one_row, store_errors
@@ -35,8 +35,7 @@ _LOCK_BUSY: Final = "Another refresh of the features has been running for ten mi
 _SECOND: Final = timeframe("1s")
 # So much is read, computed and committed at a time.
 _PIECE: Final = timeframe("1h")
-# For so long after a second its trades and books are in a window.
-_REACH: Final = timedelta(seconds=max(WINDOWS_S) - 1)
+_REACH: Final = timedelta(seconds=REACH_S)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from tapehouse.timeframe import to_us
 from tapehouse.validate.conversion import believable_us, floats_of
 from tapehouse.validate.rejection import reasons_by_line, reject_of
 from tapehouse.validate.schema import book_schema
-from tapehouse.validate.selection import last_of_each, lines_without
+from tapehouse.validate.selection import LineNumbers, lines_without
 from tapehouse.validate.sides import Side, side_of
 
 _LARGEST_NONCE: Final = 2**63 - 1
@@ -28,7 +28,7 @@ class BookSplit:
     """The outcome of validating samples of one instrument's order book.
 
     `passed` says of each sample whether it is good, and `time_us` its time in microseconds since 1970 UTC if it
-    is; of good ones with the same time `good` has the last.
+    is; of good ones with the same time `good` has one.
     """
 
     good: BookBatch
@@ -41,7 +41,8 @@ def split_books(samples: Sequence[BookSample], *, depth: int) -> BookSplit:
     """Split samples, in the order received; only the first `depth` levels of a side are looked at and kept.
 
     A snapshot's time is the exchange's where it told one, else the exchange's clock when the sample came. The
-    last good one of a time wins. Levels may be any JSON, of which the first two cells count.
+    last good one of a time wins; of equal ones just after each other it is the first, as the book was known since then.
+    Levels may be any JSON, of which the first two cells count.
     """
     times_ms = floats_of([_time_ms(sample) for sample in samples])
     times_us = believable_us(times_ms)
@@ -50,7 +51,7 @@ def split_books(samples: Sequence[BookSample], *, depth: int) -> BookSplit:
     asks = side_of([sample.asks for sample in samples], depth)
     reasons = reasons_by_line(book_schema(), _frame(times_ms, times_us, clock_us, bids, asks))
     passed = lines_without(reasons, len(samples))
-    lines = last_of_each(passed, times_us)
+    lines = _last_news(passed, times_us, bids, asks)
     chosen = [samples[int(line)] for line in lines]
     bids, asks = bids.take(lines), asks.take(lines)
     good = BookBatch(
@@ -66,6 +67,16 @@ def split_books(samples: Sequence[BookSample], *, depth: int) -> BookSplit:
     )
     rejected = [reject_of(samples[line].raw, int(times_us[line]), reasons[line]) for line in sorted(reasons)]
     return BookSplit(good, tuple(rejected), np.isin(np.arange(len(samples)), passed), times_us)
+
+
+def _last_news(lines: LineNumbers, times_us: Int64Array, bids: Side, asks: Side) -> LineNumbers:
+    """Of those lines the last of each time, sorted by it, that is not equal to the one of that time before."""
+    news: dict[int, int] = {}
+    for line in lines.tolist():
+        known = news.get(int(times_us[line]))
+        if known is None or not (bids.is_equal(known, line) and asks.is_equal(known, line)):
+            news[int(times_us[line])] = line
+    return np.array([news[time_us] for time_us in sorted(news)], dtype=np.intp)
 
 
 def _frame(times_ms: Float64Array, times_us: Int64Array, clock_us: Int64Array, bids: Side, asks: Side) -> pd.DataFrame:

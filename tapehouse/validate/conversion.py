@@ -16,6 +16,9 @@ from tapehouse.candle import BELIEVABLE_MS, Float64Array, Int64Array
 NOT_A_TIME: Final[int] = np.iinfo(np.int64).min  # numpy's NaT
 # What numpy turns into float64 as we would: None becomes NaN. Booleans are not among them.
 _PLAIN: Final = frozenset((int, float, NoneType))
+# So deep is what is kept; JSON may nest deeper than Python's stack.
+_MOST_LEVELS: Final = 50
+_TOO_DEEP: Final = "(nested too deep to keep)"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,18 +63,28 @@ def believable_us(times_ms: Float64Array) -> Int64Array:
 
 
 def storable(raw: object) -> object:
-    """The same value as JSON that PostgreSQL takes: NaN and infinity as text, no NUL, no lone surrogate."""
+    """The same value as JSON that PostgreSQL takes: NaN and infinity as text, no NUL, no lone surrogate.
+
+    Lists and objects inside of 50 others are replaced by a text that says so.
+    """
+    return _storable(raw, _MOST_LEVELS)
+
+
+def _storable(raw: object, levels: int) -> object:
     if isinstance(raw, str):
         return raw.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
     if isinstance(raw, float) and not isfinite(raw):
         return str(raw)
     if raw is None or isinstance(raw, bool | int | float):
         return raw
+    if isinstance(raw, list | tuple | dict) and not levels:
+        return _TOO_DEEP
     if isinstance(raw, list | tuple):
-        return [storable(item) for item in cast("Sequence[object]", raw)]
+        return [_storable(item, levels - 1) for item in cast("Sequence[object]", raw)]
     if isinstance(raw, dict):
-        return {str(storable(str(key))): storable(item) for key, item in cast("dict[object, object]", raw).items()}
-    return storable(repr(raw))
+        items = cast("dict[object, object]", raw).items()
+        return {str(_storable(str(key), levels)): _storable(item, levels - 1) for key, item in items}
+    return _storable(repr(raw), levels)
 
 
 def _number(cell: object) -> float:

@@ -32,7 +32,8 @@ def ids_of(cells: Sequence[object]) -> Ids:
     """The ids that those cells hold, text or int; an id of any other kind is missing, as is an empty one.
 
     An id is a whole number only if that is all it is: "007" is text. Not storable are ids with NUL
-    or lone surrogates, which PostgreSQL's text can't hold, and those of more than 128 characters.
+    or lone surrogates, which PostgreSQL's text can't hold, those of more than 128 characters, and those
+    that end with a blank, with which answers fill ids up to one length.
     """
     texts = [cell if type(cell) is str else _text(cell) for cell in cells]
     numbers = _all_whole_numbers(texts)
@@ -80,6 +81,6 @@ def _is_whole_number(text: str) -> bool:
 
 
 def _is_storable(text: str) -> bool:
-    if len(text) > _MOST_CHARACTERS or "\x00" in text:
+    if len(text) > _MOST_CHARACTERS or "\x00" in text or text.endswith(" "):
         return False
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)

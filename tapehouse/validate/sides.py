@@ -50,6 +50,11 @@ class Side:
         follows[1:] = is_of_same & compare(self.price[1:], self.price[:-1])
         return follows
 
+    def is_equal(self, first: int, second: int) -> bool:
+        """Whether those two books have the same levels."""
+        one, other = (self.take(np.array([book], dtype=np.intp)) for book in (first, second))
+        return np.array_equal(one.price, other.price) and np.array_equal(one.amount, other.amount)
+
     def take(self, books: LineNumbers) -> "Side":
         """The side of those books, in that order."""
         count = self.count[books]

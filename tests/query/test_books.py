@@ -9,6 +9,8 @@ import pytest
 from tapehouse import MarketData
 from tapehouse.book import NO_NONCE
 from tapehouse.errors import InputError, UnknownSeries
+from tapehouse.query.ledger import read_ledger
+from tapehouse.query.question import ask_at
 from tests.query.conftest import Side, Snapshot, Tape, random_books
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -107,6 +109,27 @@ def test_a_book_from_the_future_is_not_shown(market: MarketData, tape: Tape):
     assert len(books(market, tape, START)) == 1
 
 
+def test_a_book_counts_from_when_the_exchange_says_it_was_so(market: MarketData, tape: Tape):
+    # An exchange that tells when the book last changed.
+    told_late = Snapshot(at(seconds=1.5), SECOND.bids, SECOND.asks, late=timedelta(minutes=10))
+    tape.write_books([FIRST, told_late], (START, at(seconds=2)))
+    one, many = market.order_book(tape.exchange, tape.symbol, at(seconds=2)), books(market, tape, at(seconds=1))
+    assert one.attrs["time"] == at(seconds=1.5).isoformat()
+    assert one.attrs["received_at"] == at(minutes=10, seconds=1.5).isoformat()
+    assert many.index.tolist() == [pd.Timestamp(at(seconds=1.5))]
+    assert many["received_at"].tolist() == [pd.Timestamp(at(minutes=10, seconds=1.5))]
+
+
+@pytest.mark.parametrize("moment", [None, at(minutes=50), at(days=36_500)])
+def test_for_a_moment_no_coverage_is_read(tape: Tape, moment: datetime | None):
+    tape.write_books([FIRST], *((at(minutes=number), at(minutes=number, seconds=1)) for number in range(100)))
+    ledger = read_ledger(tape.connection, ask_at(tape.exchange, tape.symbol, moment), "order_book")
+    series = ledger.find("order_book")
+    assert series is not None
+    assert series.covered == ()
+    assert ledger.end == (moment if moment == at(minutes=50) else ledger.as_of)
+
+
 def test_a_book_is_cut_to_the_depth_asked_for(market: MarketData, tape: Tape):
     tape.write_books([SECOND], (START, at(seconds=2)))
     found = market.order_book(tape.exchange, tape.symbol, depth=2)
@@ -184,14 +207,23 @@ def test_many_snapshots_are_read_whole(market: MarketData, tape: Tape):
     assert (found["ask_amount_1"] == 0.002).all()
 
 
-@pytest.mark.parametrize("depth", [0, -1, 2.5, "20"])
+@pytest.mark.parametrize("depth", [0, -1, 2.5, "20", True, False, 5001, 10**9, 2**200])
 def test_a_depth_without_sense_is_refused(market: MarketData, tape: Tape, depth: int):
     for ask in (
         lambda: market.order_book(tape.exchange, tape.symbol, depth=depth),
         lambda: market.order_books(tape.exchange, tape.symbol, START, depth=depth),
     ):
-        with pytest.raises(InputError, match="is no depth: pass how many levels a side"):
+        with pytest.raises(InputError, match="is no depth: pass how many levels a side, from 1 to 5000"):
             ask()
+
+
+def test_the_largest_depth_is_answered(market: MarketData, tape: Tape):
+    tape.write_books([FIRST], (START, at(seconds=2)))
+    assert market.order_book(tape.exchange, tape.symbol, depth=5000)["bid_price"].tolist() == [99.5, 99.0]
+    found = books(market, tape, START, at(seconds=1), 5000)
+    assert found.shape == (1, 20_002)
+    assert found["bid_price_2"].tolist() == [99.0]
+    assert math.isnan(found["ask_amount_5000"].iloc[0])
 
 
 def test_an_instrument_without_order_books_says_how_to_get_them(market: MarketData, tape: Tape):

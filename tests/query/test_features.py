@@ -2,11 +2,16 @@ import json
 import math
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pandas as pd
 import pytest
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL, Composed, Identifier
 
 from tapehouse import MarketData
+from tapehouse.query import features as query_features
+from tapehouse.query import rows as query_rows
+from tapehouse.query.decode import CopyDecoder
+from tapehouse.store.connection import Connection, is_embedded
 from tapehouse.store.features import refresh_features
 from tests.query.conftest import AMOUNT_DECIMALS, PRICE_DECIMALS, Snapshot, Tape, random_books, random_trades
 
@@ -173,6 +178,65 @@ def test_attrs_say_what_was_fetched(market: MarketData, tape: Tape):
         assert json.loads(json.dumps(attrs)) == attrs
 
 
+def test_features_stay_covered_when_retention_drops_what_they_were_computed_from(market: MarketData, tape: Tape):
+    start, end = datetime(2019, 1, 1, tzinfo=UTC), datetime(2019, 1, 2, tzinfo=UTC)
+    tape.write_books([], (start, end))
+    tape.write_trades(random_trades(start, 0, span=timedelta(days=1)), (start, end))
+    for table in ("order_book_1s", "imbalance"):
+        insert(tape, table, {start + timedelta(hours=1): [1.0] * len(columns(tape, table))})
+    tape.connection.execute(
+        "insert into retention values ('order_book', 0, %(end)s), ('trade', 0, %(end)s)", {"end": end}
+    )
+    try:
+        features = market.order_book_features(tape.exchange, tape.symbol, start, end)
+        imbalances = market.imbalances(tape.exchange, tape.symbol, start, end)
+        books = market.order_books(tape.exchange, tape.symbol, start, end)
+    finally:
+        tape.connection.execute("delete from retention where dataset in ('order_book', 'trade')")
+    assert len(features) == len(imbalances) == 1
+    assert not imbalances.isna().to_numpy().any()
+    for attrs in (features.attrs, imbalances.attrs["order_book"], imbalances.attrs["trade"]):
+        assert (attrs["covered"], attrs["gaps"], attrs["dropped_before"]) == ([span(start, end)], [], None)
+    assert (books.attrs["covered"], books.attrs["dropped_before"]) == ([], end.isoformat())
+
+
+def test_a_long_window_with_few_rows_is_read_in_few_statements(
+    market: MarketData, tape: Tape, monkeypatch: pytest.MonkeyPatch
+):
+    if not is_embedded(tape.connection):
+        pytest.skip("only the embedded database is read in portions")
+    tape.write_books([], (START, at(seconds=1)))
+    rows = (START - timedelta(days=3000), START)
+    for table in ("order_book_1s", "imbalance"):
+        insert(tape, table, dict.fromkeys(rows, [1.0] * len(columns(tape, table))))
+    statements: list[Composed] = []
+
+    def copy_out(connection: Connection, statement: Composed, decoder: CopyDecoder) -> None:
+        statements.append(statement)
+        query_rows.copy_out(connection, statement, decoder)
+
+    monkeypatch.setattr(query_features, "copy_out", copy_out)
+    for read in (market.order_book_features, market.imbalances):
+        # A snapshot that came too late to count for its tick has features where nothing is covered.
+        assert len(read(tape.exchange, tape.symbol, START - timedelta(days=3650), at(days=1))) == 2
+    assert len(statements) == 2
+
+
+def test_many_features_are_read_whole(market: MarketData, tape: Tape):
+    # On the embedded database more than one statement's.
+    count = 60_000
+    stub_books(tape, START, at(days=1))
+    tape.write_trades(random_trades(START, 0, span=timedelta(days=1)), (at(days=-1), at(days=1)))
+    for table in ("order_book_1s", "imbalance"):
+        numbers = SQL(", ").join([SQL("n::float8")] * len(columns(tape, table)))
+        statement = SQL("insert into {} select %s, %s + n * interval '1 second', {} from generate_series(0, %s) n")
+        statement = statement.format(Identifier(table), numbers)
+        tape.connection.execute(statement, (tape.instrument_id, START, count - 1))
+    window = tape.exchange, tape.symbol, START, at(days=1)
+    assert (market.order_book_features(*window)["imbalance_50bp"].to_numpy() == np.arange(count)).all()
+    assert (market.imbalances(*window)["trade_imbalance_60s"].to_numpy() == np.arange(count)).all()
+
+
 def test_trades_alone_have_imbalances(market: MarketData, tape: Tape):
     tape.write_trades(random_trades(START, 0, span=timedelta(seconds=200)), (START, at(seconds=200)))
     insert(tape, "imbalance", {at(seconds=5): [None] * 4 + [0.5] * 4})
@@ -185,7 +249,9 @@ def test_what_a_refresh_computes_is_read(market: MarketData, tape: Tape):
     tape.write_books(
         random_books((at(seconds=number) for number in range(120)), levels=(3, 25)), (START, at(minutes=2))
     )
-    best = Snapshot(at(seconds=1.5), [(100.0, 1.0), (99.99, 3.0)], [(101.0, 3.0)])
+    # Of its second by the exchange's clock, though received later.
+    late = timedelta(minutes=10)
+    best = Snapshot(at(seconds=1.5), [(100.0, 1.0), (99.99, 3.0)], [(101.0, 3.0)], late=late)
     tape.write_books([best], (START, at(minutes=2)))
     trades = random_trades(START, 400, span=timedelta(minutes=2))
     tape.write_trades(trades, (START, at(minutes=2)))

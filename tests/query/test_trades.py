@@ -49,7 +49,7 @@ def test_a_window_begins_with_its_start_and_ends_before_its_end(market: MarketDa
 
 
 def test_ids_that_are_texts_come_back_exactly(market: MarketData, tape: Tape):
-    ids = ["00000000000000000001", "007", "f2c6ce0e-1c3e-4a6a-9c0e-0d7b0c8a4d11", "überlang-✓"]
+    ids = ["00000000000000000001", "007", " a b", "f2c6ce0e-1c3e-4a6a-9c0e-0d7b0c8a4d11", "überlang-✓"]
     rows = [(second, one, 5.0, 1.0, "sell") for second, one in enumerate(ids)]
     tape.write_trades(some_trades(*rows, (9, 2**63 - 1, 5.0, 1.0, "buy")), (START, at(seconds=10)))
     found = trades(market, tape, START, at(seconds=10))

@@ -161,6 +161,43 @@ def test_the_last_good_book_of_a_time_wins():
     assert [reject.reasons for reject in outcome.rejected] == [("crossed",)]
 
 
+@pytest.mark.parametrize(
+    ("prices", "known_since"),
+    [
+        ([1.0, 1.0, 1.0], 0),
+        ([2.0, 1.0, 1.0], 1),
+        ([1.0, 2.0, 1.0], 2),
+        ([1.0, 1.0, 2.0], 2),
+        ([1.0, 1000.0, 1.0], 0),  # the crossed one between them is none
+    ],
+)
+@pytest.mark.parametrize("side", ["bids", "asks", "amount"])
+def test_equal_books_of_a_time_were_known_since_the_first_of_them(prices: list[float], known_since: int, side: str):
+    def levels_of(price: float) -> dict[str, Any]:
+        crossed = {"bids": [[1000.0, 1.0]]} if price == 1000 else {}
+        changing: dict[str, Any] = {
+            "bids": {"bids": [[90 + price, 1.0]]},
+            "asks": {"asks": [*ASKS, [100.5 + price, 1.0]]},
+            "amount": {"bids": [[99.0, price]]},
+        }
+        return changing[side] | crossed
+
+    samples = [
+        sample(4 * tick, **levels_of(price), exchange_ms=START_MS - 7, nonce=tick) for tick, price in enumerate(prices)
+    ]
+    good = split_books([*samples, sample(20)], depth=20).good
+    assert good.time_us.tolist() == [START_MS * 1000 - 7000, START_MS * 1000 + 20_000_000]
+    assert good.received_us[0] == START_MS * 1000 + 4_000_000 * known_since + 250_000
+    assert good.nonce[0] == known_since
+
+
+def test_levels_that_are_shared_out_differently_are_not_equal():
+    first = sample(0, [[99.0, 1.0]], [[100.0, 1.0], [101.0, 1.0]], exchange_ms=START_MS, nonce=1)
+    second = sample(1, [[99.0, 1.0]], [[100.0, 1.0]], exchange_ms=START_MS, nonce=2)
+    assert split_books([first, second], depth=20).good.nonce.tolist() == [2]
+    assert split_books([first, second], depth=1).good.nonce.tolist() == [1]
+
+
 def test_rejects_keep_the_order_received_and_can_be_stored_as_json():
     samples = [
         sample(9, [], raw={"bids": nan}),

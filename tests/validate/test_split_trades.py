@@ -101,6 +101,9 @@ BAD_ROWS = [
     (row(3, "\x00"), ("id_not_storable",)),
     (row(3, "\ud800"), ("id_not_storable",)),
     (row(3, "x" * 129), ("id_not_storable",)),
+    (row(3, "abc "), ("id_not_storable",)),
+    (row(3, "7 "), ("id_not_storable",)),
+    (row(3, " "), ("id_not_storable",)),
     (row(3, 10**200), ("id_not_storable",)),
     (row(3, 10**5000), ("id_not_storable",)),
     (row(3, "1" * 5000), ("id_not_storable",)),
@@ -225,6 +228,13 @@ def test_a_fraction_of_a_millisecond_is_kept_and_its_whole_millisecond_opened():
     assert ms_of(outcome.covered) == [(0, 7), (8, 100)]
 
 
+@pytest.mark.parametrize(
+    ("ms", "offset_us"), [(0.123, 123), (0.125, 125), (0.1237, 124), (0.1232, 123), (99.9993, 99_999)]
+)
+def test_a_time_is_that_of_the_nearest_microsecond(ms: float, offset_us: int):
+    assert split([row(ms, "1")]).good.time_us.tolist() == [START_MS * 1000 + offset_us]
+
+
 def test_numeric_strings_count_as_the_numbers_they_write():
     outcome = split([(str(START_MS), "1", "sell", "0.30000000000000004", " 1e-1 ", INFO)])
     assert outcome.rejected == ()
@@ -257,6 +267,21 @@ def test_rejects_keep_the_order_received_and_can_be_stored_as_json():
     outcome = split(rows)
     stored = json.loads(json.dumps([reject.raw for reject in outcome.rejected], allow_nan=False).encode())
     assert stored == [{"p": "nan"}, "a\ufffdb?", [1, None], ["inf"]]
+
+
+@pytest.mark.parametrize("as_row", [True, False])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+def test_a_row_nested_as_deep_as_json_goes_is_a_reject(as_row: bool, opening: str, closing: str):
+    deep = json.loads(opening * 600 + "7" + closing * 600)
+    outcome = split([deep if as_row else (*row(3, price=0)[:5], deep), row(5, "5")])
+    assert len(outcome.rejected) == len(outcome.good) == 1
+    stored = json.dumps(outcome.rejected[0].raw)
+    assert stored.replace(" ", "") == (opening * 50 + '"(nestedtoodeeptokeep)"' + closing * 50).replace(" ", "")
+
+
+def test_a_row_nested_less_is_kept_whole():
+    nested = json.loads("[" * 50 + "7" + "]" * 50)
+    assert split([nested]).rejected[0].raw == nested
 
 
 def test_bounds_without_zone_or_in_the_wrong_order_are_refused():

@@ -90,7 +90,7 @@ def identity(cell: Any) -> tuple[int, str] | str:
     if isinstance(cell, bool) or not isinstance(cell, int | str) or cell == "":
         return "id_missing"
     text = str(cell)
-    if len(text) > 128 or any(ord(letter) == 0 or 0xD800 <= ord(letter) < 0xE000 for letter in text):
+    if text[-1] == " " or len(text) > 128 or any(ord(letter) == 0 or 0xD800 <= ord(letter) < 0xE000 for letter in text):
         return "id_not_storable"
     is_plain = all(letter in "0123456789" for letter in text) and (text == "0" or not text.startswith("0"))
     return (int(text), "") if is_plain and int(text) <= 9_223_372_036_854_775_807 else (0, text)
@@ -138,7 +138,7 @@ ODD_TIMES: Rows = [
     10**30,
 ]
 IDS: Rows = ["1", "2", 2, "3", "0", "4", "007", "a", "b", "9223372036854775807", "9223372036854775808", "日本"]
-ODD_IDS: Rows = [None, "", True, 1.0, [], {}, "x" * 129, "\x00", "a\ud800", -1, 10**150]
+ODD_IDS: Rows = [None, "", True, 1.0, [], {}, "x" * 129, "\x00", "a\ud800", "a ", " ", -1, 10**150]
 VALUES: Rows = [1, 2.5, "0.25", 1e-8]
 ODD_VALUES: Rows = [0, -1, None, "abc", "", nan, inf, -inf, True, [], {}]
 ODD_SIDES: Rows = ["BUY", "", 0, 1, [], {}, True]
