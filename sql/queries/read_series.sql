@@ -18,12 +18,12 @@ select
     (
         select coalesce(range_agg(n.during), '{}') * asked.during
         from stale_rollup n
-        where n.instrument_id = i.instrument_id and n.dataset = s.dataset
+        where n.instrument_id = i.instrument_id and n.dataset = s.dataset and n.during && asked.during
     ) as stale_rollups,
     (
         select coalesce(range_agg(n.during), '{}') * asked.during
         from stale_feature n
-        where n.instrument_id = i.instrument_id and n.dataset = s.dataset
+        where n.instrument_id = i.instrument_id and n.dataset = s.dataset and n.during && asked.during
     ) as stale_features
 from instrument i
 cross join lateral (

@@ -27,7 +27,10 @@ def depth_to_ask(depth: int, habits: Habits, exchange_id: str) -> int:
 
 
 def sample_of(book: Mapping[str, object], *, received_at: datetime, exchange_at: datetime, whose: str) -> BookSample:
-    """The sample of a book as `parsing` gives it; raises BadPage, naming `whose`, where it has neither side."""
+    """The sample of a book as `parsing` gives it; raises BadPage, naming `whose`, where it has neither side.
+
+    ccxt's classes for some exchanges make books without `parsing`: then what they made is all there is to keep.
+    """
     bids, asks = book["bids"], book["asks"]
     if bids is None and asks is None:
         raise BadPage(f"{whose} came without bids and asks: try again later.")
@@ -38,7 +41,7 @@ def sample_of(book: Mapping[str, object], *, received_at: datetime, exchange_at:
         nonce=_whole_number(book["nonce"]),
         received_at=received_at,
         exchange_at=exchange_at,
-        raw=book["info"],
+        raw=book.get("info", book),
     )
 
 

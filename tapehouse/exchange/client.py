@@ -123,7 +123,7 @@ class Exchange:
 
         async def request() -> BookSample:
             book = await self._connection.ccxt.fetch_order_book(symbol, depth)
-            received_at, exchange_at = datetime.now(UTC), await self.now()
+            received_at, exchange_at = datetime.now(UTC), await self._connection.latest_now()
             whose = f"The order book of {symbol} from {self.exchange_id}"
             return sample_of(book, received_at=received_at, exchange_at=exchange_at, whose=whose)
 

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from tapehouse.config import SANDBOX_HEADER
@@ -25,6 +25,7 @@ _logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 # Clocks of two computers drift apart by milliseconds in that time.
 _CLOCK_KEPT_S: Final = 600.0
+_MOST_LEFT_OUT: Final = timedelta(milliseconds=999)
 
 
 class Connection:
@@ -47,6 +48,8 @@ class Connection:
             on_request=self._count_request,
             on_headers=self._note_sandbox,
         )
+        # What a clock that tells whole seconds leaves out at most.
+        self._left_out = _MOST_LEFT_OUT if habits.tells_whole_seconds else timedelta(0)
         self._retry = retry
         self._quiet_until_s = 0.0
         self._clock: _ClockReading | None = None
@@ -77,12 +80,21 @@ class Connection:
 
     async def now(self) -> datetime:
         """The time by the exchange's clock, never ahead of it; by ours where the exchange does not tell."""
+        clock = await self._read_clock()
+        return datetime.now(UTC) if clock is None else clock.now()
+
+    async def latest_now(self) -> datetime:
+        """The same time, not behind the exchange's clock by what that leaves out: what is new then can't be older."""
+        clock = await self._read_clock()
+        return datetime.now(UTC) if clock is None else clock.now() + self._left_out
+
+    async def _read_clock(self) -> "_ClockReading | None":
         if not self.ccxt.has["fetchTime"]:
-            return datetime.now(UTC)
+            return None
         async with self._clock_lock:
             if self._clock is None or self._clock.age_s > _CLOCK_KEPT_S:
-                self._clock = await self.ask(self._read_clock)
-        return self._clock.now()
+                self._clock = await self.ask(self._ask_for_time)
+        return self._clock
 
     def _count_request(self) -> None:
         self.requests += 1
@@ -105,7 +117,7 @@ class Connection:
         else:
             await asyncio.sleep(pause_s)
 
-    async def _read_clock(self) -> "_ClockReading":
+    async def _ask_for_time(self) -> "_ClockReading":
         time_ms = await self.ccxt.fetch_time()
         if not isinstance(time_ms, int):
             raise BadPage(f"{self.exchange_id} was asked for the time and gave none: try again later.")

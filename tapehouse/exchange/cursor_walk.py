@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from tapehouse.candle import Int64Array
-from tapehouse.exchange.rows import NO_TIME, times_of, told_by_id
+from tapehouse.exchange.holes import Hole
+from tapehouse.exchange.rows import NO_TIME, kth_newest_ms, times_of, told_by_id
 from tapehouse.exchange.trades import MORE_THAN_A_PAGE, OpenRange, TradePage, completed
 
 _NS_PER_MS: Final = 1_000_000
@@ -55,7 +55,7 @@ class CursorWalk:
     async def _next(self, course: "_Course", open_range: OpenRange) -> TradePage | None:
         """Ask once and go on; gives what is answered by it."""
         answer = await self._page(course.after_ns, open_range)
-        if course.has_jumped and len(open_range.missing_ids([*open_range.waiting, *answer.rows])):
+        if course.has_jumped and open_range.holes([*open_range.waiting, *answer.rows]):
             return _refuse_millisecond(course, open_range)
         is_new = open_range.take(answer.rows)
         course.largest = max(course.largest, len(answer.rows))
@@ -88,7 +88,7 @@ class CursorWalk:
     async def _page(self, after_ns: int, open_range: OpenRange) -> CursorAnswer:
         """The trades after that point; what ids, those of waiting rows included, leave out is asked for again."""
 
-        async def ask_for(missing: Int64Array, known: Sequence[object]) -> list[object]:
+        async def ask_for(missing: Hole, known: Sequence[object]) -> list[object]:
             ids, times_ms = told_by_id(known)
             before_ms = int(times_ms[ids < missing[0]][-1])
             return (await self.ask(_just_before(before_ms), self.page_limit)).rows
@@ -122,8 +122,11 @@ def _just_before(time_ms: int) -> int:
 
 
 def _reached_ms(answer: CursorAnswer, after_ns: int) -> int:
-    """How far the rows go, all but those of that millisecond being there; a cursor that lags behind is believed."""
-    newest_ms = int(times_of(answer.rows).max(initial=NO_TIME))
+    """How far the rows go, all but those of that millisecond being there; a cursor that lags behind is believed.
+
+    Without a cursor it takes more than one row to tell.
+    """
+    times_ms = times_of(answer.rows)
     if answer.cursor_ns is None or answer.cursor_ns <= after_ns:
-        return newest_ms
-    return min(newest_ms, answer.cursor_ns // _NS_PER_MS)
+        return kth_newest_ms(times_ms)
+    return min(int(times_ms.max(initial=NO_TIME)), answer.cursor_ns // _NS_PER_MS)

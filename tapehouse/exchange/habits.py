@@ -30,8 +30,11 @@ class Habits:
       a time in nanoseconds on; within whole seconds; or not at all.
     - `trade_limit`, `spot_trade_limit`: the most trades a page, on spot markets where that differs; None
       where it is not known.
+    - `counts_units`: trades and books count units of the base, or of the quote for inverse contracts, though
+      the exchange has a contract size.
     - `tells_maker_side`: the side that ccxt passes on is that of the order in the book.
     - `side_cell`: where a trade as received tells its side, where ccxt makes one up for those that don't.
+    - `tells_whole_seconds`: its clock leaves out what is less than a second.
     - `book_depths`: the depths that an order book can be asked for, in order; None for any.
     """
 
@@ -45,8 +48,10 @@ class Habits:
     trade_style: TradeStyle = "recent"
     trade_limit: int | None = None
     spot_trade_limit: int | None = None
+    counts_units: bool = False
     tells_maker_side: bool = False
     side_cell: int | str | None = None
+    tells_whole_seconds: bool = False
     book_depths: Sequence[int] | None = None
 
 
@@ -87,6 +92,7 @@ _HABITS: Final = {
         trade_style="cursor",
         trade_limit=1000,
         side_cell=3,
+        tells_whole_seconds=True,
         book_depths=range(1, 501),
     ),
     # Inverse contracts are worth 1 USD each and counted: https://docs.kraken.com/api-reference/candles/market-candles
@@ -94,7 +100,8 @@ _HABITS: Final = {
     # Trades by UNIX seconds: https://docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/public/get-public-market-trades
     # Their side is the maker's, as on Coinbase Exchange: in a recorded answer the last trade, at the best
     # ask, is a "SELL". There ccxt turns it round, here it does not (coinbase.py, parse_trade).
-    "coinbase": replace(_COINBASE, trade_style="window", tells_maker_side=True),
+    # At most 100 of them come, however many are asked for.
+    "coinbase": replace(_COINBASE, trade_style="window", trade_limit=100, tells_maker_side=True),
     # `after` gives the trades before an id, newest first, and ids run without holes from 1 on:
     # https://docs.cdp.coinbase.com/exchange/rest-api/pagination, https://github.com/ccxt/ccxt/issues/8426
     "coinbaseexchange": replace(_COINBASE, trade_style="up_to_id", side_cell="side"),
@@ -106,6 +113,9 @@ _HABITS: Final = {
     # At most the 500 most recent trades: https://www.okx.com/docs-v5/en/#rest-api-market-data-get-trades
     # Books of 1 to 400 levels: https://www.okx.com/docs-v5/en/#order-book-trading-market-data-get-order-book
     "okx": Habits(page_limit=300, trade_limit=500, book_depths=range(1, 401)),
+    # Amounts of perpetual and inverse futures are in USD, of options and linear contracts in the base
+    # (ccxt's deribit.py, create_order and parse_trade).
+    "deribit": Habits(counts_units=True),
     # "Candles will not be generated if there was no trading volume":
     # https://github.com/bitfinexcom/bitfinex-api-py/issues/198
     "bitfinex": Habits(leaves_out_empty=True),

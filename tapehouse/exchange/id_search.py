@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from tapehouse.candle import Int64Array
-from tapehouse.exchange.rows import ids_of, told_by_id
+from tapehouse.exchange.rows import ROWS_THAT_TELL, ids_of, told_by_id
 
 # The first trades from that id on, at most that many; the newest ones for an id of None.
 AskById = Callable[[int | None, int], Awaitable[list[object]]]
@@ -42,6 +43,7 @@ class IdSearch:
         self._low_id = -1
         self._high_id = 0
         self._ids_per_ms = 0.0
+        self._seen_ids: Int64Array = np.empty(0, dtype=np.int64)
 
     @property
     def has_found(self) -> bool:
@@ -53,19 +55,25 @@ class IdSearch:
         ids, times_ms = self._in_question(rows)
         if len(ids) > 1:
             self._ids_per_ms = float(ids[-1] - ids[0]) / max(1.0, float(times_ms[-1] - times_ms[0]))
+        self._seen_ids = np.union1d(self._seen_ids, ids)
         before = np.flatnonzero(times_ms < self._first_ms)
-        if len(before):
-            self._before = int(ids[before[-1]]), int(times_ms[before[-1]])
+        if len(before) >= ROWS_THAT_TELL:
+            place = before[-ROWS_THAT_TELL]
+            self._before = int(ids[place]), int(times_ms[place])
             self._low_id = self._before[0]
-        since = np.flatnonzero((times_ms >= self._first_ms) & (ids > self._low_id))
-        if len(since):
-            self._since = int(ids[since[0]]), int(times_ms[since[0]])
+        elif 0 < len(before) == len(ids):
+            # Too few to be sure of them, so a search that ends with them gives them too.
+            self._before = int(ids[0]), int(times_ms[0])
+            self._low_id = self._before[0] - 1
+        since = _first_of_a_run(times_ms >= self._first_ms, rather_any=len(before) < ROWS_THAT_TELL)
+        if since is not None and ids[since] > self._low_id:
+            self._since = int(ids[since]), int(times_ms[since])
             self._high_id = self._since[0]
 
     async def first(self) -> FirstTrade | None:
-        """The first trade from that time on; None where none was noted."""
+        """The first trade from that time on, or one of the few before it; None where none was noted."""
         guesses = blind = 0
-        while self._since is not None and self._high_id - self._low_id > 1:
+        while self._since is not None and self._high_id - self._low_id > (ROWS_THAT_TELL if self._before else 1):
             guesses += 1
             if blind == 1:
                 guess = self._low_id + 1  # If ids begin in between, some exchanges say so when asked this.
@@ -76,7 +84,8 @@ class IdSearch:
             blind = 0 if await self._look_from(guess) else blind + 1
         if self._since is None:
             return None
-        return FirstTrade(*self._since, follows_another=self._before is not None)
+        first_id = self._seen_ids[np.searchsorted(self._seen_ids, self._low_id, side="right")]
+        return FirstTrade(int(first_id), self._since[1], follows_another=self._before is not None)
 
     def _in_question(self, rows: Sequence[object]) -> tuple[Int64Array, Int64Array]:
         """The ids that are still in question and their times, in order of the ids."""
@@ -107,3 +116,12 @@ class IdSearch:
         else:
             guess = since_id - int((since_ms - self._first_ms) * self._ids_per_ms)
         return max(self._low_id + 1, min(guess - self._page_limit // 2, self._high_id - 1))
+
+
+def _first_of_a_run(mask: npt.NDArray[np.bool_], *, rather_any: bool) -> int | None:
+    """Where the mask is true for ROWS_THAT_TELL places on end, or up to its end; the first place of all if need be."""
+    places = np.flatnonzero(mask)
+    for place in places.tolist():
+        if mask[place : place + ROWS_THAT_TELL].all():
+            return place
+    return int(places[0]) if rather_any and len(places) else None

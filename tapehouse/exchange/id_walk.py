@@ -9,10 +9,11 @@ from datetime import datetime
 from typing import Final
 
 from tapehouse.candle import Int64Array
+from tapehouse.exchange.holes import WIDEST_HOLE, Hole
 from tapehouse.exchange.id_search import AskById, FirstTrade, IdSearch
 from tapehouse.exchange.pages import BEYOND_HISTORY
-from tapehouse.exchange.rows import NO_ID, chosen, ids_of, told_by_id
-from tapehouse.exchange.trades import WIDEST_HOLE, OpenRange, TradePage, asked_twice_if_empty, completed
+from tapehouse.exchange.rows import NO_ID, ROWS_THAT_TELL, chosen, ids_of, told_by_id
+from tapehouse.exchange.trades import OpenRange, TradePage, asked_twice_if_empty, completed
 
 # Trades with a time in [first, stop) in milliseconds, at most that many, from whichever end of it.
 AskBetween = Callable[[int, int, int], Awaitable[list[object]]]
@@ -22,8 +23,6 @@ AskBetween = Callable[[int, int, int], Awaitable[list[object]]]
 _WINDOW_MS: Final = 3_600_000
 # Ids are counted from 0 or 1, so a market whose first trade has another has forgotten some.
 _FIRST_ID: Final = 1
-# Two rows that tell a wrong time can't make a walk believe that it is further on than it is.
-_ROWS_THAT_TELL: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +51,19 @@ class IdWalk:
             yield page
 
     async def _pages_from(self, next_id: int, open_range: OpenRange) -> AsyncIterator[TradePage]:
-        was_short = False
+        was_empty = False
         while not open_range.is_done:
             rows = await self._page(next_id, open_range)
             for page in open_range.late_pages(rows):
                 yield page
             open_range.take(rows)
             ids, times_ms = _told_near(rows, next_id)
-            reached_ms = int(times_ms[-_ROWS_THAT_TELL:].min(initial=open_range.stop_ms))
-            if reached_ms >= open_range.stop_ms and (len(ids) > 0 or was_short):
+            reached_ms = int(times_ms[-ROWS_THAT_TELL:].min(initial=open_range.stop_ms))
+            if reached_ms >= open_range.stop_ms and (len(ids) > 0 or was_empty):
                 yield open_range.answer_all()
                 return
-            was_short = len(ids) < self.page_limit
-            if len(ids) == 0:
+            was_empty = len(ids) == 0
+            if was_empty:
                 continue
             if reached_ms > open_range.first_ms:
                 yield open_range.answer(open_range.first_ms, reached_ms)
@@ -73,8 +72,8 @@ class IdWalk:
     async def _page(self, first_id: int, open_range: OpenRange) -> list[object]:
         """The trades from that id on, those without an id included; what is left out is asked for again."""
 
-        async def ask_for(missing: Int64Array, _: Sequence[object]) -> list[object]:
-            return await self.ask(int(missing[0]), min(self.page_limit, int(missing[-1] - missing[0]) + 1))
+        async def ask_for(missing: Hole, _: Sequence[object]) -> list[object]:
+            return await self.ask(missing[0], min(self.page_limit, missing[1] - missing[0]))
 
         asked = await self.ask(first_id, self.page_limit)
         rows = await completed(asked, open_range, ask_for, after=first_id - 1)

@@ -36,9 +36,9 @@ def listing_of(
         quote=str(market["quote"]),
         settle=market.get("settle"),
         kind=market["type"],
-        contract_size=_float_or_none(market.get("contractSize")),
+        contract_size=_contract_size(market, habits),
         amount_unit=_amount_unit(market, habits),
-        trade_unit=_trade_unit(market),
+        trade_unit=_trade_unit(market, habits),
         tick_size=_float_or_none(tick_size),
         price_decimals=min(_decimals(tick_size), _MOST_PRICE_DECIMALS),
         amount_decimals=min(_decimals(lot_size), _MOST_AMOUNT_DECIMALS),
@@ -75,13 +75,23 @@ def _amount_unit(market: Mapping[str, Any], habits: Habits) -> AmountUnit:
     return "base"
 
 
-def _trade_unit(market: Mapping[str, Any]) -> AmountUnit:
+def _contract_size(market: Mapping[str, Any], habits: Habits) -> float | None:
+    """What one of those is worth that trades count: a quote unit where they count these, as on deribit."""
+    if habits.counts_units and market.get("inverse") and market["type"] != "option":
+        return 1.0
+    return _float_or_none(market.get("contractSize"))
+
+
+def _trade_unit(market: Mapping[str, Any], habits: Habits) -> AmountUnit:
     """What amounts of trades and order books count, which ccxt passes on as the exchange has them.
 
-    Contracts, as ccxt's manual says ("contractSize") and as its `safe_trade` reckons with: so it is on okx
-    (sz), gate (size), kucoin (size), mexc (v), binancecoinm (q), and on bybit's and krakenfutures' inverse
-    markets, where a contract is worth 1 USD. Where one is worth 1 base unit, they are the same.
+    Contracts, as ccxt's manual says ("contractSize") and as its `safe_trade` reckons with, unless the habits
+    say otherwise. That was checked on okx (sz), gate (size), kucoin (size), mexc (v), binancecoinm (q), and on
+    bybit's and krakenfutures' inverse markets, where a contract is worth 1 USD, and is taken to be so elsewhere.
+    Where a contract is worth 1 base unit, they are the same.
     """
+    if habits.counts_units and (not market.get("inverse") or market["type"] == "option"):
+        return "base"
     is_worth_one_base = bool(market.get("linear")) and market.get("contractSize") == 1
     return "base" if market["type"] == "spot" or is_worth_one_base else "contract"
 

@@ -5,6 +5,7 @@ What a row without a believable time or id means is up to the walks that read it
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress
+from math import floor, isfinite
 from typing import Final, cast
 
 import numpy as np
@@ -15,6 +16,8 @@ from tapehouse.candle import BELIEVABLE_MS, Int64Array
 # Not believable, see BELIEVABLE_MS.
 NO_TIME: Final = -1
 NO_ID: Final = -1
+# Two rows that tell a wrong time can't make a walk believe that it is further on than it is.
+ROWS_THAT_TELL: Final = 3
 _TOO_LARGE: Final = 2**63
 _MOST_DIGITS: Final = 19
 
@@ -29,12 +32,10 @@ def time_of(row: object) -> int | None:
     """The time of a row in milliseconds, None where it has none that a candle or a trade could have."""
     if not isinstance(row, list | tuple) or not row:
         return None
-    time_ms = cast("Sequence[object]", row)[0]
-    if isinstance(time_ms, float) and time_ms.is_integer():
-        time_ms = int(time_ms)
-    if isinstance(time_ms, bool) or not isinstance(time_ms, int) or time_ms not in BELIEVABLE_MS:
-        return None
-    return time_ms
+    cell = cast("Sequence[object]", row)[0]
+    time_ms = cell if isinstance(cell, int) and not isinstance(cell, bool) else _floored(cell)
+    # A range looks for anything but an int one by one.
+    return time_ms if time_ms is not None and time_ms in BELIEVABLE_MS else None
 
 
 def times_of(rows: Sequence[object]) -> Int64Array:
@@ -60,9 +61,31 @@ def told_by_id(rows: Sequence[object]) -> tuple[Int64Array, Int64Array]:
     return ids[is_told][order], times_ms[is_told][order]
 
 
+def kth_oldest_ms(times_ms: Int64Array) -> int | None:
+    """The oldest time that ROWS_THAT_TELL rows are not later than, or all if there are fewer; None without any."""
+    told_ms = np.sort(times_ms[times_ms != NO_TIME])
+    return int(told_ms[min(ROWS_THAT_TELL, len(told_ms)) - 1]) if len(told_ms) else None
+
+
+def kth_newest_ms(times_ms: Int64Array) -> int:
+    """The newest time that ROWS_THAT_TELL rows are not earlier than, or all if there are fewer; else NO_TIME."""
+    told_ms = np.sort(times_ms[times_ms != NO_TIME])
+    return int(told_ms[-min(ROWS_THAT_TELL, len(told_ms))]) if len(told_ms) else NO_TIME
+
+
 def chosen(rows: Sequence[object], mask: npt.NDArray[np.bool_]) -> list[object]:
     """The rows for which the mask is true."""
     return list(compress(rows, cast("Iterable[bool]", mask.tolist())))
+
+
+def _floored(cell: object) -> int | None:
+    """The millisecond that text or a fraction tells, which are good times to `tapehouse.validate` as well."""
+    if isinstance(cell, str) and "_" not in cell:
+        try:
+            cell = float(cell)
+        except ValueError:
+            return None
+    return floor(cell) if isinstance(cell, float) and isfinite(cell) else None
 
 
 def _plain_times(rows: Sequence[object]) -> Int64Array | None:

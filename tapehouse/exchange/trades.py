@@ -14,19 +14,20 @@ import numpy as np
 import numpy.typing as npt
 
 from tapehouse.candle import Int64Array
+from tapehouse.exchange.holes import Hole, fills, holes_among, left_out
 from tapehouse.exchange.rows import NO_ID, NO_TIME, chosen, ids_of, times_of
 from tapehouse.ranges import TimeRange, Unavailable
 from tapehouse.timeframe import from_ms, to_us
 
 Request = Callable[[], Awaitable[list[object]]]
-# Asks for the ids that are missing, in order, among those rows.
-AskForMissing = Callable[[Int64Array, Sequence[object]], Awaitable[list[object]]]
+# Asks for the ids from the first that is left out on, up to the second, where those rows are known.
+AskForMissing = Callable[[Hole, Sequence[object]], Awaitable[list[object]]]
 
 # More trades at one point in time than the exchange gives a page, and no way to ask for the rest.
 MORE_THAN_A_PAGE: Final = "more_than_a_page"
-# An id that jumps further than this begins another count, or is damaged.
-WIDEST_HOLE: Final = 100_000
 _FRUITLESS_ANSWERS: Final = 2
+# Where so many stay open, ids don't run without holes after all.
+_MOST_HOLES_ASKED: Final = 10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,12 +85,23 @@ class OpenRange:
         return bool(self.holds(times_of(taken)).any())
 
     def answer(self, first_ms: int, stop_ms: int) -> TradePage:
-        """The page for [first_ms, stop_ms), which is one end of what is still to be answered, or all of it."""
+        """The page for [first_ms, stop_ms), which is one end of what is still to be answered, or all of it.
+
+        A row that tells no time goes with the rows before and after it: with both where only one of them is answered.
+        """
         times_ms = times_of(self._waiting)
-        is_answered = ((times_ms >= first_ms) & (times_ms < stop_ms)) | (times_ms == NO_TIME)
-        page = TradePage(chosen(self._waiting, is_answered), [self._window(first_ms, stop_ms)], [])
-        self._waiting = chosen(self._waiting, ~is_answered)
+        is_answered = (times_ms >= first_ms) & (times_ms < stop_ms)
+        is_kept = ~is_answered
+        window = self._window(first_ms, stop_ms)
         self._close(first_ms, stop_ms)
+        if (is_timeless := times_ms == NO_TIME).any():
+            by_answered, by_kept = _beside(is_answered, is_timeless), _beside(is_kept & ~is_timeless, is_timeless)
+            is_answered |= is_timeless & (by_answered | self.is_done)
+            # What comes after the last row may be held back as well.
+            is_kept = (is_kept & ~is_timeless) | (by_kept | ~by_answered) & is_timeless
+            is_kept |= is_timeless & (np.arange(len(times_ms)) > np.flatnonzero(~is_timeless).max(initial=-1))
+        page = TradePage(chosen(self._waiting, is_answered), [window], [])
+        self._waiting = chosen(self._waiting, is_kept)
         return page
 
     def answer_all(self) -> TradePage:
@@ -112,24 +124,14 @@ class OpenRange:
             for late_ms in cast("list[int]", np.unique(times_ms[is_late]).tolist())
         ]
 
-    def missing_ids(self, rows: Sequence[object], *, after: int | None = None) -> Int64Array:
+    def holes(self, rows: Sequence[object], *, after: int | None = None) -> list[Hole]:
         """The ids left out among the rows, or from `after` + 1 on, where ids run without holes.
 
         A row whose time is not in the range though its id is among those of rows that are counts as left out.
         """
         ids, is_told = self._placed_ids(rows)
         ids = np.unique(ids[is_told])
-        if after is not None:
-            ids = np.concatenate(([after], ids[ids > after]))
-        steps = np.diff(ids)
-        # From hole to hole, not from first to last id: a single absurd one must not fill the memory.
-        is_before_hole = np.append((steps > 1) & (steps <= WIDEST_HOLE), [False])[: len(ids)]
-        missing = [
-            missing_id
-            for last_id, step in zip(ids[is_before_hole].tolist(), steps[is_before_hole[:-1]].tolist(), strict=True)
-            for missing_id in range(last_id + 1, last_id + step)
-        ]
-        return np.array(missing, dtype=np.int64)
+        return holes_among(ids if after is None else np.concatenate(([after], ids[ids > after])))
 
     def _placed_ids(self, rows: Sequence[object]) -> tuple[Int64Array, npt.NDArray[np.bool_]]:
         """The ids of the rows, and which of them have one and a time that fits it."""
@@ -164,21 +166,48 @@ class OpenRange:
             self.stop_ms = first_ms
 
 
+def _beside(mask: npt.NDArray[np.bool_], is_timeless: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Which rows have, of those that tell a time, one that the mask is true for as the next or the one before."""
+    timed = np.flatnonzero(~is_timeless)
+    place = np.searchsorted(timed, np.arange(len(mask)))
+    flags = np.concatenate(([False], mask[timed], [False]))
+    return flags[place] | flags[place + 1]
+
+
 async def completed(
     rows: list[object], open_range: OpenRange, ask_for: AskForMissing, *, after: int | None = None
 ) -> list[object]:
-    """The rows with those that their ids leave out, asked for until two answers in a row have none of them."""
-    missing = open_range.missing_ids([*open_range.waiting, *rows], after=after)
+    """The rows with those that their ids leave out, asked for until two answers in a row have none of them.
+
+    All holes are asked for as one at first; one that can't be filled must not hide the others, so those that are
+    left then are asked for each by itself.
+    """
+    rows, holes = await _filled(rows, open_range, ask_for, None, after=after)
+    if len(holes) > 1:
+        for hole in holes[:_MOST_HOLES_ASKED]:
+            rows, _ = await _filled(rows, open_range, ask_for, hole, after=after)
+    return rows
+
+
+async def _filled(
+    rows: list[object], open_range: OpenRange, ask_for: AskForMissing, within: Hole | None, *, after: int | None
+) -> tuple[list[object], list[Hole]]:
+    """The rows with those found for the holes within one, or for all of them, and the holes that are left of these."""
+    holes = _holes_within(within, open_range.holes([*open_range.waiting, *rows], after=after))
     fruitless = 0
-    while len(missing) and fruitless < _FRUITLESS_ANSWERS:
-        again = await ask_for(missing, [*open_range.waiting, *rows])
-        more = rows + chosen(again, np.isin(ids_of(again), missing))
-        still_missing = open_range.missing_ids([*open_range.waiting, *more], after=after)
-        if len(still_missing) < len(missing):
-            rows, missing, fruitless = more, still_missing, 0
+    while holes and fruitless < _FRUITLESS_ANSWERS:
+        again = await ask_for((holes[0][0], holes[-1][1]), [*open_range.waiting, *rows])
+        more = rows + chosen(again, fills(ids_of(again), holes))
+        still_open = _holes_within(within, open_range.holes([*open_range.waiting, *more], after=after))
+        if left_out(still_open) < left_out(holes):
+            rows, holes, fruitless = more, still_open, 0
         else:
             fruitless += 1
-    return rows
+    return rows, holes
+
+
+def _holes_within(within: Hole | None, holes: list[Hole]) -> list[Hole]:
+    return [one for one in holes if within is None or (within[0] <= one[0] and one[1] <= within[1])]
 
 
 async def asked_twice_if_empty(request: Request) -> list[object]:

@@ -23,6 +23,8 @@ _RATE_LIMIT_STATUSES: Final = frozenset((418, 429))
 _CREDENTIAL_STATUSES: Final = frozenset((401, 407))
 _GEO_BLOCK_STATUSES: Final = frozenset((403, 451))
 _PASSING_STATUSES: Final = frozenset((408, 409, 425))
+# What CloudFront says: "configured to block access from your country" (quoted in ccxt's bybitid.py).
+_COUNTRY: Final = re.compile(r"\byour country\b", re.IGNORECASE)
 _MOST_CHARACTERS: Final = 120
 
 
@@ -40,6 +42,8 @@ def translate(error: Exception | None, *, exchange_id: str, answer: Answer | Non
     if isinstance(error, TapehouseError):
         return error
     status = answer.status if answer else 0
+    if answer and status in _GEO_BLOCK_STATUSES and _COUNTRY.search(answer.body):
+        error = ccxt_errors.RestrictedLocation()  # Where ccxt takes the status for something else.
     said = _said(error, answer, exchange_id)
     if status in _RATE_LIMIT_STATUSES or isinstance(error, ccxt_errors.RateLimitExceeded | ccxt_errors.DDoSProtection):
         retry_after_s = _retry_after_s(answer) if answer else None

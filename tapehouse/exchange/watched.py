@@ -57,6 +57,8 @@ def _watched_class(
             error = _error_of(cast("Callable[..., object]", super().handle_errors), code, *context)
             _, _, _, headers, body, parsed, *_ = context
             on_headers(headers)
+            if error is None:
+                error = _own_error_of(self.httpExceptions, code, body)
             # ccxt goes on with an answer that is no JSON, and makes rows of None out of it.
             if error is not None or not 200 <= code < 300 or parsed is None:
                 raise translate(error, exchange_id=exchange_id, answer=Answer(code, headers, body)) from error
@@ -70,6 +72,16 @@ def _error_of(check: Callable[..., object], *args: object) -> Exception | None:
     except Exception as error:  # noqa: BLE001 -- translated, whatever it is, by the caller
         return error
     return None
+
+
+def _own_error_of(errors: Mapping[str, type[Exception]], code: int, body: str) -> Exception | None:
+    """What a status means on this exchange, where that is not what it means to ccxt on all others.
+
+    ccxt would look it up only after `handle_errors`.
+    """
+    own = errors.get(str(code))
+    usual: Mapping[str, type[Exception]] = ccxt_async.Exchange.httpExceptions
+    return None if own is None or own is usual.get(str(code)) else own(body)
 
 
 def _load_less(exchange: Any, habits: Habits) -> None:  # noqa: ANN401 -- ccxt has no types

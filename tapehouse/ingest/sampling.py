@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -69,8 +69,8 @@ class Sampling:
 class SamplingOutcome:
     """What became of the sampling of one market, filled in while it goes on.
 
-    Of `ticks` so far, `sampled` brought a snapshot before the next one and `missed` did not.
-    `lateness_ms` holds, for each snapshot, how long after its tick it was received.
+    Of the intervals from one of the `ticks` so far to the next, a snapshot came in `sampled` and none in `missed`.
+    `lateness_ms` holds, for each snapshot, how long after the tick it was asked for at it was received.
     """
 
     symbol: str
@@ -169,10 +169,12 @@ async def _sample_all(
         await _stop(samplers)
 
 
-async def _stop(samplers: Sequence[asyncio.Task[None]]) -> None:
-    for sampler in samplers:
-        sampler.cancel()
-    await asyncio.gather(*samplers, return_exceptions=True)
+async def _stop(samplers: Iterable[asyncio.Task[None]]) -> None:
+    """End the samplers; one in whose request the cancellation gets lost is cancelled again."""
+    while running := [sampler for sampler in samplers if not sampler.done()]:
+        for sampler in running:
+            sampler.cancel()
+        await asyncio.wait(running, timeout=_RETRY_S)
 
 
 class _Ticks:
@@ -200,7 +202,7 @@ class _Ticks:
 
 @dataclass(slots=True)
 class _Market:
-    """A market that is sampled; snapshots wait to be written, each with the interval it counts for if it does.
+    """A market that is sampled; snapshots wait to be written, each with the interval it counts for.
 
     `fault` is the last one that passed.
     """
@@ -208,9 +210,7 @@ class _Market:
     series: BookSeries
     outcome: SamplingOutcome
     fault: RetryableError | None = None
-    waiting: list[tuple[BookSample, TimeRange | None]] = field(
-        default_factory=list[tuple[BookSample, TimeRange | None]]
-    )
+    waiting: list[tuple[BookSample, TimeRange]] = field(default_factory=list[tuple[BookSample, TimeRange]])
 
 
 async def _sample(exchange: Exchange, market: _Market, sampling: Sampling, clock: _Ticks) -> None:
@@ -223,14 +223,14 @@ async def _sample(exchange: Exchange, market: _Market, sampling: Sampling, clock
         arrived = max(tick, clock.current())
         if outcome.error is not None:
             return
-        is_in_time = sample is not None and arrived < sampling.ticks
         outcome.ticks += min(arrived + 1, sampling.ticks) - tick
-        outcome.sampled += is_in_time
-        if sample is not None:
-            market.waiting.append((sample, clock.interval(arrived) if is_in_time else None))
+        # What comes after the last interval is of none.
+        if sample is not None and arrived < sampling.ticks:
+            market.waiting.append((sample, clock.interval(arrived)))
+            outcome.sampled += 1
             outcome.lateness_ms.append(1000 * lateness_s)
         tick = arrived + 1
-    if not outcome.lateness_ms:
+    if not outcome.sampled:
         outcome.error = market.fault
 
 
@@ -306,19 +306,17 @@ class _Writer:
                 # They go before those that came meanwhile.
                 market.waiting[:0] = waiting
 
-    def _write_samples(
-        self, market: _Market, waiting: Sequence[tuple[BookSample, TimeRange | None]], depth: int
-    ) -> None:
+    def _write_samples(self, market: _Market, waiting: Sequence[tuple[BookSample, TimeRange]], depth: int) -> None:
         if self._connection.closed:
             self._connection = connect(self._database_url)
         split = split_books([sample for sample, _ in waiting], depth=depth)
         intervals = [interval for _, interval in waiting]
-        good = [interval for interval, passed in zip(intervals, split.passed, strict=True) if interval and passed]
+        good = [interval for interval, passed in zip(intervals, split.passed, strict=True) if passed]
         written = write_books(
             self._connection,
             market.series,
             split.good,
-            asked=merge_ranges(interval for interval in intervals if interval),
+            asked=merge_ranges(intervals),
             covered=merge_ranges(good),
             rejected=split.rejected,
             sampled=_sampled(split, intervals),
@@ -330,10 +328,10 @@ class _Writer:
         outcome.rejected += written.rejected
 
 
-def _sampled(split: BookSplit, intervals: Sequence[TimeRange | None]) -> dict[datetime, list[TimeRange]]:
+def _sampled(split: BookSplit, intervals: Sequence[TimeRange]) -> dict[datetime, list[TimeRange]]:
     """The intervals that each good snapshot counts for, by its time: several, if the exchange told one time."""
     sampled: dict[datetime, list[TimeRange]] = {}
     for passed, time_us, interval in zip(split.passed, split.time_us.tolist(), intervals, strict=True):
-        if passed and interval:
+        if passed:
             sampled.setdefault(from_us(time_us), []).append(interval)
     return sampled

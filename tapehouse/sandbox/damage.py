@@ -15,6 +15,7 @@ from tapehouse.sandbox.bars import DAY_MS
 from tapehouse.sandbox.faults import Fault, FaultKind
 
 _FUTURE_MS: Final = 10_000 * DAY_MS
+_PAST_MS: Final = -DAY_MS // 4
 _MISALIGNED_MS: Final = 7_000
 
 
@@ -230,6 +231,7 @@ _TRADE_CHANGES: Final[Mapping[FaultKind, Callable[[Row, TradeLayout], None]]] = 
     "null_price": lambda row, layout: _null(row, layout.price),
     "text_price": lambda row, layout: _text(row, layout.price),
     "future_time": lambda row, layout: _move_time(row, layout, _FUTURE_MS),
+    "past_time": lambda row, layout: _move_time(row, layout, _PAST_MS),
     "missing_id": lambda row, layout: _left_out(row, layout.id),
     "unknown_side": lambda row, layout: _left_out(row, layout.side),
 }

@@ -30,6 +30,7 @@ RowFault = Literal[
     "text_price",
     "misaligned_time",
     "future_time",
+    "past_time",
     "missing_id",
     "unknown_side",
     "crossed_book",

@@ -168,7 +168,7 @@ def test_ctrl_c_keeps_what_was_sampled(program: Program, sandbox: Sandbox, datab
         if len([one for one in sandbox.requests if "depth" in one.path and one.query.get("symbol") == "ETHBTC"]) > 3:
             asked.set()
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate()
+    _, stderr = process.communicate(timeout=120)
 
     assert process.returncode == 130
     assert stderr.splitlines()[-1].startswith("Stopped. What was sampled is stored;")

@@ -13,57 +13,57 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 @pytest.fixture
 def connection(connect: Connect) -> Generator[Connection]:
-    """A connection with a hypertable `candle`: 3 days of minutes of two instruments, close is the minute's number."""
+    """A connection with a hypertable `tried_candle`: 3 days of minutes of two instruments, close is their number."""
     connection = connect()
     connection.execute("""
-        CREATE TABLE candle (
+        CREATE TABLE tried_candle (
             instrument_id int NOT NULL, time timestamptz NOT NULL, close float8 NOT NULL,
             PRIMARY KEY (instrument_id, time)
         )""")
     connection.execute(
-        "SELECT create_hypertable('candle', by_range('time', interval '1 day'), create_default_indexes => false)"
+        "SELECT create_hypertable('tried_candle', by_range('time', interval '1 day'), create_default_indexes => false)"
     )
     connection.execute("""
-        INSERT INTO candle
+        INSERT INTO tried_candle
         SELECT instrument_id, timestamptz '2025-01-01T00:00Z' + minute * interval '1 minute', minute
         FROM generate_series(1, 2) AS instrument_id, generate_series(0, 4319) AS minute""")
     yield connection
-    connection.execute("DROP TABLE candle CASCADE")
+    connection.execute("DROP TABLE tried_candle CASCADE")
 
 
 def test_hypertable_has_a_chunk_a_day(connection: Connection):
-    assert connection.execute("SELECT count(*) FROM show_chunks('candle')").fetchone() == (3,)
+    assert connection.execute("SELECT count(*) FROM show_chunks('tried_candle')").fetchone() == (3,)
 
 
 def test_unnest_upsert(connection: Connection):
     upsert = """
-        INSERT INTO candle SELECT 1, * FROM unnest(%s::timestamptz[], %s::float8[])
+        INSERT INTO tried_candle SELECT 1, * FROM unnest(%s::timestamptz[], %s::float8[])
         ON CONFLICT (instrument_id, time) DO UPDATE SET close = excluded.close"""
-    times = [row[0] for row in connection.execute("SELECT time FROM candle WHERE instrument_id = 1 LIMIT 1000")]
+    times = [row[0] for row in connection.execute("SELECT time FROM tried_candle WHERE instrument_id = 1 LIMIT 1000")]
     assert connection.execute(upsert, [times, [-1.0] * 1000]).rowcount == 1000
-    assert connection.execute("SELECT count(*) FROM candle WHERE close = -1").fetchone() == (1000,)
+    assert connection.execute("SELECT count(*) FROM tried_candle WHERE close = -1").fetchone() == (1000,)
 
 
 def test_compressed_chunks_take_upserts(connection: Connection):
     connection.execute("""
-        ALTER TABLE candle SET (timescaledb.compress, timescaledb.compress_segmentby = 'instrument_id',
+        ALTER TABLE tried_candle SET (timescaledb.compress, timescaledb.compress_segmentby = 'instrument_id',
                                 timescaledb.compress_orderby = 'time')""")
-    connection.execute("SELECT compress_chunk(chunk) FROM show_chunks('candle') AS chunk")
+    connection.execute("SELECT compress_chunk(chunk) FROM show_chunks('tried_candle') AS chunk")
     connection.execute("""
-        INSERT INTO candle VALUES (1, '2025-01-02T00:00Z', -1)
+        INSERT INTO tried_candle VALUES (1, '2025-01-02T00:00Z', -1)
         ON CONFLICT (instrument_id, time) DO UPDATE SET close = excluded.close""")
-    row = connection.execute("SELECT count(*), min(close) FROM candle").fetchone()
+    row = connection.execute("SELECT count(*), min(close) FROM tried_candle").fetchone()
     assert row == (8640, -1)
     compressed = (
-        "SELECT count(*) FROM timescaledb_information.chunks WHERE is_compressed AND hypertable_name = 'candle'"
+        "SELECT count(*) FROM timescaledb_information.chunks WHERE is_compressed AND hypertable_name = 'tried_candle'"
     )
     assert connection.execute(compressed).fetchone() == (3,)
 
 
 def test_continuous_aggregates_over_each_other(connection: Connection):
     rollups: list[tuple[LiteralString, LiteralString, LiteralString]] = [
-        ("candle_1h", "candle", "1 hour"),
-        ("candle_1d", "candle_1h", "1 day"),
+        ("tried_candle_1h", "tried_candle", "1 hour"),
+        ("tried_candle_1d", "tried_candle_1h", "1 day"),
     ]
     for name, source, width in rollups:
         connection.execute(f"""
@@ -71,7 +71,9 @@ def test_continuous_aggregates_over_each_other(connection: Connection):
             SELECT instrument_id, time_bucket('{width}', time) AS time, last(close, time) AS close
             FROM {source} GROUP BY 1, 2 WITH NO DATA""")
         connection.execute(f"CALL refresh_continuous_aggregate('{name}', '2025-01-01', '2025-01-03')")
-    rows = connection.execute("SELECT time::text, close FROM candle_1d WHERE instrument_id = 2 ORDER BY 1").fetchall()
+    rows = connection.execute(
+        "SELECT time::text, close FROM tried_candle_1d WHERE instrument_id = 2 ORDER BY 1"
+    ).fetchall()
     assert rows == [
         ("2025-01-01 00:00:00+00", 1439),
         ("2025-01-02 00:00:00+00", 2879),
@@ -81,11 +83,11 @@ def test_continuous_aggregates_over_each_other(connection: Connection):
 
 def test_policy_is_run_by_hand(connection: Connection):
     # The engine has no background workers, so nothing runs by itself.
-    row = connection.execute("SELECT add_retention_policy('candle', interval '1 day')").fetchone()
+    row = connection.execute("SELECT add_retention_policy('tried_candle', interval '1 day')").fetchone()
     assert row is not None
-    assert connection.execute("SELECT count(*) FROM candle").fetchone() == (8640,)
+    assert connection.execute("SELECT count(*) FROM tried_candle").fetchone() == (8640,)
     connection.execute("CALL run_job(%s)", row)
-    assert connection.execute("SELECT count(*) FROM candle").fetchone() == (0,)
+    assert connection.execute("SELECT count(*) FROM tried_candle").fetchone() == (0,)
 
 
 def test_write_ahead_log_is_kept_short(connection: Connection):

@@ -7,6 +7,7 @@ import pytest
 
 from tapehouse.book import BookSample
 from tapehouse.errors import BadPage, InputError, PermanentError, UnknownSymbol
+from tapehouse.exchange.books import sample_of
 from tapehouse.sandbox import Fault, Sandbox
 from tests.exchange.conftest import NOW_MS, Open
 
@@ -142,3 +143,15 @@ async def test_bad_questions_are_refused(open_on: Open):
     with pytest.raises(PermanentError, match="gives no order books through ccxt: choose another exchange"):
         await exchange.order_book("BTC/USD:USDC", 20)
     assert exchange.requests == 0
+
+
+async def test_a_clock_of_whole_seconds_stamps_no_book_before_it_was_there(open_on: Open):
+    exchange = await open_on("kraken")
+    sample = await exchange.order_book("BTC/USD", 5)
+    assert sample.exchange_at >= datetime.fromtimestamp(NOW_MS / 1000, UTC)
+
+
+def test_a_book_that_ccxt_makes_by_itself_is_kept_as_it_made_it():
+    book = {"bids": [[1.0, 2.0]], "asks": [[2.0, 2.0]], "timestamp": None, "nonce": None}
+    now = datetime.now(UTC)
+    assert sample_of(book, received_at=now, exchange_at=now, whose="The book").raw == book

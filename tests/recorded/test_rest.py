@@ -1,6 +1,7 @@
 """Every recorded REST answer through real ccxt over real HTTP and validation: equal numbers, or a named refusal."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -77,6 +78,9 @@ def trades_of(good: TradeBatch) -> list[tuple[Any, ...]]:
 
 async def check_book(exchange: Exchange, ask: Asked, record: Record) -> set[str]:
     sample = await exchange.order_book(symbol_of(exchange, ask), 20)
+    if sample.exchange_ms is not None:
+        # When it was recorded, it was new.
+        sample = replace(sample, exchange_at=from_ms(sample.exchange_ms))
     outcome = split_books([sample], depth=1000)
     if outcome.rejected:
         return set(outcome.rejected[0].reasons)

@@ -67,6 +67,12 @@ def _show(history: History, outcomes: "Sequence[Outcome]", derived: Derived, *, 
     title = f"{history.exchange_id} {history.what}, {utc_text(start)} to {utc_text(end) or 'now'} UTC"
     columns = [Column("symbol"), *(Column(name, align="right") for name in (*_COUNTS, "seconds")), Column("")]
     print_table(columns, (_row(one) for one in outcomes), title=title)
+    for outcome in outcomes:
+        if outcome.result.refused:
+            remark(
+                f"{outcome.request.symbol}: the exchange gives only what is recent; it refused the earlier part of the "
+                "range, which stays uncovered."
+            )
     tell_derived(derived, remark)
 
 

@@ -40,7 +40,7 @@ _MOST_TRADES: Final = 1000
 _DEFAULT_DEPTH: Final = 100
 _MOST_DEPTH: Final = 500
 _NS_PER_S: Final = 1_000_000_000
-# Times of trades are written to 100 ns; cursors hold all of them.
+# Times of trades are rounded to 100 ns; cursors hold all of them.
 _WRITTEN_NS: Final = 100
 # `since` is in seconds or in nanoseconds: nobody means the first 100 s of 1970.
 _LEAST_SINCE_NS: Final = 10**11
@@ -205,7 +205,7 @@ def _volume(market: Market) -> str:
 
 def _seconds(time_ns: int) -> str:
     """A time in seconds with the decimals that Kraken writes, without zeros at the end."""
-    seconds, below = divmod(time_ns // _WRITTEN_NS * _WRITTEN_NS, _NS_PER_S)
+    seconds, below = divmod((time_ns + _WRITTEN_NS // 2) // _WRITTEN_NS * _WRITTEN_NS, _NS_PER_S)
     return f"{seconds}.{below:09d}".rstrip("0").rstrip(".")
 
 
