@@ -29,7 +29,10 @@ from tapehouse.store.sql import query
 
 _Table = Literal["order_book_1s", "imbalance"]
 
-_COPIES: Final[dict[_Table, str]] = {"order_book_1s": "copy_book_features", "imbalance": "copy_imbalances"}
+_COPIES: Final[dict[_Table, sql.SQL]] = {
+    "order_book_1s": query("copy_book_features"),
+    "imbalance": query("copy_imbalances"),
+}
 _BOOK_FEATURES: Final = (
     "bid_price",
     "bid_amount",
@@ -120,7 +123,7 @@ def _read(
     for start, end in uneven_portions(connection, table, ledger.instrument_id, window, decoder):
         values = {"instrument_id": ledger.instrument_id, "start": start, "end": end}
         literals = {name: sql.Literal(value) for name, value in values.items()}
-        copy_out(connection, query(_COPIES[table]).format(**literals), decoder)
+        copy_out(connection, _COPIES[table].format(**literals), decoder)
     time_us, values = decoder.times_us("time"), decoder.floats("values")
     fresh = ~lies_in(time_us, stale)
     return (time_us, values) if fresh.all() else (time_us[fresh], values[:, fresh])

@@ -30,8 +30,8 @@ Examples:
 
 \b
 Snapshots are taken at whole multiples of the interval. A market that answers late delays no
-other; a tick that brought no snapshot before the next one is counted as missed. Lateness is how
-long after its tick a snapshot was received. Ctrl-C ends the sampling and keeps what it took.
+other; an interval from one tick to the next in which no snapshot came is counted as missed. Lateness
+is how long after its tick a snapshot was received. Ctrl-C ends the sampling and keeps what it took.
 """
 _COLUMNS: Final = (
     Column("symbol"),
