@@ -1,6 +1,7 @@
 """A migrated embedded database and a sandbox exchange of the command line's own, and two ways to run it."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Generator
@@ -59,6 +60,8 @@ def program() -> Generator[Program]:
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            # A shell that runs the tests in the background lets them and their children ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             **options,
         )
         started.append(process)
