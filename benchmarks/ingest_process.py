@@ -12,6 +12,13 @@ from tapehouse.ingest import ingest_candles
 from tapehouse.store.connection import connect
 
 
+def peak_rss_mb() -> float:
+    """The peak resident memory of this process."""
+    # Not ru_maxrss: across fork and exec that keeps the peak of the process which started this one.
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
 async def _ingest(url: str, sandbox: str, candles: int) -> None:
     with connect(url) as connection:
         series = new_candle_series(connection, symbol=SYMBOL)
@@ -22,12 +29,6 @@ async def _ingest(url: str, sandbox: str, candles: int) -> None:
     assert result.fetched == candles
 
 
-def _peak_rss_mb() -> float:
-    # Not ru_maxrss: across fork and exec that keeps the peak of the process which started this one.
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
-
-
 if __name__ == "__main__":
     asyncio.run(_ingest(sys.argv[1], sys.argv[2], int(sys.argv[3])))
-    print(_peak_rss_mb())
+    print(peak_rss_mb())

@@ -17,9 +17,9 @@ FIRST_CANDLE: Final = datetime(2025, 1, 1, tzinfo=UTC)
 
 
 @contextmanager
-def sandbox_url() -> Generator[str]:
-    """The address of a sandbox that lives as long as the block."""
-    command = [sys.executable, "-m", "tapehouse", "sandbox", "--port", "0"]
+def sandbox_url(*, latency_ms: float = 0) -> Generator[str]:
+    """The address of a sandbox that lives as long as the block and waits so long before each answer."""
+    command = [sys.executable, "-m", "tapehouse", "sandbox", "--port", "0", "--latency-ms", str(latency_ms)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -65,7 +65,7 @@ class Setting:
             _refuse_foreign(connection)
             connection.execute(
                 "truncate ohlcv, trade, order_book, order_book_1s, imbalance, series, coverage, unavailable, "
-                "quarantine, stale_rollup, stale_feature, candle_agreement, instrument"
+                "substitute, quarantine, stale_rollup, stale_feature, candle_agreement, instrument"
             )
             yield connection
 

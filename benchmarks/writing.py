@@ -22,7 +22,7 @@ from tapehouse.store.ticks import to_ticks
 
 _NO_CANDLES: Final = made_up_candles(0)
 
-_CREATE_TABLE: Final = """
+CREATE_TABLE: Final = """
 drop table if exists plain_candle;
 create table plain_candle (like ohlcv including indexes);
 select create_hypertable('plain_candle', by_range('time', interval '30 days'), create_default_indexes => false);
@@ -32,10 +32,10 @@ alter table plain_candle set (
     timescaledb.compress_orderby = 'time'
 )
 """
-_COPY: Final = """
+COPY: Final = """
 copy plain_candle (instrument_id, timeframe_s, time, open, high, low, close, volume) from stdin (format binary)
 """
-_INSERT: Final = """
+INSERT: Final = """
 insert into plain_candle (instrument_id, timeframe_s, time, open, high, low, close, volume)
 select %(instrument_id)s, %(timeframe_s)s, *
 from unnest(
@@ -63,36 +63,48 @@ def reingest_identical_vs_on_conflict(setting: Setting) -> Figure:
     """Rows that are stored already, exactly so."""
     with setting.emptied_database() as connection:
         batches = _batches(setting)
-        columns = [_columns(batch) for batch in batches]
-        connection.execute(_CREATE_TABLE)
+        columns = [columns_of(batch) for batch in batches]
+        connection.execute(CREATE_TABLE)
         series = new_candle_series(connection)
-        key = _key(series)
+        key = key_of(series)
         _write_time_s(connection, series, batches)
-        insert_time_s(connection, _INSERT, key, columns)
+        insert_time_s(connection, INSERT, key, columns)
         rounds = take_rounds(
             setting.sizes.write_rounds,
             lambda: _write_time_s(connection, series, batches),
-            lambda: insert_time_s(connection, _INSERT + _ON_CONFLICT, key, columns),
+            lambda: insert_time_s(connection, INSERT + _ON_CONFLICT, key, columns),
         )
     baseline = "insert ... select unnest ... on conflict do update"
     return _rate("reingest_identical_vs_on_conflict", setting, rounds, baseline)
 
 
+def key_of(series: CandleSeries) -> dict[str, int]:
+    """The series as the first columns of a candle's row."""
+    return {"instrument_id": series.instrument.instrument_id, "timeframe_s": series.timeframe.seconds}
+
+
+def columns_of(batch: CandleBatch) -> Columns:
+    """The other columns, in whole ticks and lots."""
+    decimals = {name: AMOUNT_DECIMALS if name == "volume" else PRICE_DECIMALS for name in VALUE_COLUMNS}
+    ticks = {name: FloatColumn(to_ticks(getattr(batch, name), decimals[name])) for name in VALUE_COLUMNS}
+    return {"time": TimeColumn(batch.time_us), **ticks}
+
+
 def _new_rows(setting: Setting, key: str, *, covered_before: bool) -> Figure:
     with setting.emptied_database() as connection:
         batches = _batches(setting)
-        columns = [_columns(batch) for batch in batches]
-        connection.execute(_CREATE_TABLE)
+        columns = [columns_of(batch) for batch in batches]
+        connection.execute(CREATE_TABLE)
         # Each round writes as a new instrument, the same one both ways.
         measured = [new_candle_series(connection) for _ in range(setting.sizes.write_rounds + 1)]
-        plain = [_key(series) for series in measured]
+        plain = [key_of(series) for series in measured]
         if covered_before:
             for series in measured:
                 _cover(connection, series, batches)
         if is_embedded(connection):
-            name, write_plain, statement = "insert ... select unnest", insert_time_s, _INSERT
+            name, write_plain, statement = "insert ... select unnest", insert_time_s, INSERT
         else:
-            name, write_plain, statement = "COPY FROM STDIN (FORMAT binary)", copy_time_s, _COPY
+            name, write_plain, statement = "COPY FROM STDIN (FORMAT binary)", copy_time_s, COPY
         rounds = take_rounds(
             setting.sizes.write_rounds,
             lambda: _write_time_s(connection, measured.pop(0), batches),
@@ -121,14 +133,3 @@ def _write_time_s(connection: Connection, series: CandleSeries, batches: Sequenc
     for batch, span in zip(batches, spans, strict=True):
         write_candles(connection, series, batch, asked=span, covered=span)
     return time.perf_counter() - started_s
-
-
-def _key(series: CandleSeries) -> dict[str, int]:
-    return {"instrument_id": series.instrument.instrument_id, "timeframe_s": series.timeframe.seconds}
-
-
-def _columns(batch: CandleBatch) -> Columns:
-    """The columns in whole ticks and lots."""
-    decimals = {name: AMOUNT_DECIMALS if name == "volume" else PRICE_DECIMALS for name in VALUE_COLUMNS}
-    ticks = {name: FloatColumn(to_ticks(getattr(batch, name), decimals[name])) for name in VALUE_COLUMNS}
-    return {"time": TimeColumn(batch.time_us), **ticks}

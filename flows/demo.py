@@ -219,9 +219,9 @@ def _show_pulled(reports: "Sequence[SeriesReport]") -> None:
     counts = ("fetched", "inserted", "changed", "unchanged", "rejected", "refused")
     print_table(
         [Column("exchange"), Column("symbol"), *(Column(name, align="right") for name in counts)],
-        [[one.exchange, one.request.symbol, *(getattr(one.done, name) for name in counts)] for one in reports],
+        [[one.exchange_id, one.request.symbol, *(getattr(one.result, name) for name in counts)] for one in reports],
     )
-    if any(one.done.refused for one in reports):
+    if any(one.result.refused for one in reports):
         click.echo("Refused: Kraken keeps only its last 720 candles of any timeframe, whatever is asked for.")
 
 

@@ -4,16 +4,22 @@ What to fetch, and its form, is each flow's own.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from typing import TypeAlias
 
 from tapehouse.errors import TapehouseError
-from tapehouse.ingest import SeriesRequest, ingest_each
+from tapehouse.exchange import Exchange
+from tapehouse.ingest import IngestedSeries, IngestPlan, IngestResult, Report, SeriesRequest, ingest_each, walk_chunks
 from tapehouse.moments import moment
+from tapehouse.ranges import TimeRange
 from tasks.connections import open_exchange
 from tasks.extract import plan_series
-from tasks.load import ingest_chunk
+from tasks.load import Attempts, ingest_chunk, note_failed
 from tasks.report import SeriesReport
+
+# The task that finds the series, and what to ask of the exchange.
+Plan: TypeAlias = Callable[[Exchange, SeriesRequest], Awaitable[tuple[IngestedSeries, IngestPlan]]]
 
 
 def asked_range(since: str, until: str | None) -> tuple[datetime, datetime | None]:
@@ -22,43 +28,79 @@ def asked_range(since: str, until: str | None) -> tuple[datetime, datetime | Non
     return moment(since, now=now), moment(until, now=now) if until else None
 
 
+def series_reports(asked: Iterable[tuple[str, SeriesRequest]]) -> list[SeriesReport]:
+    """A report to be filled in for each series, given with its exchange; none twice."""
+    return [SeriesReport(exchange_id, request) for exchange_id, request in dict.fromkeys(asked)]
+
+
 async def ingest_requests(asked: Iterable[tuple[str, SeriesRequest]], *, max_reject_share: float) -> list[SeriesReport]:
-    """Fetch what is missing of each series, given with its exchange; a report for each, none twice.
+    """Bring each series up to date; a report for each, none twice."""
+    reports = series_reports(asked)
+    await fetch_series(reports, plan_series, max_reject_share=max_reject_share)
+    return reports
+
+
+async def fetch_series(
+    reports: Sequence[SeriesReport],
+    plan: Plan,
+    *,
+    max_reject_share: float,
+    tell: Callable[[SeriesReport], None] | None = None,
+) -> None:
+    """Fetch what is planned of each series, and fill in its report; `tell` is called whenever one changed.
 
     One series that fails does not stop the others: its report has the error.
     """
-    requests: dict[str, dict[SeriesRequest, None]] = {}
-    for exchange_id, request in asked:
-        requests.setdefault(exchange_id, {})[request] = None
+    exchanges: dict[str, list[SeriesReport]] = {}
+    for report in reports:
+        exchanges.setdefault(report.exchange_id, []).append(report)
     async with asyncio.TaskGroup() as group:
-        exchanges = [
-            group.create_task(_ingest_exchange(exchange_id, list(distinct), max_reject_share))
-            for exchange_id, distinct in requests.items()
-        ]
-    return [report for exchange in exchanges for report in exchange.result()]
+        for exchange_id, of_exchange in exchanges.items():
+            group.create_task(
+                _fetch_of_exchange(exchange_id, of_exchange, plan, max_reject_share, tell or _tell_nobody)
+            )
 
 
-async def _ingest_exchange(
-    exchange_id: str, requests: Sequence[SeriesRequest], max_reject_share: float
-) -> list[SeriesReport]:
-    """Ingest all series of one exchange, over one connection to it; what comes of each is in its report."""
-    reports = {request: SeriesReport(exchange_id, request) for request in requests}
+async def _fetch_of_exchange(
+    exchange_id: str,
+    reports: Sequence[SeriesReport],
+    plan: Plan,
+    max_reject_share: float,
+    tell: Callable[[SeriesReport], None],
+) -> None:
+    """Fetch all series of one exchange, over one connection to it."""
+    by_request = {report.request: report for report in reports}
 
-    async def ingest(request: SeriesRequest, opening: asyncio.Lock) -> None:
+    async def fetch(request: SeriesRequest, opening: asyncio.Lock) -> None:
+        report = by_request[request]
+        tell(report)
         async with opening:
-            series, plan = await plan_series(exchange, request)
-        report = reports[request]
-        report.plan = plan
-        for chunk in plan.chunks:
-            await ingest_chunk(exchange, series, chunk, max_reject_share=max_reject_share, record=report.add)
+            series, report.plan = await plan(exchange, request)
+        tell(report)
+
+        def progress(result: IngestResult) -> None:
+            report.result = result
+            tell(report)
+
+        async def fetch_chunk(chunk: TimeRange, progress: Report) -> None:
+            await ingest_chunk(exchange, series, chunk, max_reject_share=max_reject_share, attempts=Attempts(progress))
+
+        await walk_chunks(
+            series, report.plan.chunks, fetch_chunk, lambda window: note_failed(series, window), progress=progress
+        )
 
     def end(request: SeriesRequest, error: Exception | None) -> None:
-        reports[request].error = error
+        report = by_request[request]
+        report.error, report.is_ended = error, True
+        tell(report)
 
     try:
         async with open_exchange(exchange_id) as exchange:
-            await ingest_each(requests, ingest, ended=end)
+            await ingest_each(list(by_request), fetch, ended=end)
     except TapehouseError as error:
-        for report in reports.values():
-            report.error = error
-    return list(reports.values())
+        for request in by_request:
+            end(request, error)
+
+
+def _tell_nobody(report: SeriesReport) -> None:
+    """Who reads the reports at the end only."""

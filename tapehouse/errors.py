@@ -31,6 +31,7 @@ Other libraries' errors are translated into these at one border each: ccxt's in
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import ClassVar
 
 
@@ -93,9 +94,13 @@ def needs_extra(what: str, *modules: str, extra: str) -> Generator[None]:
 
 
 class ExchangeError(TapehouseError):
-    """The exchange could not be asked, or its answer could not be used."""
+    """The exchange could not be asked, or its answer could not be used.
+
+    `window` is the part of a series' time line, half-open, that was given up on, where it was asked for one.
+    """
 
     exit_code = 3
+    window: tuple[datetime, datetime] | None = None
 
 
 class RetryableError(ExchangeError):

@@ -26,6 +26,23 @@ class Unavailable:
         aware_utc(self.end)
 
 
+@dataclass(frozen=True, slots=True)
+class Substitute:
+    """A range whose rows are not the exchange's own.
+
+    `source` says where they came from: `trades`, a timeframe such as `1m`, or another exchange and its symbol.
+    Raises NaiveDatetime for bounds without a time zone.
+    """
+
+    start: datetime
+    end: datetime
+    source: str
+
+    def __post_init__(self) -> None:
+        aware_utc(self.start)
+        aware_utc(self.end)
+
+
 def merge_ranges(ranges: Iterable[TimeRange]) -> list[TimeRange]:
     """The same time as the fewest ranges, oldest first; empty ranges vanish."""
     merged: list[TimeRange] = []

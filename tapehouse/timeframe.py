@@ -98,6 +98,15 @@ class Timeframe:
             return _month_starts_us(_months(opens_us) + 1)
         return opens_us + self.seconds * 1_000_000
 
+    def count_us(self, starts_us: _TimesUs, ends_us: _TimesUs) -> _TimesUs:
+        """How many candles open in each [start, end), in microseconds since 1970 UTC."""
+        first_us, stop_us = self._ceil_us(starts_us), self._ceil_us(ends_us)
+        if self.is_monthly:
+            candles = (_months(stop_us) - _months(first_us)).astype(np.int64)
+        else:
+            candles = (stop_us - first_us) // (self.seconds * 1_000_000)
+        return np.maximum(candles, 0)
+
     def opens_us(self, start: datetime, end: datetime) -> _TimesUs:
         """The open times in [start, end), in microseconds since 1970 UTC."""
         first_us, candles = to_us(self.ceil(start)), np.arange(self.count(start, end))
@@ -108,6 +117,10 @@ class Timeframe:
     def aligned(self, times_us: _TimesUs) -> npt.NDArray[np.bool_]:
         """Which of the times (microseconds since 1970 UTC) are open times."""
         return self.floor_us(times_us) == times_us
+
+    def _ceil_us(self, times_us: _TimesUs) -> _TimesUs:
+        opens_us = self.floor_us(times_us)
+        return np.where(opens_us == times_us, opens_us, self.close_us(opens_us))
 
     @property
     def _origin(self) -> datetime:
@@ -130,6 +143,14 @@ def timeframe(name: str) -> Timeframe:
     if unit in _UNIT_SECONDS and 86_400 % (seconds := number * _UNIT_SECONDS[unit]) == 0:
         return timeframe_of_seconds(seconds)
     raise UnknownTimeframe(f"Timeframe {name!r} does not tile a UTC day: use one that does, 1w or 1M.")
+
+
+def timeframe_or_none(name: str) -> Timeframe | None:
+    """The timeframe of that name, None where `timeframe` knows none."""
+    try:
+        return timeframe(name)
+    except UnknownTimeframe:
+        return None
 
 
 @cache

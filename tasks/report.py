@@ -4,7 +4,7 @@ The artifacts' keys are stable, so that each has a history over all runs.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Final, Protocol, Self
 
 from prefect import get_run_logger, task
@@ -12,7 +12,8 @@ from prefect.artifacts import acreate_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from tapehouse.errors import TapehouseError
-from tapehouse.ingest import CandleRequest, IngestPlan, IngestResult, SeriesRequest
+from tapehouse.ingest import CandleRequest, IngestResult, Outcome
+from tapehouse.ingest.progress import planned_candles
 from tapehouse.ingest.sampling import SamplingOutcome
 from tapehouse.ranges import TimeRange
 from tapehouse.store.agreement import Agreement
@@ -22,6 +23,7 @@ from tapehouse.store.rollups import BASE_TIMEFRAME, ROLLUPS, TRADE_CANDLES, Refr
 
 INGEST_KEY: Final = "ingest-ohlcv"
 INGEST_TRADES_KEY: Final = "ingest-trades"
+BACKFILL_KEY: Final = "backfill"
 SAMPLING_KEY: Final = "ingest-order-books"
 SYNC_KEY: Final = "sync-instruments"
 REFRESH_KEY: Final = "refresh-rollups"
@@ -45,52 +47,41 @@ class Part(Protocol):
 
 
 @dataclass(slots=True)
-class SeriesReport:
-    """What became of one series; filled in while it is ingested."""
-
-    exchange: str
-    request: SeriesRequest
-    plan: IngestPlan | None = None
-    done: IngestResult = field(default_factory=IngestResult)
-    error: Exception | None = None
+class SeriesReport(Outcome):
+    """What became of one series, as runs tell of it."""
 
     @property
     def name(self) -> str:
         """The series, as in `binance BTC/USDT 1m`."""
-        return f"{self.exchange} {self.request}"
+        return f"{self.exchange_id} {self.request}"
 
     @property
     def is_derived_from(self) -> bool:
         """Whether rollups or features are behind now: they are built from base candles and from trades."""
         is_base = not isinstance(self.request, CandleRequest) or self.request.timeframe == BASE_TIMEFRAME
-        return is_base and self.done.inserted + self.done.changed > 0
-
-    def add(self, done: IngestResult) -> None:
-        """Add what an attempt at a chunk did."""
-        self.done += done
+        return is_base and self.result.inserted + self.result.changed > 0
 
     def row(self) -> Row:
         """The row of the run's table."""
         return {
-            "exchange": self.exchange,
+            "exchange": self.exchange_id,
             "symbol": self.request.symbol,
             **self._planned(),
-            "fetched": self.done.fetched,
-            "inserted": self.done.inserted,
-            "changed": self.done.changed,
-            "unchanged": self.done.unchanged,
-            "rejected": self.done.rejected,
-            "refused": self.done.refused,
-            "revision": self.done.revision,
+            "fetched": self.result.fetched,
+            "inserted": self.result.inserted,
+            "changed": self.result.changed,
+            "unchanged": self.result.unchanged,
+            "rejected": self.result.rejected,
+            "refused": self.result.refused,
+            "failed": self.result.failed,
+            "revision": self.result.revision,
             "error": _said(self.error),
         }
 
     def _planned(self) -> Row:
         """How much was to be fetched: candles are counted, trades can't be."""
         if isinstance(self.request, CandleRequest):
-            chunks = self.plan.chunks if self.plan else ()
-            planned = sum(self.request.timeframe.count(*chunk) for chunk in chunks)
-            return {"timeframe": self.request.timeframe.name, "planned": planned}
+            return {"timeframe": self.request.timeframe.name, "planned": planned_candles(self.request, self.plan)}
         return {"planned_hours": round(self.plan.seconds / 3600, 2) if self.plan else 0.0}
 
 
@@ -159,12 +150,12 @@ class ExchangeReport:
 @task(name="report-ingest", cache_policy=NO_CACHE, persist_result=False)
 async def publish_ingest(key: str, reports: Sequence[SeriesReport]) -> None:
     """Publish the table of an ingest, a row a series, under that key."""
-    total = sum((report.done for report in reports), IngestResult())
+    total = sum((report.result for report in reports), IngestResult())
     summary = (
         f"{_outcome(reports, 'series')} {total.fetched} rows fetched: {total.inserted} new, "
         f"{total.changed} changed, {total.unchanged} unchanged, {total.rejected} rejected."
     )
-    await _publish(key, [report.row() for report in reports], summary)
+    await publish_table(key, [report.row() for report in reports], summary)
 
 
 @task(name="report-sampling", cache_policy=NO_CACHE, persist_result=False)
@@ -175,13 +166,13 @@ async def publish_sampling(reports: Sequence[SamplingReport]) -> None:
         f"{_outcome(reports, 'markets')} {sum(one.sampled for one in outcomes)} snapshots sampled, "
         f"{sum(one.missed for one in outcomes)} missed, {sum(one.rejected for one in outcomes)} rejected."
     )
-    await _publish(SAMPLING_KEY, [report.row() for report in reports], summary)
+    await publish_table(SAMPLING_KEY, [report.row() for report in reports], summary)
 
 
 @task(name="report-sync", cache_policy=NO_CACHE, persist_result=False)
 async def publish_sync(reports: Sequence[ExchangeReport]) -> None:
     """Publish the table of a sync of instruments, a row an exchange."""
-    await _publish(SYNC_KEY, [report.row() for report in reports], _outcome(reports, "exchanges"))
+    await publish_table(SYNC_KEY, [report.row() for report in reports], _outcome(reports, "exchanges"))
 
 
 @task(name="report-refresh", cache_policy=NO_CACHE, persist_result=False)
@@ -193,7 +184,7 @@ async def publish_refresh(rollups: RefreshResult, features: FeatureRefresh) -> N
         *_refreshed("features", features.ranges),
     ]
     settled = rollups.settled + features.settled
-    await _publish(REFRESH_KEY, rows, f"{settled} notes of writes settled." if rows else "Nothing was behind.")
+    await publish_table(REFRESH_KEY, rows, f"{settled} notes of writes settled." if rows else "Nothing was behind.")
 
 
 @task(name="report-agreement", cache_policy=NO_CACHE, persist_result=False)
@@ -201,7 +192,7 @@ async def publish_agreement(found: Sequence[Agreement]) -> None:
     """Publish the table of a comparison of candles with trades, a row a market and day."""
     minutes, differing = sum(one.minutes for one in found), sum(one.differing for one in found)
     rows: list[Row] = [{**asdict(one), "day": str(one.day.date()), "checked_at": str(one.checked_at)} for one in found]
-    await _publish(AGREEMENT_KEY, rows, f"{minutes} minutes compared, of which {differing} differ.")
+    await publish_table(AGREEMENT_KEY, rows, f"{minutes} minutes compared, of which {differing} differ.")
 
 
 def raise_failures(parts: Sequence[Part]) -> None:
@@ -217,7 +208,8 @@ def raise_failures(parts: Sequence[Part]) -> None:
     raise kind(f"{len(errors)} of {len(parts)} failed. {reasons}")
 
 
-async def _publish(key: str, rows: list[Row], summary: str) -> None:
+async def publish_table(key: str, rows: list[Row], summary: str) -> None:
+    """Publish a table under that key, with its summary, which the run's log says too."""
     get_run_logger().info(summary)
     await acreate_table_artifact(key=key, table=rows, description=summary)
 

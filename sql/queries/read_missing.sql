@@ -1,6 +1,6 @@
 -- A row is a range of the wanted one that should be asked for: not covered, and not known to be
--- unavailable until later; or in one of the trailing ranges, which are asked for again in any case;
--- and not dropped by retention.
+-- unavailable until later, unless only because asking failed; or in one of the trailing ranges, which
+-- are asked for again in any case; and not dropped by retention.
 select lower(r), upper(r)
 from unnest(
     tstzmultirange(%(wanted)s::tstzrange)
@@ -9,7 +9,7 @@ from unnest(
         (
             select range_agg(during)
             from unavailable
-            where series_id = %(series_id)s and next_try_at > now()
+            where series_id = %(series_id)s and next_try_at > now() and cause <> 'failed'
         ),
         '{}'
     )

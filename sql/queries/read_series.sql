@@ -24,7 +24,17 @@ select
         select coalesce(range_agg(n.during), '{}') * asked.during
         from stale_feature n
         where n.instrument_id = i.instrument_id and n.dataset = s.dataset and n.during && asked.during
-    ) as stale_features
+    ) as stale_features,
+    (
+        select json_agg(json_build_array(lower(n.during), upper(n.during), n.source) order by n.during)
+        from (
+            select during * range_merge(asked.during) as during, source
+            from substitute
+            where series_id = s.series_id and during && asked.during
+            order by during
+            limit %(substitutes_at_most)s
+        ) n
+    ) as substitutes
 from instrument i
 cross join lateral (
     select tstzmultirange(

@@ -1,5 +1,5 @@
--- A row is a range of an instrument's rows of a dataset written since the rollups over it were refreshed.
-select stale_id, instrument_id, during
+-- One row: the ids of the notes that say that rows of a dataset were written in a range since the rollups over it
+-- were refreshed, as an array; NULL if there are none.
+select array_agg(stale_id)
 from stale_rollup
-where dataset = %(dataset)s and not isempty(during)
-order by stale_id
+where dataset = %(dataset)s and during && %(span)s::tstzrange

@@ -1,24 +1,23 @@
 -- A row is a series: what of it is covered, how many rows it holds, how many were rejected, and what its amounts
 -- count. No exchange or symbol means all of them.
 select
+    s.series_id,
+    s.instrument_id,
     i.exchange,
     i.symbol,
     s.dataset,
     s.timeframe_s,
     coalesce(c.covered, '{}') as covered,
-    case s.dataset
-        when 'ohlcv' then (
-            select count(*) from ohlcv o where o.instrument_id = s.instrument_id and o.timeframe_s = s.timeframe_s
-        )
-        when 'trade' then (select count(*) from trade t where t.instrument_id = s.instrument_id)
-        when 'order_book' then (select count(*) from order_book b where b.instrument_id = s.instrument_id)
-    end as rows,
-    (select count(*) from quarantine q where q.series_id = s.series_id) as rejected,
+    coalesce(c.rows, 0) as rows,
+    coalesce(c.rejected, 0) as rejected,
     s.revision,
     case s.dataset when 'ohlcv' then i.amount_unit else i.trade_unit end as amount_unit,
     i.from_sandbox,
+    s.begins_at,
+    case when not i.active then i.last_seen_at end as delisted_at,
     r.dropped_before,
-    c.updated_at
+    c.updated_at,
+    extract(epoch from now() - c.updated_at)::float8 as age_s
 from series s
 join instrument i using (instrument_id)
 left join coverage c using (series_id)

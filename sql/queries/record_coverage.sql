@@ -1,6 +1,6 @@
--- Add what was answered to a series' coverage and bump its revision where a reader could already
--- have seen otherwise: rows changed or appeared, or a gap closed, before the end of what was covered.
--- Returns the revision, and whether it was bumped.
+-- Add what was answered to a series' coverage, and what is new to its counts; and bump its revision where a
+-- reader could already have seen otherwise: rows changed or appeared, or a gap closed, before the end of what
+-- was covered. Returns the revision, and whether it was bumped.
 with before as (
     select covered
     from coverage
@@ -17,13 +17,22 @@ news as (
 covered as (
     update coverage
     set covered = covered + %(answered)s::tstzmultirange,
+        rows = rows + %(inserted)s,
+        rejected = rejected + %(quarantined)s,
         updated_at = now()
     where series_id = %(series_id)s
 ),
 
 had as (
     delete from unavailable
-    where series_id = %(series_id)s and during <@ %(answered)s::tstzmultirange
+    using before
+    where series_id = %(series_id)s
+        and during && %(answered)s::tstzmultirange
+        and (
+            during <@ %(answered)s::tstzmultirange
+            -- What was asked for in vain may be answered in parts; what is noted of empty ranges lies in coverage.
+            or cause <> 'exchange_empty' and during <@ (covered + %(answered)s::tstzmultirange)
+        )
 )
 
 update series

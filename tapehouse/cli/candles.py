@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
-from tapehouse.cli.export import (
+from tapehouse.cli.answers import (
     Format,
     export_options,
     fitting_export,
@@ -22,12 +22,14 @@ from tapehouse.cli.output import remark
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tapehouse.query.fill import Fill
+
 _EPILOG: Final = """\b
 Examples:
   tapehouse candles binance BTC/USDT 1h --start 7d
   tapehouse candles binance BTC/USDT 1m --start 2025-05-01 --end 2025-05-02 --format csv > btc.csv
   tapehouse candles kraken BTC/USD 1d --start 2025-01-01 --format parquet --output btc.parquet
-  tapehouse candles binance BTC/USDT 1s --start 10m --source trades
+  tapehouse candles binance BTC/USDT 1s --start 10m --source trades --fill empty
   tapehouse candles binance BTC/USDT 15m --start 12h --json | jq '.candles[-1].close'
 """
 
@@ -44,6 +46,11 @@ Examples:
     show_default=True,
     help="The exchange's own candles, or those that its trades make.",
 )
+@click.option(
+    "--fill",
+    type=click.Choice(("empty", "all")),
+    help="Add bars without a candle at the close before: those known to be empty, or all that are missing too.",
+)
 @export_options
 @rows_option
 @database_option
@@ -55,6 +62,7 @@ def candles(
     start: datetime,
     end: datetime | None,
     source: Literal["candles", "trades"],
+    fill: "Fill | None",
     form: Format,
     output: Path | None,
     rows: int,
@@ -68,7 +76,7 @@ def candles(
     export = fitting_export(form, as_json=as_json, output=output, rows=rows)
     require_sensible_range(start, end, names=("--start", "--end"))
     built = "trades" if source == "trades" else None
-    frame = _read(exchange, symbol, timeframe, start, end, source=built, url=url)
+    frame = _read(exchange, symbol, timeframe, start, end, source=built, fill=fill, url=url)
     give(frame, export, noun="candles")
     if export.form == "table":
         _remark_on(frame.attrs)
@@ -82,12 +90,13 @@ def _read(
     end: datetime | None,
     *,
     source: Literal["trades"] | None,
+    fill: "Fill | None",
     url: str | None,
 ) -> "pd.DataFrame":
     from tapehouse.query.market import MarketData
 
     with MarketData.connect(usable_database(url)) as market:
-        return market.candles(exchange, symbol, timeframe, start, end, source=source)
+        return market.candles(exchange, symbol, timeframe, start, end, source=source, fill=fill)
 
 
 def _remark_on(attrs: dict[Any, Any]) -> None:
@@ -96,5 +105,7 @@ def _remark_on(attrs: dict[Any, Any]) -> None:
         f"Source: {attrs['source']} ({tables}). Of {attrs['candles_expected']:,} candles "
         f"{attrs['candles_empty']:,} are empty and {attrs['candles_missing']:,} are missing."
     )
+    if attrs.get("candles_filled"):
+        remark(f"{attrs['candles_filled']:,} rows are filled: no candle, but the close before.")
     remark_on_origin(attrs, noun="candles")
     remark_on_ranges("Gap", attrs["gaps"])

@@ -4,17 +4,23 @@ from typing import Final
 
 import click
 
+from tapehouse.cli.backfill import backfill
 from tapehouse.cli.candles import candles
 from tapehouse.cli.compare import compare
 from tapehouse.cli.coverage import coverage
 from tapehouse.cli.db import db
+from tapehouse.cli.delete import delete
+from tapehouse.cli.export import export
 from tapehouse.cli.failures import FailingWell
+from tapehouse.cli.gaps import gaps
 from tapehouse.cli.imbalances import imbalances
+from tapehouse.cli.import_ import import_
 from tapehouse.cli.ingest import ingest
 from tapehouse.cli.instruments import instruments
 from tapehouse.cli.order_book import order_book
 from tapehouse.cli.quarantine import quarantine
 from tapehouse.cli.refresh import refresh
+from tapehouse.cli.repair import repair
 from tapehouse.cli.sandbox import sandbox
 from tapehouse.cli.trades import trades
 
@@ -47,6 +53,7 @@ def main(*, debug: bool) -> None:
 
 _COMMANDS: Final = (
     ingest,
+    backfill,
     candles,
     trades,
     order_book,
@@ -54,8 +61,13 @@ _COMMANDS: Final = (
     compare,
     instruments,
     coverage,
+    gaps,
+    repair,
+    export,
+    import_,
     refresh,
     quarantine,
+    delete,
     db,
     sandbox,
 )

@@ -16,6 +16,7 @@ from tapehouse.cli.options import (
     require_sensible_range,
 )
 from tapehouse.cli.output import Column, print_json, print_table, remark
+from tapehouse.cli.venue import require_exchange_name
 
 if TYPE_CHECKING:
     from tapehouse.store.agreement import Agreement
@@ -88,6 +89,8 @@ def compare(
         found = compare_candles(
             connection, exchange=exchange, symbol=symbol, start=since, end=until or datetime.now(UTC)
         )
+    if not found:
+        require_exchange_name(exchange)
     if as_json:
         print_json({"days": [asdict(one) for one in found]})
     elif found:

@@ -1,4 +1,7 @@
-"""`tapehouse db`: the embedded database (up, down, reset), and what can be asked of any (url, status, migrate)."""
+"""`tapehouse db`: the embedded database (up, down, reset), and what can be asked of any (url, status, migrate).
+
+Its `retention` is in `tapehouse.cli.retention`.
+"""
 
 import re
 from collections.abc import Sequence
@@ -11,6 +14,7 @@ import click
 
 from tapehouse.cli.options import database_option, json_option
 from tapehouse.cli.output import print_json, print_pairs, remark
+from tapehouse.cli.retention import retention
 from tapehouse.config import DATABASE_URL, settings_from_environment
 from tapehouse.errors import InputError
 
@@ -137,6 +141,9 @@ def reset(*, yes: bool) -> None:
         raise InputError("Nothing was deleted: answer y, or add --yes.")
     embedded.reset(data_dir)
     click.echo(f"Deleted what was stored in {data_dir}. `tapehouse db up` starts anew.")
+
+
+db.add_command(retention)
 
 
 def masked(url: str) -> str:

@@ -55,12 +55,12 @@ def print_frame_json(frame: pd.DataFrame, noun: str) -> None:
 
 def save_csv(frame: pd.DataFrame, path: Path) -> None:
     """Write the CSV of `print_csv` to a file; raises InputError where that can't be written."""
-    _save(path, lambda part: _write_text(part, lambda file: _write_csv(frame, file)))
+    save_whole(path, lambda part: _write_text(part, lambda file: _write_csv(frame, file)))
 
 
 def save_json(frame: pd.DataFrame, path: Path, noun: str) -> None:
     """Write the JSON of `print_frame_json` to a file; raises InputError where that can't be written."""
-    _save(path, lambda part: _write_text(part, lambda file: _write_json(frame, noun, file)))
+    save_whole(path, lambda part: _write_text(part, lambda file: _write_json(frame, noun, file)))
 
 
 def save_parquet(frame: pd.DataFrame, path: Path) -> None:
@@ -71,7 +71,20 @@ def save_parquet(frame: pd.DataFrame, path: Path) -> None:
     with needs_extra("Parquet needs", "pyarrow", extra="parquet"):
         # pandas would say it in its own words.
         importlib.import_module("pyarrow")
-    _save(path, lambda part: frame.to_parquet(part, engine="pyarrow"))
+    save_whole(path, lambda part: frame.to_parquet(part, engine="pyarrow"))
+
+
+def save_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Write beside the file and rename, so that it is never seen half-written; raises InputError where it can't be."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(part)
+        part.replace(path)
+    except OSError as error:
+        raise InputError(f"Can't write {path}: {error.strerror or error}.") from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
 
 
 def _write_csv(frame: pd.DataFrame, file: "IO[str]") -> None:
@@ -144,16 +157,3 @@ def _decimals(value: float) -> int:
 def _write_text(path: Path, write: "Callable[[IO[str]], None]") -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         write(file)
-
-
-def _save(path: Path, write: Callable[[Path], None]) -> None:
-    """Write beside the file and rename, so that it is never seen half-written."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(part)
-        part.replace(path)
-    except OSError as error:
-        raise InputError(f"Can't write {path}: {error.strerror or error}.") from error
-    finally:
-        with suppress(OSError):
-            part.unlink()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from tapehouse.cli.export import (
+from tapehouse.cli.answers import (
     Format,
     export_options,
     fitting_export,

@@ -6,7 +6,7 @@ import click
 
 from tapehouse.cli.options import database_option, exchange_options, json_option, open_database, usable_database
 from tapehouse.cli.output import Column, print_json, print_table, records, remark, with_origin
-from tapehouse.cli.venue import exchange_address
+from tapehouse.cli.venue import exchange_address, require_exchange_name
 
 if TYPE_CHECKING:
     from tapehouse.store.instruments import SyncResult
@@ -73,13 +73,16 @@ def instruments(
             _tell(_sync(sync, url=url, base_url=base_url))
     with MarketData.connect(usable_database(url)) as market:
         found = records(market.instruments(exchange or sync))
+    if not found:
+        require_exchange_name(exchange)
     shown = [one for one in found if one["active"] or not active]
     if as_json:
         print_json({"instruments": shown})
     elif shown:
         print_table(_COLUMNS, ([one[name] for name in _SHOWN] for one in map(with_origin, shown)))
     elif exchange:
-        remark(f"No instruments of {exchange} are stored: `tapehouse instruments --sync {exchange}` asks for them.")
+        sync_it = f"tapehouse instruments --sync {exchange}{' --sandbox' if sandbox else ''}"
+        remark(f"No instruments of {exchange} are stored: `{sync_it}` asks for them.")
     else:
         remark("No instruments are stored: `tapehouse instruments --sync NAME` asks an exchange for its own.")
 
@@ -87,15 +90,18 @@ def instruments(
 def _sync(exchange_id: str, *, url: str | None, base_url: str | None) -> "SyncResult":
     import asyncio
 
-    from tapehouse.exchange import open_exchange
     from tapehouse.ingest import sync_instruments
+    from tapehouse.ingest.venue import open_shared_exchange
+    from tapehouse.store.address import database_url
+
+    address = database_url(url)
 
     async def run() -> "SyncResult":
-        async with open_exchange(exchange_id, base_url=base_url) as exchange:
+        async with open_shared_exchange(exchange_id, address, base_url=base_url) as exchange:
             return await sync_instruments(exchange, connection)
 
     # Closed only after the event loop's threads have ended, since these write through it.
-    with open_database(url) as connection:
+    with open_database(address) as connection:
         return asyncio.run(run())
 
 

@@ -44,15 +44,17 @@ def exchange_options(command: Command) -> Command:
     )(command)
 
 
-def range_options(first: str, last: str) -> Callable[[Command], Command]:
-    """Add --since and --until; `first` and `last` say what they bound."""
+def range_options(
+    first: str, last: str, *, names: tuple[str, str] = ("--since", "--until")
+) -> Callable[[Command], Command]:
+    """Add --since and --until, or what `names` calls them; `first` and `last` say what they bound."""
 
     def add(command: Command) -> Command:
         command = click.option(
-            "--until", type=moment_option, metavar="TIME", help=f"{last}; by default the exchange's now."
+            names[1], type=moment_option, metavar="TIME", help=f"{last}; by default the exchange's now."
         )(command)
         return click.option(
-            "--since",
+            names[0],
             required=True,
             type=moment_option,
             metavar="TIME",

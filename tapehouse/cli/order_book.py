@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from tapehouse.cli.export import Format, export_options, fitting_export, give, remark_on_origin
+from tapehouse.cli.answers import Format, export_options, fitting_export, give, remark_on_origin
 from tapehouse.cli.options import database_option, moment_option, usable_database
 from tapehouse.cli.output import remark
 

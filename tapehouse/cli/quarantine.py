@@ -8,6 +8,7 @@ import click
 
 from tapehouse.cli.options import database_option, json_option, open_database
 from tapehouse.cli.output import Column, print_json, print_table, remark
+from tapehouse.cli.venue import require_exchange_name
 
 if TYPE_CHECKING:
     from tapehouse.store.quarantine import QuarantinedRow
@@ -44,6 +45,8 @@ def quarantine(*, exchange: str | None, symbol: str | None, rows: int, url: str 
 
     with open_database(url) as connection:
         found = read_quarantine(connection, exchange=exchange, symbol=symbol, at_most=rows)
+    if not found:
+        require_exchange_name(exchange)
     if as_json:
         print_json({"rows": [_as_json(one) for one in found]})
     elif found:

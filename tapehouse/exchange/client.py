@@ -11,17 +11,26 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from tapehouse.book import BookSample
-from tapehouse.errors import BadPage, PermanentError, UnknownSymbol, UnknownTimeframe, needs_extra
+from tapehouse.errors import (
+    BadPage,
+    ExchangeError,
+    PermanentError,
+    UnknownSymbol,
+    UnknownTimeframe,
+    needs_extra,
+)
 from tapehouse.exchange.books import depth_to_ask, sample_of
+from tapehouse.exchange.first_candle import FirstCandleSearch
 from tapehouse.exchange.habits import Habits, habits_of
 from tapehouse.exchange.listings import listing_of
+from tapehouse.exchange.pacing import Pacer
 from tapehouse.exchange.pages import CandlePage, CandleWalk
 from tapehouse.exchange.retry import RetryPolicy
 from tapehouse.exchange.rows import time_of
 from tapehouse.exchange.trade_requests import TradeRequests
 from tapehouse.exchange.trades import TradePage
 from tapehouse.instrument import Listing
-from tapehouse.timeframe import Timeframe, aware_range, from_ms, to_ms
+from tapehouse.timeframe import Timeframe, aware_range, from_ms, timeframe_or_none, to_ms
 
 if TYPE_CHECKING:
     from tapehouse.exchange.connection import Connection
@@ -94,6 +103,29 @@ class Exchange:
         async for page in walk.pages():
             yield page
 
+    async def candles_a_page(self, symbol: str, timeframe: Timeframe) -> int:
+        """The most candles that one request gives; raises as `candle_pages` does."""
+        await self.listing(symbol)
+        self._require_candles(timeframe)
+        return self._page_limit(symbol, timeframe)
+
+    async def first_candle_time(self, symbol: str, timeframe: Timeframe) -> datetime | None:
+        """The open time of the first candle that the exchange has, None where it can't be made out beyond doubt.
+
+        Raises as `candle_pages` does.
+        """
+        await self.listing(symbol)
+        self._require_candles(timeframe)
+        search = FirstCandleSearch(
+            ask=lambda timeframe, start, end, limit: self._ask_for_candles(symbol, timeframe, start, end, limit),
+            timeframe=timeframe,
+            longer=self._longer_than(timeframe),
+            habits=self._habits,
+            page_limit=lambda timeframe: self._page_limit(symbol, timeframe),
+            now=await self.now(),
+        )
+        return await search.first_open()
+
     async def trade_pages(self, symbol: str, start: datetime, end: datetime) -> AsyncIterator[TradePage]:
         """Pages of the trades in [start, end), in the order that suits the exchange.
 
@@ -106,9 +138,15 @@ class Exchange:
         listing = await self.listing(symbol)
         # An answer tells of the time before it was asked for, and every request comes after this one.
         end = min(end, from_ms(to_ms(await self.now())))
-        if start < end:
+        if start >= end:
+            return
+        try:
             async for page in TradeRequests(self._connection, self._habits, listing).pages(start, end):
                 yield page
+        except ExchangeError as error:
+            # What of it was answered before is known to whoever got the pages.
+            error.window = start, end
+            raise
 
     async def order_book(self, symbol: str, depth: int) -> BookSample:
         """The order book as it is now, of `depth` levels a side or more, if there are so many.
@@ -159,6 +197,11 @@ class Exchange:
         if not self._connection.ccxt.has[method]:
             raise PermanentError(f"{self.exchange_id} gives no {what} through ccxt: choose another exchange.")
 
+    def _longer_than(self, timeframe: Timeframe) -> list[Timeframe]:
+        """The exchange's longer timeframes of those that have exact arithmetic, shortest first."""
+        known = (timeframe_or_none(name) for name in self._connection.ccxt.timeframes or ())
+        return sorted({one for one in known if one is not None and one > timeframe})
+
     def _page_limit(self, symbol: str, timeframe: Timeframe) -> int:
         limit: int | None = self._habits.page_limit
         if limit is None:
@@ -181,18 +224,26 @@ class Exchange:
 
 @asynccontextmanager
 async def open_exchange(
-    exchange_id: str, *, base_url: str | None = None, timeout_s: float = 10.0, retry: RetryPolicy | None = None
+    exchange_id: str,
+    *,
+    base_url: str | None = None,
+    timeout_s: float = 10.0,
+    retry: RetryPolicy | None = None,
+    pacer: Pacer | None = None,
 ) -> AsyncGenerator[Exchange]:
     """An exchange by ccxt's name for it, closed at the end.
 
     `base_url` routes every request through that address, the original host being the first
-    part of the path; `timeout_s` is for one request. Raises UnknownExchange and MissingExtra.
+    part of the path; `timeout_s` is for one request; `pacer` is asked before each one, instead of
+    ccxt's own limiter, which knows of this process alone. Raises UnknownExchange and MissingExtra.
     """
     with needs_extra("Exchanges need", "ccxt", "aiohttp", extra="ingest"):
         # ccxt takes a second and 100 MB to import, so only those who open an exchange pay for it.
         from tapehouse.exchange.connection import Connection
     habits = habits_of(exchange_id)
-    connection = Connection(exchange_id, habits, base_url=base_url, timeout_s=timeout_s, retry=retry or RetryPolicy())
+    connection = Connection(
+        exchange_id, habits, base_url=base_url, timeout_s=timeout_s, retry=retry or RetryPolicy(), pacer=pacer
+    )
     try:
         yield Exchange(connection, habits)
     finally:

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 from tapehouse.config import SANDBOX_HEADER
 from tapehouse.errors import BadPage, RateLimited, RetryableError
 from tapehouse.exchange.habits import Habits
+from tapehouse.exchange.pacing import Pacer
 from tapehouse.exchange.retry import RetryPolicy
 from tapehouse.exchange.routing import route_through
 from tapehouse.exchange.translate import translate
@@ -35,7 +36,14 @@ class Connection:
     """
 
     def __init__(
-        self, exchange_id: str, habits: Habits, *, base_url: str | None, timeout_s: float, retry: RetryPolicy
+        self,
+        exchange_id: str,
+        habits: Habits,
+        *,
+        base_url: str | None,
+        timeout_s: float,
+        retry: RetryPolicy,
+        pacer: Pacer | None,
     ) -> None:
         self.exchange_id = exchange_id
         self.requests = 0
@@ -47,10 +55,12 @@ class Connection:
             timeout_s=timeout_s,
             on_request=self._count_request,
             on_headers=self._note_sandbox,
+            pacer=pacer,
         )
         # What a clock that tells whole seconds leaves out at most.
         self._left_out = _MOST_LEFT_OUT if habits.tells_whole_seconds else timedelta(0)
         self._retry = retry
+        self._pacer = pacer
         self._quiet_until_s = 0.0
         self._clock: _ClockReading | None = None
         self._clock_lock = asyncio.Lock()
@@ -114,6 +124,8 @@ class Connection:
         if isinstance(error, RateLimited):
             # All that share this connection wait: asking on would only lengthen the ban.
             self._quiet_until_s = max(self._quiet_until_s, time.monotonic() + pause_s)
+            if self._pacer is not None and error.retry_after_s is not None:
+                await self._pacer.quiet(pause_s)
         else:
             await asyncio.sleep(pause_s)
 

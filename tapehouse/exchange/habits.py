@@ -23,6 +23,7 @@ class Habits:
     - `recent_only`: only the last `page_limit` candles exist; whatever the start asked for, one
       page holds all from there to now, and an end is ignored.
     - `leaves_out_empty`: no row for an interval without trades, so a missing row means nothing.
+    - `candles_in_order`: candles come as arrays that begin with time in ms, open, high, low, close and volume.
     - `skips_ahead`: a start without an end gives the first candles there are from it on.
     - `market_types`: the kinds of market to load, in ccxt's words; None for all but options.
     - `volume_in_contracts`: contracts whose volume ccxt passes on in contracts, not in base units.
@@ -42,6 +43,7 @@ class Habits:
     page_span: timedelta | None = None
     recent_only: bool = False
     leaves_out_empty: bool = False
+    candles_in_order: bool = False
     skips_ahead: bool = False
     market_types: tuple[str, ...] | None = None
     volume_in_contracts: frozenset[ContractType] = frozenset()
@@ -64,7 +66,7 @@ _BINANCE_FAMILY: Final = Habits(
 # Quiet minutes come as zero-volume rows, a start alone goes on from there, at most 1000 a page:
 # https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints
 # USD-M allows 1500 a page, but ccxt cuts any limit to 1000 (binance.py, fetch_ohlcv, maxLimit).
-_BINANCE: Final = replace(_BINANCE_FAMILY, skips_ahead=True)
+_BINANCE: Final = replace(_BINANCE_FAMILY, skips_ahead=True, candles_in_order=True)
 # "No data is published for intervals where there are no ticks"; at most 300 candles a page:
 # https://docs.cdp.coinbase.com/api-reference/exchange-api/rest-api/products/get-product-candles
 _COINBASE: Final = Habits(page_limit=300, leaves_out_empty=True, trade_limit=1000)

@@ -6,6 +6,7 @@ row. What single rows hold is ccxt's own reading; what may be believed is `tapeh
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import chain
 from typing import Any, ClassVar, Final, cast
 
 import ccxt.async_support as ccxt_async
@@ -14,6 +15,8 @@ from tapehouse.exchange.rows import trade_row
 
 # What ccxt raises when a row is no candle, a trade no trade, a level no level.
 _UNREADABLE: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+# Open, high, low, close, volume.
+_CANDLE_VALUES: Final = 5
 _OTHER_SIDE: Final[Mapping[object, str]] = {"buy": "sell", "sell": "buy"}
 
 
@@ -21,9 +24,11 @@ class PlainParsing:
     """Put before a class of ccxt's: candles, trades and books in the order received, none left out.
 
     `turns_sides` is true where ccxt passes on the maker's side of trades instead of the taker's, and
-    `side_cell` says where a trade as received tells its side, where ccxt makes one up for those that don't.
+    `side_cell` says where a trade as received tells its side, where ccxt makes one up for those that don't;
+    `candles_in_order` that candles as received begin with the cells that are wanted.
     """
 
+    candles_in_order: ClassVar[bool] = False
     turns_sides: ClassVar[bool] = False
     side_cell: ClassVar[int | str | None] = None
 
@@ -31,8 +36,11 @@ class PlainParsing:
         """Candles as rows `[ms, open, high, low, close, volume]`."""
         if not isinstance(ohlcvs, list):
             return _ccxt(super()).parse_ohlcvs(ohlcvs, market, *context, **options)
+        rows = cast("list[object]", ohlcvs)
+        if self.candles_in_order and (plain := _plain_candles(rows)) is not None:
+            return plain
         parse = _ccxt(self).parse_ohlcv
-        return _parsed(lambda row: parse(row, market), cast("list[object]", ohlcvs))
+        return _parsed(lambda row: parse(row, market), rows)
 
     def parse_trades(self, trades: object, market: object = None, *context: Any, **options: Any) -> object:  # noqa: ANN401 -- passed on
         """Trades as rows `(ms, id, side, price, amount, the row as received)`; dictionaries where ccxt does more."""
@@ -70,6 +78,21 @@ class PlainParsing:
         parse = _ccxt(self).parse_order_book_bid_ask
         bids, asks = (_parsed_side(lambda level: parse(level, *keys), book.get(key)) for key in (bids_key, asks_key))
         return {"bids": bids, "asks": asks, "timestamp": timestamp, "nonce": None, "info": orderbook}
+
+
+def _plain_candles(rows: list[object]) -> list[object] | None:
+    """The rows as ccxt would read them, in a third of the time, if all are whole milliseconds and text."""
+    if set(map(type, rows)) != {list} or not all(rows):
+        return None
+    times_ms, *values = zip(*cast("list[list[object]]", rows), strict=False)
+    values = values[:_CANDLE_VALUES]
+    if len(values) < _CANDLE_VALUES or set(map(type, times_ms)) != {int} or set(map(type, chain(*values))) != {str}:
+        return None
+    try:
+        numbers = [list(map(float, cast("tuple[str, ...]", column))) for column in values]
+    except ValueError:
+        return None
+    return list(map(list, zip(times_ms, *numbers, strict=True)))
 
 
 def _maker_row(trade: Mapping[str, object]) -> tuple[object, ...]:

@@ -1,17 +1,17 @@
 """ccxt's class for an exchange, watched at its own points of extension; importing this imports ccxt.
 
-It counts requests, judges every answer while its status, headers and body are at hand, and
+It paces and counts requests, judges every answer while its status, headers and body are at hand, and
 reads it as `parsing` says. All else is ccxt's.
 """
 
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import Any, cast
 
 import ccxt.async_support as ccxt_async
 
-from tapehouse.errors import UnknownExchange
 from tapehouse.exchange.habits import Habits
+from tapehouse.exchange.names import require_exchange
+from tapehouse.exchange.pacing import Pacer
 from tapehouse.exchange.parsing import PlainParsing
 from tapehouse.exchange.translate import Answer, translate
 
@@ -23,14 +23,12 @@ def watched_exchange(
     timeout_s: float,
     on_request: Callable[[], None],
     on_headers: Callable[[Mapping[str, str]], None],
+    pacer: Pacer | None,
 ) -> object:
     """An instance of ccxt's async class for the exchange; raises UnknownExchange, naming the closest ones."""
-    if exchange_id not in ccxt_async.exchanges:
-        matches = get_close_matches(exchange_id.lower(), ccxt_async.exchanges, n=3)
-        hint = f"did you mean {', '.join(matches)}?" if matches else "see ccxt's list of exchanges."
-        raise UnknownExchange(f"ccxt knows no exchange {exchange_id!r}: {hint}")
+    require_exchange(exchange_id)
     watched_class = _watched_class(
-        cast("type[Any]", getattr(ccxt_async, exchange_id)), exchange_id, habits, on_request, on_headers
+        cast("type[Any]", getattr(ccxt_async, exchange_id)), exchange_id, habits, on_request, on_headers, pacer
     )
     exchange = watched_class({"enableRateLimit": True, "timeout": round(timeout_s * 1000)})
     _load_less(exchange, habits)
@@ -43,10 +41,19 @@ def _watched_class(
     habits: Habits,
     on_request: Callable[[], None],
     on_headers: Callable[[Mapping[str, str]], None],
+    pacer: Pacer | None,
 ) -> type[Any]:
     class WatchedExchange(PlainParsing, ccxt_class):
+        candles_in_order = habits.candles_in_order
         turns_sides = habits.tells_maker_side
         side_cell = habits.side_cell
+
+        async def throttle(self, cost: float | None = None) -> None:
+            """Called by ccxt before each request; `cost` counts in `rateLimit` milliseconds."""
+            if pacer is None:
+                await super().throttle(cost)
+            else:
+                await pacer.pass_((1 if cost is None else cost) * self.rateLimit)
 
         async def fetch(self, *args: Any, **options: Any) -> object:  # noqa: ANN401 -- passed on as it is
             on_request()

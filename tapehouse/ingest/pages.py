@@ -14,6 +14,7 @@ from tapehouse.store.instruments import Series
 
 # Pages that may wait for the writer; it takes all that wait as one batch of up to 10,000 rows.
 _QUEUED_PAGES: Final = 10
+_STOP_AGAIN_S: Final = 0.5
 
 T = TypeVar("T")
 
@@ -82,24 +83,57 @@ async def ingest_pages(
     """Write pages as they come; every batch is committed before the next.
 
     Calls `progress` after each with the sum so far. Raises what fetching or writing raises once what came
-    before is written, and QualityError after a batch with too many bad rows.
+    before is written, and QualityError after a batch with too many bad rows. When cancelled it writes what it has.
     """
     queue: asyncio.Queue[Page | None] = asyncio.Queue(_QUEUED_PAGES)
     fetching = asyncio.create_task(_fetch(pages, queue))
     total = IngestResult()
+
+    def count(written: IngestResult) -> None:
+        nonlocal total
+        total += written
+        if progress and written != IngestResult():
+            progress(total)
+
+    async def write_together(waiting: Sequence[Page]) -> IngestResult:
+        written, loop = IngestResult(), asyncio.get_running_loop()
+
+        def work() -> None:
+            nonlocal written
+            # Where writers are fewer than series, more pages have come until it is this one's turn.
+            further = asyncio.run_coroutine_threadsafe(_left_pages(queue), loop).result()
+            together = Pages([*waiting, *further])
+            written = together.result(write(together))
+
+        try:
+            await finish_in_thread(work)
+        finally:
+            # Also when cancelled: what is committed by then counts.
+            count(written)
+        return written
+
     try:
-        while batch := await _waiting_pages(queue):
-            together = Pages(batch)
-            written = together.result(await finish_in_thread(lambda together=together: write(together)))
-            total += written
-            if progress:
-                progress(total)
-            refuse_bad_share(series, written, max_reject_share)
+        while (page := await queue.get()) is not None:
+            refuse_bad_share(series, await write_together([page]), max_reject_share)
         await fetching
+    except asyncio.CancelledError:
+        await stop_tasks([fetching])
+        if left := await _left_pages(queue):
+            await write_together(left)
+        raise
     finally:
-        fetching.cancel()
-        await asyncio.gather(fetching, return_exceptions=True)
+        await stop_tasks([fetching])
     return total
+
+
+async def stop_tasks(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """End the tasks; one in whose request the cancellation gets lost is cancelled again."""
+    while running := [task for task in tasks if not task.done()]:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=_STOP_AGAIN_S)
+    # So that none is reported as an error nobody looked at.
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def finish_in_thread(work: Callable[[], T]) -> T:
@@ -123,15 +157,9 @@ async def _fetch(pages: AsyncIterator[Page], queue: asyncio.Queue[Page | None]) 
     await queue.put(None)
 
 
-async def _waiting_pages(queue: asyncio.Queue[Page | None]) -> list[Page]:
-    """All pages that wait, at least one; none once the fetching has ended."""
-    batch: list[Page] = []
-    while not batch or not queue.empty():
-        page = await queue.get()
-        if page is None:
-            # Left for the next call to find, if there is something to write first.
-            if batch:
-                queue.put_nowait(None)
-            break
-        batch.append(page)
-    return batch
+async def _left_pages(queue: asyncio.Queue[Page | None]) -> list[Page]:
+    """All pages that wait; what says that no more come is left to be found."""
+    waiting = [queue.get_nowait() for _ in range(queue.qsize())]
+    if waiting and waiting[-1] is None:
+        queue.put_nowait(None)
+    return [page for page in waiting if page is not None]

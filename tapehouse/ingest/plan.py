@@ -10,7 +10,7 @@ from tapehouse.ranges import TimeRange, intersect_ranges
 from tapehouse.store.connection import Connection
 from tapehouse.store.instruments import CandleSeries, Series, TradeSeries
 from tapehouse.store.ledger import covered_until, dropped_before, missing_ranges
-from tapehouse.timeframe import Timeframe, aware_range
+from tapehouse.timeframe import EPOCH, Timeframe, aware_range
 
 # Exchanges still correct their last candles for a little while; these are asked for again.
 TRAILING_CANDLES: Final = 5
@@ -23,10 +23,14 @@ CHUNK_TRADES: Final = timedelta(hours=6)
 
 @dataclass(frozen=True, slots=True)
 class IngestPlan:
-    """The chunks of a series to ask for, in that order; `wanted` is what was asked of us, in whole candles."""
+    """The chunks of a series to ask for, in that order; `wanted` is what was asked of us, in whole candles.
+
+    Before `begins_at`, if that was searched for, the exchange has nothing of the series.
+    """
 
     wanted: TimeRange
     chunks: tuple[TimeRange, ...]
+    begins_at: datetime | None = None
 
     @property
     def seconds(self) -> float:
@@ -35,10 +39,17 @@ class IngestPlan:
 
 
 def plan_candles(
-    connection: Connection, series: CandleSeries, start: datetime, end: datetime, *, now: datetime
+    connection: Connection,
+    series: CandleSeries,
+    start: datetime,
+    end: datetime,
+    *,
+    now: datetime,
+    settled_before: datetime = EPOCH,
 ) -> IngestPlan:
     """Plan the candles that open in [start, end) and have closed by `now`, the exchange's clock.
 
+    The last candles before an end of what is covered are asked for again, but not before `settled_before`.
     Raises ReversedRange, NaiveDatetime, and BeyondRetention where all of it has been dropped.
     """
     aware_range(start, end)
@@ -49,17 +60,27 @@ def plan_candles(
     _require_kept(connection, series, stop)
     # The last candles of this run, and those that were the last when it was asked before.
     ends = sorted({stop, covered_until(connection, series, stop) or stop})
-    trailing = [(max(first, timeframe.shift(end, -TRAILING_CANDLES)), end) for end in ends if end > first]
+    first_open_to_change = max(first, settled_before)
+    trailing = [
+        (max(first, timeframe.shift(end, -TRAILING_CANDLES)), end) for end in ends if end > first_open_to_change
+    ]
     missing = missing_ranges(connection, series, (first, stop), trailing=trailing)
     chunks = newest_first_chunks(missing, timeframe, CHUNK_CANDLES)
     return IngestPlan((first, stop), tuple(_trailing_first(chunks, trailing[:1])))
 
 
 def plan_trades(
-    connection: Connection, series: TradeSeries, start: datetime, end: datetime, *, now: datetime
+    connection: Connection,
+    series: TradeSeries,
+    start: datetime,
+    end: datetime,
+    *,
+    now: datetime,
+    settled_before: datetime = EPOCH,
 ) -> IngestPlan:
     """Plan the trades of [start, end) that were made before `now`, the exchange's clock.
 
+    The last seconds before what is covered ends are asked for again, but not before `settled_before`.
     Raises as `plan_candles` does.
     """
     aware_range(start, end)
@@ -68,7 +89,8 @@ def plan_trades(
         return IngestPlan((first, first), ())
     _require_kept(connection, series, stop)
     known_until = covered_until(connection, series, stop) or stop
-    trailing = [(max(first, known_until - TRAILING_TRADES), known_until)] if known_until > first else []
+    is_open_to_change = known_until > max(first, settled_before)
+    trailing = [(max(first, known_until - TRAILING_TRADES), known_until)] if is_open_to_change else []
     missing = missing_ranges(connection, series, (first, stop), trailing=trailing)
     return IngestPlan((first, stop), tuple(_trailing_first(_shorter_than(CHUNK_TRADES, missing), trailing)))
 

@@ -2,21 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
-from tapehouse.errors import QualityError
 from tapehouse.store.instruments import Series
-
-# A batch with a larger share of rejected rows ends the run: something is wrong with the exchange
-# or with our reading of it.
-MAX_REJECT_SHARE: Final = 0.1
-# So few prove nothing: one bad candle of the five that every run asks for again must not stop the rest.
-_REJECTS_LET_PASS: Final = 10
+from tapehouse.validate.share import MAX_REJECT_SHARE as MAX_REJECT_SHARE
+from tapehouse.validate.share import refuse_bad_share as refuse_share
 
 
 @dataclass(frozen=True, slots=True)
 class IngestResult:
-    """What an ingest did so far: counts of rows, and the number of ranges the exchange refused.
+    """What an ingest did so far: counts of rows, and the numbers of ranges the exchange refused and failed to give.
 
     `seconds` is how much of the time line was dealt with, `reached` the end of the range dealt with last.
     """
@@ -27,6 +21,7 @@ class IngestResult:
     unchanged: int = 0
     rejected: int = 0
     refused: int = 0
+    failed: int = 0
     seconds: float = 0.0
     revision: int | None = None
     reached: datetime | None = None
@@ -39,6 +34,7 @@ class IngestResult:
             self.unchanged + other.unchanged,
             self.rejected + other.rejected,
             self.refused + other.refused,
+            self.failed + other.failed,
             self.seconds + other.seconds,
             other.revision if other.revision is not None else self.revision,
             other.reached or self.reached,
@@ -47,8 +43,4 @@ class IngestResult:
 
 def refuse_bad_share(series: Series, written: IngestResult, max_reject_share: float) -> None:
     """Raise QualityError if too large a share of a batch was rejected."""
-    if written.rejected > max(_REJECTS_LET_PASS, max_reject_share * written.fetched):
-        raise QualityError(
-            f"{series}: {written.rejected} of {written.fetched} rows were rejected, which is more than "
-            f"{max_reject_share:.0%}. They are in quarantine with their reasons; good ones were stored."
-        )
+    refuse_share(series, rejected=written.rejected, rows=written.fetched, at_most=max_reject_share)

@@ -1,4 +1,4 @@
-"""A whole ingest of one series: find or sync its instrument, plan, fetch chunk after chunk."""
+"""A whole ingest of one series: find or sync its instrument, plan, fetch."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,12 +9,10 @@ from typing import TypeAlias
 
 from tapehouse.errors import UnknownSymbol
 from tapehouse.exchange import Exchange
-from tapehouse.ingest.candles import ingest_candles
+from tapehouse.ingest.chunks import IngestedSeries, ingest_chunks
 from tapehouse.ingest.plan import IngestPlan, plan_candles, plan_trades
 from tapehouse.ingest.result import MAX_REJECT_SHARE, IngestResult
-from tapehouse.ingest.trades import ingest_trades
 from tapehouse.instrument import Instrument
-from tapehouse.ranges import TimeRange
 from tapehouse.store.connection import Connection
 from tapehouse.store.instruments import (
     CandleSeries,
@@ -26,7 +24,7 @@ from tapehouse.store.instruments import (
     require_origin,
     sync_listings,
 )
-from tapehouse.timeframe import Timeframe
+from tapehouse.timeframe import EPOCH, Timeframe
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,8 @@ class TradeRequest:
 
 
 SeriesRequest: TypeAlias = CandleRequest | TradeRequest
-IngestedSeries: TypeAlias = CandleSeries | TradeSeries
+# Told of a series' plan, and the sum of what was done so far: when planned, and after each batch.
+Progress: TypeAlias = Callable[[IngestPlan, IngestResult], None]
 
 
 async def sync_instruments(exchange: Exchange, connection: Connection) -> SyncResult:
@@ -91,35 +90,20 @@ async def open_series(exchange: Exchange, connection: Connection, request: Serie
 
 
 def plan_series(
-    connection: Connection, series: IngestedSeries, start: datetime, end: datetime, *, now: datetime
+    connection: Connection,
+    series: IngestedSeries,
+    start: datetime,
+    end: datetime,
+    *,
+    now: datetime,
+    settled_before: datetime = EPOCH,
 ) -> IngestPlan:
     """Plan what is missing of [start, end), as `plan_candles` or `plan_trades` do."""
     match series:
         case CandleSeries():
-            return plan_candles(connection, series, start, end, now=now)
+            return plan_candles(connection, series, start, end, now=now, settled_before=settled_before)
         case TradeSeries():
-            return plan_trades(connection, series, start, end, now=now)
-
-
-async def ingest_chunk(
-    exchange: Exchange,
-    connection: Connection,
-    series: IngestedSeries,
-    chunk: TimeRange,
-    *,
-    max_reject_share: float = MAX_REJECT_SHARE,
-    progress: Callable[[IngestResult], None] | None = None,
-) -> IngestResult:
-    """Fetch, validate and write a chunk of a plan, as `ingest_candles` or `ingest_trades` do."""
-    match series:
-        case CandleSeries():
-            return await ingest_candles(
-                exchange, connection, series, *chunk, max_reject_share=max_reject_share, progress=progress
-            )
-        case TradeSeries():
-            return await ingest_trades(
-                exchange, connection, series, *chunk, max_reject_share=max_reject_share, progress=progress
-            )
+            return plan_trades(connection, series, start, end, now=now, settled_before=settled_before)
 
 
 async def ingest_series(
@@ -130,24 +114,34 @@ async def ingest_series(
     end: datetime | None = None,
     *,
     max_reject_share: float = MAX_REJECT_SHARE,
-    progress: Callable[[IngestPlan, IngestResult], None] | None = None,
+    progress: Progress | None = None,
 ) -> IngestResult:
     """Fetch what is missing of [start, end); `end` None means the exchange's now.
 
-    Calls `progress` after each batch with the plan and the sum so far. Raises as
-    `plan_series` and `ingest_chunk` do; what was written before stays.
+    Calls `progress` when it is planned, and after each batch with the sum so far. Raises as
+    `plan_series` and `ingest_chunks` do; what was written before stays.
     """
     now = await exchange.now()
     plan = plan_series(connection, series, start, end or now, now=now)
-    total = IngestResult()
-    for chunk in plan.chunks:
-        done = total
+    return await ingest_plan(exchange, connection, series, plan, max_reject_share=max_reject_share, progress=progress)
 
-        def report(written: IngestResult, done: IngestResult = done) -> None:
-            if progress:
-                progress(plan, done + written)
 
-        total += await ingest_chunk(
-            exchange, connection, series, chunk, max_reject_share=max_reject_share, progress=report
-        )
-    return total
+async def ingest_plan(
+    exchange: Exchange,
+    connection: Connection,
+    series: IngestedSeries,
+    plan: IngestPlan,
+    *,
+    max_reject_share: float = MAX_REJECT_SHARE,
+    progress: Progress | None = None,
+) -> IngestResult:
+    """Fetch what is planned, as `ingest_chunks` does; `progress` is called as by `ingest_series`."""
+
+    def report(written: IngestResult) -> None:
+        if progress:
+            progress(plan, written)
+
+    report(IngestResult())
+    return await ingest_chunks(
+        exchange, connection, series, plan.chunks, max_reject_share=max_reject_share, progress=report
+    )

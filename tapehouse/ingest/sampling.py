@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,9 +19,10 @@ import numpy as np
 
 from tapehouse.book import BookSample
 from tapehouse.errors import InputError, RetryableError, StoreError, StoreUnreachable
-from tapehouse.exchange import Exchange, open_exchange
-from tapehouse.ingest.pages import finish_in_thread
+from tapehouse.exchange import Exchange
+from tapehouse.ingest.pages import finish_in_thread, stop_tasks
 from tapehouse.ingest.run import open_instrument
+from tapehouse.ingest.venue import open_shared_exchange
 from tapehouse.ranges import TimeRange, merge_ranges
 from tapehouse.store.books import write_books
 from tapehouse.store.connection import connect
@@ -112,7 +113,7 @@ def sample_batch(
     """
 
     async def run() -> list[SamplingOutcome]:
-        async with open_exchange(exchange_id, base_url=base_url) as exchange:
+        async with open_shared_exchange(exchange_id, database_url, base_url=base_url) as exchange:
             return await sample_books(exchange, symbols, sampling, database_url=database_url, progress=progress)
 
     return asyncio.run(run())
@@ -162,19 +163,11 @@ async def _sample_all(
         while not await writer.write(markets, sampling.depth):  # noqa: ASYNC110 -- no event tells that a server is back
             await asyncio.sleep(_RETRY_S)
     except asyncio.CancelledError:
-        await _stop(samplers)
+        await stop_tasks(samplers)
         await writer.write(markets, sampling.depth)
         raise
     finally:
-        await _stop(samplers)
-
-
-async def _stop(samplers: Iterable[asyncio.Task[None]]) -> None:
-    """End the samplers; one in whose request the cancellation gets lost is cancelled again."""
-    while running := [sampler for sampler in samplers if not sampler.done()]:
-        for sampler in running:
-            sampler.cancel()
-        await asyncio.wait(running, timeout=_RETRY_S)
+        await stop_tasks(samplers)
 
 
 class _Ticks:

@@ -11,7 +11,7 @@ from tapehouse.instrument import AmountUnit
 from tapehouse.query.ledger import Ledger
 from tapehouse.query.plan import Reach, SeriesState
 from tapehouse.query.question import Question
-from tapehouse.ranges import TimeRange
+from tapehouse.ranges import Substitute, TimeRange
 
 # Long lists would slow all operations on the frame down.
 RANGES_IN_ATTRS: Final = 50
@@ -42,7 +42,7 @@ def reach_attrs(series: SeriesState, reach: Reach, **more: Sequence[TimeRange]) 
     }
 
 
-def ranges_attrs(ranges: Mapping[str, Sequence[TimeRange]]) -> dict[str, Any]:
+def ranges_attrs(ranges: Mapping[str, Sequence[TimeRange | Substitute]]) -> dict[str, Any]:
     """The first ranges of each name, and under `shortened` the names of those that have more."""
     return {
         **{name: json_ranges(some) for name, some in ranges.items()},
@@ -50,11 +50,17 @@ def ranges_attrs(ranges: Mapping[str, Sequence[TimeRange]]) -> dict[str, Any]:
     }
 
 
-def json_ranges(ranges: Sequence[TimeRange]) -> list[list[str]]:
-    """The first ranges, as pairs of ISO 8601 times."""
-    return [[start.isoformat(), end.isoformat()] for start, end in ranges[:RANGES_IN_ATTRS]]
+def json_ranges(ranges: Sequence[TimeRange | Substitute]) -> list[list[str]]:
+    """The first ranges, as pairs of ISO 8601 times, and where their rows came from if that was not the exchange."""
+    return [_json_range(one) for one in ranges[:RANGES_IN_ATTRS]]
 
 
 def json_time(time: datetime | None) -> str | None:
     """The time in ISO 8601, if there is one."""
     return time.isoformat() if time else None
+
+
+def _json_range(one: TimeRange | Substitute) -> list[str]:
+    if isinstance(one, Substitute):
+        return [one.start.isoformat(), one.end.isoformat(), one.source]
+    return [time.isoformat() for time in one]

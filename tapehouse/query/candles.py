@@ -3,7 +3,7 @@
 Which rows answer is the planner's business, arithmetic on them that of `resample`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import pandas as pd
@@ -13,8 +13,9 @@ from tapehouse.candle import VALUE_COLUMNS, Float64Array
 from tapehouse.errors import UnknownSeries
 from tapehouse.query.attrs import RANGES_IN_ATTRS, instrument_attrs, json_time, ranges_attrs, window_attrs
 from tapehouse.query.decode import CopyDecoder, Field
+from tapehouse.query.fill import Fill, fill_bars, last_close
 from tapehouse.query.frame import time_index
-from tapehouse.query.ledger import Ledger, read_ledger
+from tapehouse.query.ledger import NO_TIMEFRAME_S, Ledger, read_ledger
 from tapehouse.query.plan import MINUTE, TRADE_ROLLUPS, Plan, Read, closed_window, plan_candles, plan_trade_candles
 from tapehouse.query.question import Question
 from tapehouse.query.resample import (
@@ -31,7 +32,7 @@ from tapehouse.ranges import TimeRange
 from tapehouse.store.connection import Connection
 from tapehouse.store.sql import query
 from tapehouse.store.ticks import Scale
-from tapehouse.timeframe import Timeframe, timeframe_of_seconds
+from tapehouse.timeframe import EPOCH, Timeframe, timeframe_of_seconds
 
 _TRADE_COLUMNS: Final = (*VALUE_COLUMNS, "trades", "bought", "sold")
 # Neither ticks nor lots.
@@ -40,7 +41,9 @@ _COUNT: Final = "trades"
 _MOST_EXPECTED: Final = 2_000_000
 
 
-def read_candles(connection: Connection, question: Question, timeframe: Timeframe) -> pd.DataFrame:
+def read_candles(
+    connection: Connection, question: Question, timeframe: Timeframe, *, fill: Fill | None = None
+) -> pd.DataFrame:
     """The answer of `MarketData.candles`, from candles."""
     ledger = read_ledger(connection, question, "ohlcv", timeframes_s=(MINUTE.seconds, timeframe.seconds))
     plan = plan_candles(
@@ -51,18 +54,47 @@ def read_candles(connection: Connection, question: Question, timeframe: Timefram
     )
     if plan is None:
         raise _unknown_candles(connection, question, timeframe)
+    attrs = instrument_attrs(question, ledger, ledger.amount_unit)
+    return _answer(connection, ledger, plan, VALUE_COLUMNS, attrs, fill=fill)
+
+
+def read_minute_candles(connection: Connection, question: Question, timeframe: Timeframe) -> pd.DataFrame:
+    """The candles of that timeframe that 1m candles make, whatever the exchange gave of it itself.
+
+    Raises UnknownSeries where no 1m candles are stored, or they can't make any.
+    """
+    ledger = read_ledger(connection, question, "ohlcv", timeframes_s=(MINUTE.seconds,))
+    minutes = ledger.series.get(("ohlcv", MINUTE.seconds))
+    plan = plan_candles(timeframe, _window(ledger, timeframe), native=None, minutes=minutes)
+    if plan is None:
+        raise _unknown_candles(connection, question, timeframe)
     return _answer(connection, ledger, plan, VALUE_COLUMNS, instrument_attrs(question, ledger, ledger.amount_unit))
 
 
-def read_trade_candles(connection: Connection, question: Question, timeframe: Timeframe) -> pd.DataFrame:
+def read_trade_candles(
+    connection: Connection, question: Question, timeframe: Timeframe, *, fill: Fill | None = None
+) -> pd.DataFrame:
     """The answer of `MarketData.candles`, from trades."""
     ledger = read_ledger(connection, question, "trade")
     trades = ledger.find("trade")
     if trades is None:
         raise unknown_trades(question)
     plan = plan_trade_candles(timeframe, _window(ledger, timeframe), trades)
-    frame = _answer(connection, ledger, plan, _TRADE_COLUMNS, instrument_attrs(question, ledger, ledger.trade_unit))
+    attrs = instrument_attrs(question, ledger, ledger.trade_unit)
+    frame = _answer(connection, ledger, plan, _TRADE_COLUMNS, attrs, fill=fill)
     return frame.astype({_COUNT: "int64"})
+
+
+def candle_statement(instrument_id: int, read: Read, span: TimeRange) -> Composed:
+    """The COPY of those candles of the read that open in the span."""
+    values = {"instrument_id": Literal(instrument_id), "start": Literal(span[0]), "end": Literal(span[1])}
+    if read.table == "ohlcv":
+        return query("copy_candles").format(timeframe_s=Literal(read.timeframe.seconds), **values)
+    if read.table == "trade":
+        return query("copy_trade_bars").format(bar_s=Literal(read.timeframe.seconds), **values)
+    if read.table in TRADE_ROLLUPS.values():
+        return query("copy_trade_rollup").format(trade_rollup=Identifier(read.table), **values)
+    return query("copy_rollup").format(rollup=Identifier(read.table), **values)
 
 
 def _window(ledger: Ledger, timeframe: Timeframe) -> TimeRange:
@@ -70,13 +102,63 @@ def _window(ledger: Ledger, timeframe: Timeframe) -> TimeRange:
 
 
 def _answer(
-    connection: Connection, ledger: Ledger, plan: Plan, columns: Sequence[str], attrs: dict[str, Any]
+    connection: Connection,
+    ledger: Ledger,
+    plan: Plan,
+    columns: Sequence[str],
+    attrs: dict[str, Any],
+    *,
+    fill: Fill | None = None,
 ) -> pd.DataFrame:
     candles = _read_planned(connection, ledger.instrument_id, plan, columns)
-    values, index = _in_units(candles, ledger.scale, columns), time_index(candles.time_us)
-    frame = pd.DataFrame(values.T, index=index, columns=pd.Index(columns), copy=False)
-    frame.attrs.update(attrs | window_attrs(ledger) | _plan_attrs(plan, candles))
+    attrs = attrs | window_attrs(ledger) | _plan_attrs(plan, candles)
+    if fill is None:
+        return _frame(candles, ledger.scale, columns, attrs)
+    ranges = plan.known if fill == "empty" else (plan.window,)
+    candles, filled = fill_bars(
+        candles, plan.timeframe, ranges, close_before=lambda: _close_before(connection, plan, columns, attrs)
+    )
+    frame = _frame(candles, ledger.scale, columns, attrs | {"candles_filled": int(filled.sum())})
+    frame["filled"] = filled
     return frame
+
+
+def _frame(candles: Candles, scale: Scale, columns: Sequence[str], attrs: dict[str, Any]) -> pd.DataFrame:
+    values, index = _in_units(candles, scale, columns), time_index(candles.time_us)
+    frame = pd.DataFrame(values.T, index=index, columns=pd.Index(columns), copy=False)
+    frame.attrs.update(attrs)
+    return frame
+
+
+def _close_before(connection: Connection, plan: Plan, columns: Sequence[str], attrs: Mapping[str, Any]) -> float | None:
+    """The last close before the plan's window, in ticks, of candles that come as the plan's do."""
+    timeframe, before = plan.timeframe, plan.window[0]
+    question = Question(attrs["exchange"], attrs["symbol"], EPOCH, before)
+    ledger = read_ledger(
+        connection, question, "trade", "ohlcv", timeframes_s=(NO_TIMEFRAME_S, MINUTE.seconds, timeframe.seconds)
+    )
+
+    def planned(window: TimeRange) -> Plan:
+        again = _plan_like(plan, window, ledger)
+        assert again is not None
+        return again
+
+    def read(window: TimeRange) -> Candles:
+        return _read_planned(connection, ledger.instrument_id, planned(window), columns)
+
+    return last_close(read, timeframe, planned((timeframe.ceil(EPOCH), before)).known, before)
+
+
+def _plan_like(plan: Plan, window: TimeRange, ledger: Ledger) -> Plan | None:
+    """The plan for another window by which its candles come from where the plan's do."""
+    minutes, native = (ledger.series.get(("ohlcv", one.seconds)) for one in (MINUTE, plan.timeframe))
+    trades = ledger.find("trade")
+    if plan.source == "trades":
+        return plan_trade_candles(plan.timeframe, window, trades) if trades else None
+    is_native = plan.source == "native"
+    return plan_candles(
+        plan.timeframe, window, native=native if is_native else None, minutes=None if is_native else minutes
+    )
 
 
 def _read_planned(connection: Connection, instrument_id: int, plan: Plan, columns: Sequence[str]) -> Candles:
@@ -94,7 +176,7 @@ def _read_planned(connection: Connection, instrument_id: int, plan: Plan, column
 def _read(connection: Connection, instrument_id: int, read: Read, columns: Sequence[str]) -> Candles:
     decoder = _decoder(columns, min(read.timeframe.count(*read.span), _MOST_EXPECTED))
     for portion in even_portions(connection, read.span, decoder, step=read.timeframe.length):
-        copy_out(connection, _statement(instrument_id, read, portion), decoder)
+        copy_out(connection, candle_statement(instrument_id, read, portion), decoder)
     return _candles(decoder)
 
 
@@ -104,17 +186,6 @@ def _decoder(columns: Sequence[str], expected: int) -> CopyDecoder:
 
 def _candles(decoder: CopyDecoder) -> Candles:
     return Candles(decoder.times_us("time"), decoder.floats("values"))
-
-
-def _statement(instrument_id: int, read: Read, span: TimeRange) -> Composed:
-    values = {"instrument_id": Literal(instrument_id), "start": Literal(span[0]), "end": Literal(span[1])}
-    if read.table == "ohlcv":
-        return query("copy_candles").format(timeframe_s=Literal(read.timeframe.seconds), **values)
-    if read.table == "trade":
-        return query("copy_trade_bars").format(bar_s=Literal(read.timeframe.seconds), **values)
-    if read.table in TRADE_ROLLUPS.values():
-        return query("copy_trade_rollup").format(trade_rollup=Identifier(read.table), **values)
-    return query("copy_rollup").format(rollup=Identifier(read.table), **values)
 
 
 def _in_units(candles: Candles, scale: Scale, columns: Sequence[str]) -> Float64Array:
@@ -132,6 +203,7 @@ def _plan_attrs(plan: Plan, candles: Candles) -> dict[str, Any]:
     rows = count_rows(candles.time_us, plan.known)
     known, expected = plan.known_bars, plan.timeframe.count(*plan.window)
     empty = bars_without_row(plan.timeframe, candles.time_us, plan.known, at_most=RANGES_IN_ATTRS + 1)
+    told = {"covered": plan.covered, "gaps": plan.gaps, "incomplete": plan.incomplete, "empty": empty}
     return {
         "timeframe": plan.timeframe.name,
         "source": plan.source,
@@ -140,7 +212,7 @@ def _plan_attrs(plan: Plan, candles: Candles) -> dict[str, Any]:
         "candles_expected": expected,
         "candles_empty": known - rows,
         "candles_missing": expected - known,
-        **ranges_attrs({"covered": plan.covered, "gaps": plan.gaps, "incomplete": plan.incomplete, "empty": empty}),
+        **ranges_attrs({**told, "repaired": plan.repaired}),
         "dropped_before": json_time(plan.dropped_before),
     }
 

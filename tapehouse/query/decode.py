@@ -91,6 +91,9 @@ class CopyDecoder:
         self._rest = b""
         self._skip = _HEADER_BYTES
 
+    def __len__(self) -> int:
+        return self._count
+
     @property
     def tuple_bytes(self) -> int:
         """The length of every tuple."""
@@ -114,6 +117,11 @@ class CopyDecoder:
             raise StoreError(_BROKEN)
         self._rest = b""
         self._skip = _HEADER_BYTES
+
+    def start_over(self) -> None:
+        """Gather what follows in new arrays; those given out stay as they are."""
+        self._arrays = self._room(self._room_rows)
+        self._count = 0
 
     def times_us(self, name: str) -> Int64Array:
         """A column of timestamptz so far, in microseconds since 1970 UTC, shape (n,)."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import numpy as np
 import pandas as pd
 
 from tapehouse.candle import Int64Array
@@ -15,9 +16,11 @@ def time_index(time_us: Int64Array) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(time_us.view("datetime64[us]"), name="time").tz_localize("UTC")
 
 
-def table(rows: Sequence[Sequence[object] | Mapping[str, object]], dtypes: Mapping[str, str]) -> pd.DataFrame:
-    """The rows as columns of those dtypes, which values alone would not give where some or all are missing."""
-    frame = pd.DataFrame(rows, columns=pd.Index(dtypes))
+def table(
+    values: Sequence[Sequence[object]] | Mapping[str, Sequence[object] | np.ndarray], dtypes: Mapping[str, str]
+) -> pd.DataFrame:
+    """Rows, or columns by their names, as columns of those dtypes, which values that are missing would not give."""
+    frame = pd.DataFrame(values, columns=pd.Index(dtypes))
     for name in (name for name, dtype in dtypes.items() if dtype == UTC_DTYPE):
         frame[name] = pd.to_datetime(frame[name], utc=True)
     return frame.astype(dtypes)

@@ -14,7 +14,7 @@ from psycopg.types.multirange import TimestamptzMultirange
 from tapehouse.instrument import AmountUnit
 from tapehouse.query.plan import SeriesState
 from tapehouse.query.question import Question
-from tapehouse.ranges import TimeRange
+from tapehouse.ranges import Substitute, TimeRange
 from tapehouse.store.connection import Connection
 from tapehouse.store.instruments import Dataset, unknown_symbol
 from tapehouse.store.sql import query
@@ -22,6 +22,8 @@ from tapehouse.store.ticks import Scale
 
 # Of datasets without a timeframe.
 NO_TIMEFRAME_S: Final = 0
+# One more than an answer names.
+MOST_SUBSTITUTES: Final = 51
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ def read_ledger(
         "timeframes_s": list(timeframes_s),
         "start": question.start - lookback,
         "end": question.end,
+        "substitutes_at_most": MOST_SUBSTITUTES,
     }
     with connection.cursor(row_factory=dict_row) as cursor:
         # In a pipeline BEGIN and the statement take one round trip; fetching inside would make it two.
@@ -106,7 +109,14 @@ def _series_state(row: dict[str, Any]) -> SeriesState:
         revision=row["revision"],
         covered=utc_ranges(row["covered"]),
         dropped_before=dropped_before.astimezone(UTC) if dropped_before else None,
+        substitutes=tuple(_substitute(*one) for one in row["substitutes"] or ()),
         stale_rollups=utc_ranges(row["stale_rollups"]),
         stale_features=utc_ranges(row["stale_features"]),
         id_bytes=row["id_bytes"],
+    )
+
+
+def _substitute(start: str, end: str, source: str) -> Substitute:
+    return Substitute(
+        datetime.fromisoformat(start).astimezone(UTC), datetime.fromisoformat(end).astimezone(UTC), source
     )

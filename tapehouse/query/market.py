@@ -12,7 +12,9 @@ from tapehouse.errors import InputError
 from tapehouse.query.books import read_book, read_books
 from tapehouse.query.candles import read_candles, read_trade_candles
 from tapehouse.query.features import read_book_features, read_imbalances
-from tapehouse.query.question import ask, ask_at, checked_depth
+from tapehouse.query.fill import Fill
+from tapehouse.query.gaps import read_gaps
+from tapehouse.query.question import ask, ask_at, checked_depth, checked_time
 from tapehouse.query.reader import Reader
 from tapehouse.query.stored import read_coverage, read_instruments
 from tapehouse.query.trades import read_trades
@@ -58,6 +60,7 @@ class MarketData:
         end: datetime | None = None,
         *,
         source: Literal["trades"] | None = None,
+        fill: Fill | None = None,
     ) -> pd.DataFrame:
         """The candles that open at or after `start` and have closed by `end`, and by now in any case.
 
@@ -74,6 +77,11 @@ class MarketData:
         Then there are the columns trades (int64): how many; bought and sold (float64): of the volume what
         takers bought and what they sold, less than all of it where an exchange does not say.
 
+        With `fill="empty"` bars that were fetched and have no candle are given too, with `fill="all"` also those that
+        are not known: all four prices are the close of the last candle before, from before `start` if need be, and
+        what counts or adds up is 0; bars before the first candle there is are left out. The column filled (bool) says
+        which rows are such, and attrs["candles_filled"] how many. They are made at reading and never stored.
+
         `attrs` is plain JSON; times are ISO 8601 in UTC, ranges [start, end) in lists of at most
         50, `shortened` naming those that were cut:
 
@@ -82,10 +90,12 @@ class MarketData:
         - source: "native", "rollup", "resampled", "rollup+resampled" or "trades"; read_from: the tables;
         - revision: that of the series read (native, 1m or trades), which grows when anything changes that a
           reader could already have seen; compare it with that of the same source only;
-        - candles_expected = rows + candles_empty (fetched, and the exchange had no candle)
+        - candles_expected = rows that are not filled + candles_empty (fetched, and the exchange had no candle)
           + candles_missing (not known);
         - covered and gaps: what of the window was fetched and what was not; empty: where the
           empty bars are; incomplete: bars left out because only part of them was fetched;
+        - repaired: ranges [start, end, source] of the series read whose candles are not the exchange's own: built
+          from "trades" or from "1m" candles, or those of the exchange and symbol named;
         - dropped_before: the time before which retention has dropped the candles asked for.
 
         Raises NaiveDatetime, ReversedRange, UnknownTimeframe, UnknownSymbol, or UnknownSeries
@@ -93,9 +103,11 @@ class MarketData:
         """
         if source not in (None, "trades"):
             raise InputError(f'{source!r} is no source: pass "trades", or none for the exchange\'s own candles.')
+        if fill not in (None, "empty", "all"):
+            raise InputError(f'{fill!r} fills no bars: pass "empty" or "all", or None to leave them out.')
         wanted, question = timeframe_named(timeframe), ask(exchange, symbol, start, end)
         read = read_trade_candles if source == "trades" else read_candles
-        return self._reader.read(lambda connection: read(connection, question, wanted))
+        return self._reader.read(lambda connection: read(connection, question, wanted, fill=fill))
 
     def trades(self, exchange: str, symbol: str, start: datetime, end: datetime | None = None) -> pd.DataFrame:
         """The trades from `start` up to `end`, exclusive, and up to now in any case.
@@ -205,6 +217,47 @@ class MarketData:
         """
         return self._reader.read(lambda connection: read_instruments(connection, exchange))
 
+    def gaps(
+        self,
+        exchange: str | None = None,
+        symbol: str | None = None,
+        *,
+        dataset: Literal["ohlcv", "trade"] | None = None,
+        timeframe: str | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> pd.DataFrame:
+        """Where series of candles and trades have no usable rows, and why; order books are sampled and never fetched.
+
+        Of each series from the first to the last moment that was ever asked for, or between `start` and `end`
+        where given, up to now. What retention has dropped is no gap. One row a gap, sorted by exchange, symbol,
+        series and time, none touching another of the same cause:
+
+        - exchange, symbol, dataset ("ohlcv" or "trade"), timeframe (str; empty but for candles);
+        - start, end (datetime64[us, UTC]): from when to when, end exclusive;
+        - cause (str): never_asked, exchange_empty (fetched, and the exchange had no candle), failed (asked for and
+          given up on), rejected (what came is in quarantine), before_listing, after_delisting,
+          beyond_exchange_history, or more_than_a_page (more trades at one time than the exchange gives);
+        - bars (Int64): how many candles are missing; missing for trades;
+        - attempts (int64): how often it was asked for in vain; next_try_at (datetime64[us, UTC]): before which
+          `tapehouse repair` does not ask for it again, NaT if it would now.
+
+        Raises NaiveDatetime, ReversedRange, UnknownTimeframe and StoreError.
+        """
+        bounds = [None if time is None else checked_time(time) for time in (start, end)]
+        wanted = None if timeframe is None else timeframe_named(timeframe)
+        return self._reader.read(
+            lambda connection: read_gaps(
+                connection,
+                exchange=exchange,
+                symbol=symbol,
+                dataset=dataset,
+                timeframe=wanted,
+                start=bounds[0],
+                end=bounds[1],
+            )
+        )
+
     def coverage(self, exchange: str | None = None, symbol: str | None = None) -> pd.DataFrame:
         """What is stored of each series.
 
@@ -220,8 +273,12 @@ class MarketData:
         - rejected (int64): the rows in quarantine; revision (int64): as in `candles`;
         - amount_unit (str): "base" or "contract", what the amounts in it count; from_sandbox (bool): whether it came
           from the sandbox;
+        - begins_at (datetime64[us, UTC]): before it the exchange has nothing of the series; NaT while nobody searched;
         - dropped_before (datetime64[us, UTC]): where retention has taken rows away; covered and
           empty count from there;
-        - updated_at (datetime64[us, UTC]): when the coverage last changed.
+        - updated_at (datetime64[us, UTC]), age_s (float64): when it was last fetched or imported, and how many
+          seconds ago that was, by the server's clock.
+
+        It takes milliseconds however much is stored: rows are counted as they are written, not here.
         """
         return self._reader.read(lambda connection: read_coverage(connection, exchange, symbol))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal
 
-from tapehouse.ranges import TimeRange, intersect_ranges, merge_ranges, subtract_ranges
+from tapehouse.ranges import Substitute, TimeRange, intersect_ranges, merge_ranges, subtract_ranges
 from tapehouse.timeframe import Timeframe
 from tapehouse.timeframe import timeframe as timeframe_named
 
@@ -46,7 +46,8 @@ class SeriesState:
     """A stored series within the window asked for.
 
     `covered` is what of the window was asked of the exchange and answered; rows before
-    `dropped_before` are no longer stored. `stale_rollups` and `stale_features` are where what is
+    `dropped_before` are no longer stored. `substitutes` are its first rows, in ranges, that are not the
+    exchange's own. `stale_rollups` and `stale_features` are where what is
     derived from its rows is behind. `id_bytes` is the length of the longest id of a trade that is
     a text, 0 where all are whole numbers.
     """
@@ -54,6 +55,7 @@ class SeriesState:
     revision: int
     covered: tuple[TimeRange, ...]
     dropped_before: datetime | None
+    substitutes: tuple[Substitute, ...] = ()
     stale_rollups: tuple[TimeRange, ...] = ()
     stale_features: tuple[TimeRange, ...] = ()
     id_bytes: int = 0
@@ -95,7 +97,8 @@ class Plan:
 
     `known` are whole bars, each with a candle or known to be empty. `covered` and `gaps` tile
     `window`, the closed bars asked for. `incomplete` are bars of which only a part is covered.
-    `dropped_before` is given where retention has taken something away from the answer.
+    `dropped_before` is given where retention has taken something away from the answer. `repaired` are
+    ranges of the series read whose rows are not the exchange's own.
     """
 
     source: Source
@@ -108,6 +111,7 @@ class Plan:
     gaps: tuple[TimeRange, ...]
     incomplete: tuple[TimeRange, ...]
     dropped_before: datetime | None
+    repaired: tuple[Substitute, ...]
 
     @property
     def known_bars(self) -> int:
@@ -196,6 +200,7 @@ def _plan_native(timeframe: Timeframe, window: TimeRange, series: SeriesState) -
         gaps=reach.gaps,
         incomplete=tuple(_bars_touched(timeframe, subtract_ranges(reach.covered, known))),
         dropped_before=reach.dropped_before,
+        repaired=_within(window, series.substitutes),
     )
 
 
@@ -224,7 +229,14 @@ def _plan_derived(timeframe: Timeframe, window: TimeRange, series: SeriesState, 
         gaps=tuple(subtract_ranges([window], covered)),
         incomplete=tuple(intersect_ranges(_bars_touched(timeframe, subtract_ranges(covered, known)), [window])),
         dropped_before=series.dropped_before if lost else None,
+        repaired=_within(window, series.substitutes),
     )
+
+
+def _within(window: TimeRange, substitutes: Sequence[Substitute]) -> tuple[Substitute, ...]:
+    """The part of them that lies in the window."""
+    cut = (Substitute(max(one.start, window[0]), min(one.end, window[1]), one.source) for one in substitutes)
+    return tuple(one for one in cut if one.start < one.end)
 
 
 def _derived_source(timeframe: Timeframe, origin: _Origin, *, rolled_up: bool, rebuilt: bool) -> Source:

@@ -3,16 +3,16 @@
 All functions run in the transaction of the connection they are given.
 """
 
-from typing import Any, Final
+from typing import Final
 
+import numpy as np
 import pandas as pd
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import class_row
 
 from tapehouse.instrument import Instrument
 from tapehouse.query.frame import UTC_DTYPE, table
-from tapehouse.query.ledger import NO_TIMEFRAME_S, utc_ranges
-from tapehouse.query.plan import SECOND
-from tapehouse.ranges import merge_ranges
+from tapehouse.query.inventory import read_inventory
+from tapehouse.query.ledger import NO_TIMEFRAME_S
 from tapehouse.store.connection import Connection
 from tapehouse.store.sql import query
 from tapehouse.timeframe import timeframe_of_seconds
@@ -32,8 +32,10 @@ _SERIES_DTYPES: Final = {
     "revision": "int64",
     "amount_unit": "str",
     "from_sandbox": "bool",
+    "begins_at": UTC_DTYPE,
     "dropped_before": UTC_DTYPE,
     "updated_at": UTC_DTYPE,
+    "age_s": "float64",
 }
 _INSTRUMENT_DTYPES: Final = {
     "exchange": "str",
@@ -64,23 +66,19 @@ def read_instruments(connection: Connection, exchange: str | None) -> pd.DataFra
 
 def read_coverage(connection: Connection, exchange: str | None, symbol: str | None) -> pd.DataFrame:
     """The answer of `MarketData.coverage`."""
-    with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(query("read_stored_series"), {"exchange": exchange, "symbol": symbol}).fetchall()
-    return table([_series_row(row) for row in rows], _SERIES_DTYPES)
-
-
-def _series_row(row: dict[str, Any]) -> dict[str, Any]:
-    covered, dropped_before = utc_ranges(row["covered"]), row["dropped_before"]
-    has_bars = row["timeframe_s"] != NO_TIMEFRAME_S
-    # What has no bars is counted in seconds.
-    unit = timeframe_of_seconds(row["timeframe_s"]) if has_bars else SECOND
-    kept = merge_ranges((max(start, dropped_before or start), end) for start, end in covered)
-    count = sum(unit.count(*one) for one in kept)
-    return row | {
-        "timeframe": unit.name if has_bars else "",
-        "start": covered[0][0] if covered else None,
-        "end": covered[-1][1] if covered else None,
-        "covered": count,
-        "empty": count - row["rows"] if has_bars else 0,
-        "gaps": max(0, len(covered) - 1),
+    inventory = read_inventory(connection, exchange, symbol)
+    (start_us, end_us), bars = inventory.bounds(), inventory.bars()
+    worked_out = {
+        "timeframe": [_timeframe_name(seconds) for seconds in inventory.column("timeframe_s")],
+        "start": start_us.view("datetime64[us]"),
+        "end": end_us.view("datetime64[us]"),
+        "covered": bars,
+        "empty": np.where(inventory.has_bars(), bars - np.array(inventory.column("rows"), dtype=np.int64), 0),
+        "gaps": np.maximum(inventory.count - 1, 0),
     }
+    as_stored = {name: inventory.column(name) for name in _SERIES_DTYPES if name not in worked_out}
+    return table(as_stored | worked_out, _SERIES_DTYPES)
+
+
+def _timeframe_name(timeframe_s: int) -> str:
+    return "" if timeframe_s == NO_TIMEFRAME_S else timeframe_of_seconds(timeframe_s).name

@@ -11,7 +11,7 @@ from psycopg.sql import Composed, Literal
 
 from tapehouse.errors import UnknownSeries
 from tapehouse.query.attrs import instrument_attrs, reach_attrs, window_attrs
-from tapehouse.query.decode import CopyDecoder, Field
+from tapehouse.query.decode import BytesArray, CopyDecoder, Field
 from tapehouse.query.frame import time_index
 from tapehouse.query.ledger import Ledger, read_ledger
 from tapehouse.query.plan import SeriesState, reach_of
@@ -21,11 +21,11 @@ from tapehouse.ranges import TimeRange
 from tapehouse.store.connection import Connection
 from tapehouse.store.sql import query
 from tapehouse.store.ticks import Scale
-from tapehouse.trade import Int16Array
+from tapehouse.trade import Int16Array, StrArray
 
-_SIDES: Final = pd.CategoricalDtype(["buy", "sell", "unknown"])
+SIDES: Final = pd.CategoricalDtype(["buy", "sell", "unknown"])
 # The place in that list of each side as it is stored: 0, 1, and -1 from behind.
-_SIDE_CODES: Final = np.array([2, 0, 1], dtype=np.int8)
+SIDE_CODES: Final = np.array([2, 0, 1], dtype=np.int8)
 # Of the largest whole number that an id may be.
 _NUMBER_BYTES: Final = 19
 
@@ -51,20 +51,39 @@ def unknown_trades(question: Question) -> UnknownSeries:
     )
 
 
-def _read(connection: Connection, ledger: Ledger, series: SeriesState) -> CopyDecoder:
-    id_bytes = max(series.id_bytes, _NUMBER_BYTES) if series.id_bytes else 0
+def trade_fields(id_bytes: int) -> tuple[Field, ...]:
+    """What `trade_statement` gives: time, trade_id, values (price and amount in whole ticks and lots) and side."""
     trade_id = Field.text("trade_id", id_bytes) if id_bytes else Field.integer("trade_id")
-    decoder = CopyDecoder([Field.integer("time"), trade_id, Field.floats("values", 2), Field.smallint("side")])
-    for span in uneven_portions(connection, "trade", ledger.instrument_id, ledger.window, decoder):
-        copy_out(connection, _statement(ledger.instrument_id, span, id_bytes), decoder)
-    return decoder
+    return Field.integer("time"), trade_id, Field.floats("values", 2), Field.smallint("side")
 
 
-def _statement(instrument_id: int, span: TimeRange, id_bytes: int) -> Composed:
+def trade_statement(instrument_id: int, span: TimeRange, id_bytes: int) -> Composed:
+    """The COPY of the trades of the span, with ids as texts of that many bytes, or as numbers where it is 0."""
     values = {"instrument_id": Literal(instrument_id), "start": Literal(span[0]), "end": Literal(span[1])}
     if id_bytes:
         return query("copy_text_trades").format(id_bytes=Literal(id_bytes), **values)
     return query("copy_trades").format(**values)
+
+
+def room_for_ids(series: SeriesState) -> int:
+    """The bytes that any id of the series fits in as a text, 0 where all of them are numbers."""
+    return max(series.id_bytes, _NUMBER_BYTES) if series.id_bytes else 0
+
+
+def texts_of_ids(ids: BytesArray) -> StrArray:
+    """The ids as they were before the answer filled them up with blanks; validation rejects those that end with one."""
+    ids = np.strings.rstrip(ids, b" ")
+    is_ascii = ids.view(np.uint8).max(initial=0) < 0x80
+    # The first way makes no Python object a row, but knows nothing else.
+    return ids.astype(np.str_) if is_ascii else np.strings.decode(ids, "utf-8")
+
+
+def _read(connection: Connection, ledger: Ledger, series: SeriesState) -> CopyDecoder:
+    id_bytes = room_for_ids(series)
+    decoder = CopyDecoder(trade_fields(id_bytes))
+    for span in uneven_portions(connection, "trade", ledger.instrument_id, ledger.window, decoder):
+        copy_out(connection, trade_statement(ledger.instrument_id, span, id_bytes), decoder)
+    return decoder
 
 
 def _frame(decoder: CopyDecoder, scale: Scale, *, has_texts: bool) -> pd.DataFrame:
@@ -72,7 +91,9 @@ def _frame(decoder: CopyDecoder, scale: Scale, *, has_texts: bool) -> pd.DataFra
     price /= 10.0**scale.price_decimals
     amount /= 10.0**scale.amount_decimals
     columns = {
-        "trade_id": _text_ids(decoder) if has_texts else decoder.integers("trade_id"),
+        "trade_id": pd.array(texts_of_ids(decoder.texts("trade_id")), dtype="str")
+        if has_texts
+        else decoder.integers("trade_id"),
         "price": price,
         "amount": amount,
         "side": _sides(decoder.smallints("side")),
@@ -80,13 +101,5 @@ def _frame(decoder: CopyDecoder, scale: Scale, *, has_texts: bool) -> pd.DataFra
     return pd.DataFrame(columns, index=time_index(decoder.times_us("time")), copy=False)
 
 
-def _text_ids(decoder: CopyDecoder) -> pd.api.extensions.ExtensionArray:
-    # The blanks are the answer's filling: validation rejects ids that end with one.
-    ids = np.strings.rstrip(decoder.texts("trade_id"), b" ")
-    is_ascii = ids.view(np.uint8).max(initial=0) < 0x80
-    # The first way makes no Python object a row, but knows nothing else.
-    return pd.array(ids.astype(np.str_) if is_ascii else np.strings.decode(ids, "utf-8"), dtype="str")
-
-
 def _sides(side: Int16Array) -> pd.Categorical:
-    return pd.Categorical.from_codes(_SIDE_CODES[side], dtype=_SIDES)
+    return pd.Categorical.from_codes(SIDE_CODES[side], dtype=SIDES)

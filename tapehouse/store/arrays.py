@@ -22,6 +22,18 @@ from tapehouse.trade import Int16Array, StrArray
 PG_EPOCH_US: Final = 946_684_800_000_000  # 2000-01-01 UTC, the zero of timestamptz
 # Dimensions, whether there are NULLs, element type, length, lower bound.
 _ARRAY_HEADER: Final = struct.Struct(">iiiii")
+# A multirange is the number of its ranges, and each range its length, flags, and bounds with their lengths.
+_MULTIRANGE_HEADER_BYTES: Final = 4
+_RANGE: Final = np.dtype(
+    [
+        ("bytes", ">i4"),
+        ("flags", "u1"),
+        ("lower_bytes", ">i4"),
+        ("lower", ">i8"),
+        ("upper_bytes", ">i4"),
+        ("upper", ">i8"),
+    ]
+)
 _TEXT_OID: Final = 25
 _FIRST_BEYOND_ASCII: Final = 0x80
 _COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + struct.pack(">ii", 0, 0)
@@ -107,6 +119,16 @@ FixedColumn: TypeAlias = TimeColumn | FloatColumn | IntegerColumn | SmallintColu
 Column: TypeAlias = FixedColumn | TextColumn
 
 
+class BytesLoader(Loader):
+    """Binary values as they come, for the `received_` functions to decode all at once."""
+
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> bytes:
+        """The bytes."""
+        return bytes(data)
+
+
 def register_columns(connection: psycopg.Connection[Any]) -> None:
     """Teach the connection to send columns as array parameters, and to read binary arrays as numpy arrays."""
     for column in (TimeColumn, FloatColumn, IntegerColumn, SmallintColumn):
@@ -164,6 +186,19 @@ def received_float_arrays(arrays: Sequence[bytes]) -> tuple[Float64Array, Int64A
     bodies = [array[_ARRAY_HEADER.size :] for array in arrays]
     count = np.array([len(body) // layout.itemsize for body in bodies], dtype=np.int64)
     return np.frombuffer(b"".join(bodies), dtype=layout)["value"].astype(np.float64), count
+
+
+def received_ranges(multiranges: Sequence[bytes]) -> tuple[Int64Array, Int64Array, Int64Array]:
+    """The ranges of values of tstzmultirange as they were received, one multirange after the other.
+
+    Their bounds in microseconds since 1970 UTC, and how many ranges each multirange has. Ranges must be
+    half-open and bounded, as those of the ledgers are.
+    """
+    bodies = [multirange[_MULTIRANGE_HEADER_BYTES:] for multirange in multiranges]
+    count = np.array([len(body) // _RANGE.itemsize for body in bodies], dtype=np.int64)
+    ranges = np.frombuffer(b"".join(bodies), dtype=_RANGE)
+    lower_us, upper_us = (ranges[name].astype(np.int64) + PG_EPOCH_US for name in ("lower", "upper"))
+    return lower_us, upper_us, count
 
 
 def _template(constants: Sequence[int], columns: Sequence[Column], text_bytes: int) -> np.ndarray:

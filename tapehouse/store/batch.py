@@ -60,7 +60,7 @@ class WrittenRows:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """What holds of a locked series: its scale, and until when readers know it.
+    """What holds of a locked series: its scale, until when readers know it, and how far retention has gone.
 
     Where `may_be_stored` is false, nothing of the batch's span was ever written.
     """
@@ -68,6 +68,7 @@ class Lock:
     scale: Scale
     known_until: datetime | None
     may_be_stored: bool
+    dropped_before: datetime | None
 
 
 class Batch(Protocol):
@@ -161,6 +162,17 @@ def write_batch(
     raise StoreError(f"{series} is being written by too many others at once: try again later.")
 
 
+def record_begin(connection: Connection, series: Series, begins_at: datetime, before: TimeRange | None) -> None:
+    """Note where the exchange's data of a series begins, and that there is none in `before`, in one transaction."""
+    with store_errors(), connection.transaction():
+        lock_series(connection, series)
+        connection.execute(query("set_begin"), {"series_id": series.series_id, "begins_at": begins_at})
+        covered = multirange([before] if before else [])
+        revision, is_news = record_coverage(connection, series, covered, changed_known=False, inserted=0, quarantined=0)
+        if is_news:
+            notify_write(connection, series, revision, None)
+
+
 def append_rows(
     connection: Connection, key: Mapping[str, int], columns: Mapping[str, Column], *, insert: SQL, copy_in: SQL
 ) -> None:
@@ -170,6 +182,30 @@ def append_rows(
         return
     with connection.cursor() as cursor, cursor.copy(copy_in) as copy:
         copy.write(copy_tuples(tuple(key.values()), tuple(columns.values())))
+
+
+def lock_series(connection: Connection, series: Series, span: TimeRange | None = None) -> Lock:
+    """Keep a series and its instrument's scale as they are until the transaction ends, for a change of that span."""
+    key = {
+        "series_id": series.series_id,
+        "instrument_id": series.instrument.instrument_id,
+        "span": TimestamptzRange(*span) if span else TimestamptzRange(empty=True),
+    }
+    price_decimals, amount_decimals, *rest = one_row(connection.execute(query("lock_series"), key))
+    return Lock(Scale(price_decimals, amount_decimals), *rest)
+
+
+def notify_write(connection: Connection, series: Series, revision: int, span: TimeRange | None) -> None:
+    """Tell who listens, once the transaction has ended, that what is stored of a span has changed."""
+    payload = {
+        "exchange": series.instrument.exchange,
+        "symbol": series.instrument.symbol,
+        "dataset": series.dataset,
+        "timeframe": series.timeframe_name,
+        "revision": revision,
+        "written": [time.isoformat() for time in span or ()],
+    }
+    connection.execute(query("notify_write"), {"payload": json.dumps(payload)})
 
 
 def _write(
@@ -182,19 +218,26 @@ def _write(
     rejected: Sequence[Reject],
     refused: Sequence[Unavailable],
 ) -> WriteResult:
-    lock = _lock(connection, series, table.span(series, batch) if len(batch) else None)
+    span = table.span(series, batch) if len(batch) else None
+    lock = lock_series(connection, series, span)
+    _require_not_dropped(series, span, lock.dropped_before)
     _require_room(table.numbers(batch), lock.scale)
     written = table.write(connection, series, batch, lock)
-    quarantine(connection, series, rejected)
+    quarantined = quarantine(connection, series, rejected)
     holes = [Unavailable(start, end, "rejected") for start, end in subtract_ranges(asked, covered)]
     revision, is_news = record_coverage(
-        connection, series, multirange(covered), changed_known=written.changed + written.inserted_known > 0
+        connection,
+        series,
+        multirange(covered),
+        changed_known=written.changed + written.inserted_known > 0,
+        inserted=written.inserted,
+        quarantined=quarantined,
     )
     record_unavailable(connection, series, (*refused, *holes))
     if written.span:
         table.mark_stale(connection, series, written.span)
     if written.span or is_news:
-        _notify(connection, series, revision, written.span)
+        notify_write(connection, series, revision, written.span)
     return WriteResult(
         inserted=written.inserted,
         changed=written.changed,
@@ -204,34 +247,14 @@ def _write(
     )
 
 
-def _lock(connection: Connection, series: Series, span: TimeRange | None) -> Lock:
-    key = {
-        "series_id": series.series_id,
-        "instrument_id": series.instrument.instrument_id,
-        "span": TimestamptzRange(*span) if span else TimestamptzRange(empty=True),
-    }
-    row = one_row(connection.execute(query("lock_series"), key))
-    price_decimals, amount_decimals, known_until, may_be_stored, dropped_before = row
+def _require_not_dropped(series: Series, span: TimeRange | None, dropped_before: datetime | None) -> None:
     if dropped_before and span and span[0] < dropped_before:
         raise BeyondRetention(
             f"Retention has dropped what {series} had before {dropped_before.isoformat()}: ask from there on."
         )
-    return Lock(Scale(price_decimals, amount_decimals), known_until, may_be_stored)
 
 
 def _require_room(numbers: Numbers, scale: Scale) -> None:
     is_room = fits(numbers.prices, scale.price_decimals).all() and fits(numbers.amounts, scale.amount_decimals).all()
     if not is_room:
         raise _DoesNotFit
-
-
-def _notify(connection: Connection, series: Series, revision: int, span: TimeRange | None) -> None:
-    payload = {
-        "exchange": series.instrument.exchange,
-        "symbol": series.instrument.symbol,
-        "dataset": series.dataset,
-        "timeframe": series.timeframe_name,
-        "revision": revision,
-        "written": [time.isoformat() for time in span or ()],
-    }
-    connection.execute(query("notify_write"), {"payload": json.dumps(payload)})

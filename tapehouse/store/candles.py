@@ -19,6 +19,7 @@ from tapehouse.store.instruments import CandleSeries
 from tapehouse.store.ledger import mark_rollups_stale
 from tapehouse.store.rollups import BASE_TIMEFRAME
 from tapehouse.store.sql import query
+from tapehouse.store.substitutes import cut_substitutes, record_substitutes
 from tapehouse.store.ticks import Scale, to_ticks
 from tapehouse.store.widening import Numbers
 from tapehouse.timeframe import from_us, to_us
@@ -35,15 +36,23 @@ def write_candles(
     covered: Sequence[TimeRange],
     rejected: Sequence[Reject] = (),
     refused: Sequence[Unavailable] = (),
+    substituted_from: str | None = None,
 ) -> WriteResult:
-    """Write a batch of candles as `tapehouse.store.batch.write_batch` does, with the same bounds and errors."""
+    """Write a batch of candles as `tapehouse.store.batch.write_batch` does, with the same bounds and errors.
+
+    Candles that are `substituted_from` elsewhere than the exchange never replace stored ones, and are noted as
+    such; the exchange's own replace them, and the note.
+    """
+    table = _CandleTable(substituted_from)
     return write_batch(
-        connection, _CandleTable(), series, batch, asked=asked, covered=covered, rejected=rejected, refused=refused
+        connection, table, series, batch, asked=asked, covered=covered, rejected=rejected, refused=refused
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _CandleTable:
+    substituted_from: str | None
+
     def span(self, series: CandleSeries, batch: CandleBatch) -> TimeRange:
         """From the first candle's open to the last one's close."""
         return from_us(int(batch.time_us[0])), series.timeframe.close(from_us(int(batch.time_us[-1])))
@@ -67,6 +76,11 @@ class _CandleTable:
         # Rows and coverage commit together: where nothing is covered, nothing was ever written.
         stored = _stored(connection, series, ticks) if lock.may_be_stored else _NO_ROWS
         new, changed = _differences(ticks, stored)
+        if self.substituted_from is not None:
+            changed = _NO_ROWS
+            record_substitutes(connection, series, _spans(series, new), self.substituted_from)
+        elif len(stored):
+            cut_substitutes(connection, series, _spans(series, ticks))
         if len(stored) and len(new) + len(changed):
             # What lies between compressed rows, or replaces them, has their batches decompressed.
             connection.execute(query("allow_decompression"))
@@ -120,6 +134,17 @@ def _key(series: CandleSeries) -> dict[str, int]:
 def _columns(batch: CandleBatch) -> dict[str, Column]:
     values = {name: FloatColumn(getattr(batch, name)) for name in VALUE_COLUMNS}
     return {"time": TimeColumn(batch.time_us), **values}
+
+
+def _spans(series: CandleSeries, batch: CandleBatch) -> list[TimeRange]:
+    """The time that the candles stand for, in as few ranges as that is."""
+    if not len(batch):
+        return []
+    closes_us = series.timeframe.close_us(batch.time_us)
+    breaks = np.flatnonzero(closes_us[:-1] != batch.time_us[1:])
+    starts_us = batch.time_us[np.append(0, breaks + 1)].tolist()
+    ends_us = closes_us[np.append(breaks, len(batch) - 1)].tolist()
+    return [(from_us(start_us), from_us(end_us)) for start_us, end_us in zip(starts_us, ends_us, strict=True)]
 
 
 def _written_span(series: CandleSeries, *batches: CandleBatch) -> TimeRange | None:

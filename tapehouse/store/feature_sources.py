@@ -6,15 +6,13 @@ Everything is in whole ticks and lots. Snapshots for users are read by `tapehous
 from collections.abc import Sequence
 
 import numpy as np
-from psycopg.abc import Buffer
-from psycopg.adapt import Loader
-from psycopg.pq import Format
 
 from tapehouse.book import BookBatch
 from tapehouse.candle import Float64Array, Int64Array
 from tapehouse.features.imbalance import SecondsOfBooks, SecondsOfTrades
 from tapehouse.ranges import TimeRange
 from tapehouse.store.arrays import (
+    BytesLoader,
     FloatColumn,
     IntegerColumn,
     TimeColumn,
@@ -31,7 +29,7 @@ def read_last_books(connection: Connection, instrument_id: int, span: TimeRange)
     with connection.cursor() as cursor:
         # Values stay as they come: an array a level list, decoded one by one, would take most of the time.
         for oid in (TimeColumn.oid, IntegerColumn.oid, FloatColumn.array_oid):
-            cursor.adapters.register_loader(oid, _BytesLoader)
+            cursor.adapters.register_loader(oid, BytesLoader)
         cursor.execute(query("read_last_books"), _bounds(instrument_id, span), prepare=False, binary=True)
         columns: Sequence[Sequence[bytes]] = list(zip(*cursor.fetchall(), strict=True)) or [()] * 7
     time, received_at, nonce, *levels = columns
@@ -61,15 +59,6 @@ def read_seconds_of_trades(connection: Connection, instrument_id: int, span: Tim
     """The seconds in which trades are stored, with what takers bought and sold."""
     answer = connection.execute(query("read_trade_seconds"), _bounds(instrument_id, span), prepare=False, binary=True)
     return SecondsOfTrades(*_arrays(one_row(answer)))
-
-
-class _BytesLoader(Loader):
-    """Binary values as they come."""
-
-    format = Format.BINARY
-
-    def load(self, data: Buffer) -> bytes:
-        return bytes(data)
 
 
 def _bounds(instrument_id: int, span: TimeRange) -> dict[str, object]:

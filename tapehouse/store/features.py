@@ -24,6 +24,7 @@ from tapehouse.store.connection import Connection, one_row, store_errors
 from tapehouse.store.feature_sources import read_last_books, read_seconds_of_books, read_seconds_of_trades
 from tapehouse.store.instruments import Dataset
 from tapehouse.store.locks import advisory_lock
+from tapehouse.store.races import try_again
 from tapehouse.store.sql import query
 from tapehouse.timeframe import EPOCH, timeframe, to_us
 
@@ -31,6 +32,7 @@ from tapehouse.timeframe import EPOCH, timeframe, to_us
 _LOCK_KEY: Final = 0x66656174
 _LOCK_WAIT_S: Final = 600.0
 _LOCK_BUSY: Final = "Another refresh of the features has been running for ten minutes: try again later."
+_PIECE_BUSY: Final = "Another program keeps the features locked: try again later."
 
 _SECOND: Final = timeframe("1s")
 # So much is read, computed and committed at a time.
@@ -99,14 +101,21 @@ def refresh_features(
             for piece in _pieces(_read_notes(connection, instrument_id), bounds.until):
                 if progress:
                     progress(f"{exchange} {symbol}", piece.span)
-                with connection.transaction():
-                    done.append(_refresh(connection, instrument_id, piece, bounds))
+                done.append(_refresh_whole(connection, instrument_id, piece, bounds))
     return FeatureRefresh(
         tuple(merge_ranges(span for one in done for span in one.ranges)),
         sum(one.written for one in done),
         sum(one.removed for one in done),
         sum(one.settled for one in done),
     )
+
+
+def _refresh_whole(connection: Connection, instrument_id: int, piece: _Piece, bounds: _Bounds) -> FeatureRefresh:
+    def act() -> FeatureRefresh:
+        with connection.transaction():
+            return _refresh(connection, instrument_id, piece, bounds)
+
+    return try_again(act, busy=_PIECE_BUSY)
 
 
 def _read_notes(connection: Connection, instrument_id: int) -> list[_Notes]:

@@ -4,15 +4,15 @@ import difflib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from psycopg.rows import class_row
+from psycopg.rows import class_row, dict_row
 
-from tapehouse.errors import MixedOrigins, UnknownSymbol
+from tapehouse.errors import MixedOrigins, UnknownSeries, UnknownSymbol
 from tapehouse.instrument import Instrument, Listing
 from tapehouse.store.connection import Connection, one_row, store_errors
 from tapehouse.store.sql import query
-from tapehouse.timeframe import Timeframe
+from tapehouse.timeframe import Timeframe, timeframe_of_seconds
 
 Dataset = Literal["ohlcv", "trade", "order_book"]
 
@@ -99,13 +99,23 @@ def sync_listings(connection: Connection, exchange: str, listings: Sequence[List
         return SyncResult(exchange, 0, 0, ())
     for from_sandbox in {listing.from_sandbox for listing in listings}:
         require_origin(connection, exchange, from_sandbox=from_sandbox)
-    rows = json.dumps([asdict(listing) for listing in listings])
     symbols = [listing.symbol for listing in listings]
     with store_errors(), connection.transaction():
-        new, listed = one_row(connection.execute(query("upsert_instruments"), {"listings": rows}))
+        new, listed = _upsert(connection, listings)
         delisted = connection.execute(query("delist_instruments"), {"exchange": exchange, "symbols": symbols})
         gone = tuple(sorted(symbol for (symbol,) in delisted))
     return SyncResult(exchange, listed, new, gone)
+
+
+def add_instrument(connection: Connection, listing: Listing) -> Instrument:
+    """The stored instrument of that listing, stored now; what else its exchange lists is left alone.
+
+    Raises MixedOrigins as `sync_listings` does.
+    """
+    require_origin(connection, listing.exchange, from_sandbox=listing.from_sandbox)
+    with store_errors():
+        _upsert(connection, [listing])
+    return find_instrument(connection, listing.exchange, listing.symbol)
 
 
 def find_instrument(connection: Connection, exchange: str, symbol: str) -> Instrument:
@@ -119,13 +129,64 @@ def find_instrument(connection: Connection, exchange: str, symbol: str) -> Instr
 
 def unknown_symbol(connection: Connection, exchange: str, symbol: str) -> UnknownSymbol:
     """The error for a symbol that is not stored, with the closest symbols that are."""
-    with store_errors():
-        known = [symbol for (symbol,) in connection.execute(query("read_symbols"), {"exchange": exchange})]
+    known = read_symbols(connection, exchange)
     if not known:
         return UnknownSymbol(f"No instruments of {exchange} are stored: run `tapehouse instruments --sync {exchange}`.")
     close = difflib.get_close_matches(symbol.upper(), known, n=3, cutoff=0.4)
     hint = f"did you mean {', '.join(close)}?" if close else "`tapehouse instruments` lists what is there."
     return UnknownSymbol(f"{exchange} has no {symbol}: {hint}")
+
+
+def list_series(
+    connection: Connection,
+    *,
+    exchange: str | None = None,
+    symbol: str | None = None,
+    dataset: Dataset | None = None,
+    timeframe: Timeframe | None = None,
+) -> list[CandleSeries | TradeSeries]:
+    """The stored series of candles and trades that fit all that is given; by market, trades first, then by length."""
+    conditions = {
+        "exchange": exchange,
+        "symbol": symbol,
+        "dataset": dataset,
+        "timeframe_s": timeframe.seconds if timeframe else None,
+    }
+    with store_errors(), connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(query("list_series"), conditions).fetchall()
+    return [_listed_series(**row) for row in rows]
+
+
+def _listed_series(*, series_id: int, dataset: Dataset, timeframe_s: int, **columns: Any) -> CandleSeries | TradeSeries:  # noqa: ANN401 -- columns of a query
+    instrument = Instrument(**columns)
+    if dataset == "trade":
+        return TradeSeries(series_id, instrument)
+    return CandleSeries(series_id, instrument, timeframe_of_seconds(timeframe_s))
+
+
+def find_series(
+    connection: Connection, instrument: Instrument, dataset: Dataset, timeframe: Timeframe | None = None
+) -> Series:
+    """A stored series; raises UnknownSeries where there is none."""
+    key = {
+        "instrument_id": instrument.instrument_id,
+        "dataset": dataset,
+        "timeframe_s": timeframe.seconds if timeframe else 0,
+    }
+    with store_errors():
+        found = connection.execute(query("find_series"), key).fetchone()
+    if found is None:
+        what = f"{instrument.exchange} {instrument.symbol} {timeframe or dataset}"
+        raise UnknownSeries(f"Nothing of {what} is stored: `tapehouse coverage` shows what is.")
+    if timeframe is not None:
+        return CandleSeries(found[0], instrument, timeframe)
+    return (TradeSeries if dataset == "trade" else BookSeries)(found[0], instrument)
+
+
+def read_symbols(connection: Connection, exchange: str) -> list[str]:
+    """The symbols that are stored of an exchange."""
+    with store_errors():
+        return [symbol for (symbol,) in connection.execute(query("read_symbols"), {"exchange": exchange})]
 
 
 def ensure_candle_series(connection: Connection, instrument: Instrument, timeframe: Timeframe) -> CandleSeries:
@@ -141,6 +202,13 @@ def ensure_trade_series(connection: Connection, instrument: Instrument) -> Trade
 def ensure_book_series(connection: Connection, instrument: Instrument) -> BookSeries:
     """The order books of that instrument as a series, made if there is none."""
     return BookSeries(_ensure_series(connection, instrument, "order_book", 0), instrument)
+
+
+def _upsert(connection: Connection, listings: Sequence[Listing]) -> tuple[int, int]:
+    """How many of the listings are new, and how many there are."""
+    rows = json.dumps([asdict(listing) for listing in listings])
+    new, listed = one_row(connection.execute(query("upsert_instruments"), {"listings": rows}))
+    return new, listed
 
 
 def _ensure_series(connection: Connection, instrument: Instrument, dataset: Dataset, timeframe_s: int) -> int:

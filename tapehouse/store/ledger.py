@@ -21,6 +21,7 @@ from tapehouse.store.sql import query
 # How long a range waits before it is asked for again, the first time; doubled each time in vain.
 _FIRST_WAIT: Final = {
     "rejected": timedelta(minutes=15),
+    "failed": timedelta(minutes=15),
 }
 _USUAL_FIRST_WAIT: Final = timedelta(days=1)
 
@@ -30,8 +31,8 @@ def missing_ranges(
 ) -> list[TimeRange]:
     """What of `wanted` should be asked for, oldest first.
 
-    That is what is neither covered nor known to be unavailable until later; and the `trailing`
-    ranges, where exchanges still correct themselves, in any case.
+    That is what is neither covered nor known to be unavailable until later, where it does not wait only
+    because asking failed; and the `trailing` ranges, where exchanges still correct themselves, in any case.
     """
     parameters = {
         "series_id": series.series_id,
@@ -49,6 +50,13 @@ def covered_until(connection: Connection, series: Series, before: datetime) -> d
         return one_row(connection.execute(query("read_covered_until"), parameters))[0]
 
 
+def begin_of(connection: Connection, series: Series) -> tuple[datetime | None, datetime | None]:
+    """Where the exchange's data of a series begins, as far as known, and where what is covered begins."""
+    with store_errors():
+        begins_at, covered_from = one_row(connection.execute(query("read_begin"), {"series_id": series.series_id}))
+    return begins_at, covered_from
+
+
 def dropped_before(connection: Connection, series: Series) -> datetime | None:
     """The time before which retention has dropped the series, if it has."""
     with store_errors():
@@ -57,13 +65,26 @@ def dropped_before(connection: Connection, series: Series) -> datetime | None:
 
 
 def record_coverage(
-    connection: Connection, series: Series, answered: TimestamptzMultirange, *, changed_known: bool
+    connection: Connection,
+    series: Series,
+    answered: TimestamptzMultirange,
+    *,
+    changed_known: bool,
+    inserted: int,
+    quarantined: int,
 ) -> tuple[int, bool]:
-    """Add to a series' coverage; returns its revision and whether that grew.
+    """Add to a series' coverage and counts; returns its revision and whether that grew.
 
-    `changed_known` says that rows changed or appeared where readers could already have looked.
+    `changed_known` says that rows changed or appeared where readers could already have looked; `inserted`
+    and `quarantined` how many rows were not stored, or not in quarantine, before.
     """
-    parameters = {"series_id": series.series_id, "answered": answered, "changed_known": changed_known}
+    parameters = {
+        "series_id": series.series_id,
+        "answered": answered,
+        "changed_known": changed_known,
+        "inserted": inserted,
+        "quarantined": quarantined,
+    }
     revision, is_news = one_row(connection.execute(query("record_coverage"), parameters))
     return revision, is_news
 
@@ -80,6 +101,29 @@ def record_unavailable(connection: Connection, series: Series, refused: Sequence
                 "wait": _FIRST_WAIT.get(cause, _USUAL_FIRST_WAIT),
             },
         )
+
+
+def record_failed(connection: Connection, series: Series, window: TimeRange) -> None:
+    """Note, in a transaction of its own, that what is not covered of the window was asked for in vain."""
+    with store_errors(), connection.transaction():
+        record_unavailable(connection, series, [Unavailable(*window, "failed")])
+
+
+def record_attempts(
+    connection: Connection, series: Series, attempts: Sequence[tuple[TimeRange, int]], *, cause: str
+) -> None:
+    """Note ranges that were asked for in vain so many times, also where they are covered; each waits the longer."""
+    if not attempts:
+        return
+    parameters = {
+        "series_id": series.series_id,
+        "cause": cause,
+        "ranges": [TimestamptzRange(*during) for during, _ in attempts],
+        "attempts": [times for _, times in attempts],
+        "wait": _FIRST_WAIT.get(cause, _USUAL_FIRST_WAIT),
+    }
+    with store_errors():
+        connection.execute(query("upsert_attempts"), parameters)
 
 
 def mark_rollups_stale(connection: Connection, series: Series, span: TimeRange) -> None:

@@ -1,10 +1,11 @@
 """The candle rollups: which there are, which ranges they are behind on, and refreshing those.
 
 What was written since the last refresh is in `stale_rollup`, put there by the write itself, so a
-refresh touches those days and no others, and one that is killed is done again.
+refresh touches those days and no others. It goes step by step, each settled as it is done: one that is
+killed loses a step at most, and goes on there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -13,11 +14,13 @@ from psycopg import sql
 from psycopg.types.range import TimestamptzRange
 
 from tapehouse.ranges import TimeRange, merge_ranges
+from tapehouse.store.arrays import IntegerColumn
 from tapehouse.store.connection import Connection, one_row, store_errors
 from tapehouse.store.instruments import Dataset
 from tapehouse.store.locks import advisory_lock
+from tapehouse.store.races import try_again
 from tapehouse.store.sql import query
-from tapehouse.timeframe import Timeframe, timeframe
+from tapehouse.timeframe import EPOCH, Timeframe, timeframe
 
 # The candles from which the first rollup is built.
 BASE_TIMEFRAME: Final = timeframe("1m")
@@ -26,27 +29,36 @@ ROLLUPS: Final = tuple(timeframe(name) for name in ("5m", "15m", "1h", "4h", "1d
 # Candles built from trades; the longer ones from the shorter.
 TRADE_CANDLES: Final = tuple(timeframe(name) for name in ("1s", "1m"))
 
-# TimescaleDB refreshes few buckets at a time by itself, and spends its time on beginning anew.
-_FEWEST_BUCKETS: Final = 2016
-_DAY: Final = timedelta(days=1)
 # Any constant does, as long as every tapehouse uses the same: "roll" in ASCII.
 _LOCK_KEY: Final = 0x726F6C6C
 _LOCK_WAIT_S: Final = 600.0
 _LOCK_BUSY: Final = "Another refresh of the rollups has been running for ten minutes: try again later."
+_VIEW_BUSY: Final = "Another program is refreshing the rollups: try again later."
 
 
 @dataclass(frozen=True, slots=True)
 class _Family:
-    """The rollups over one dataset, bottom-up; they are refreshed by whole `units`."""
+    """The rollups over one dataset, bottom-up; they are refreshed by whole `units`, at most a `step` at a time.
+
+    Steps are those of the chunks that hold the dataset's rows.
+    """
 
     dataset: Dataset
     views: tuple[tuple[str, Timeframe], ...]
     unit: Timeframe
+    step: timedelta
 
 
 _FAMILIES: Final = (
-    _Family("ohlcv", tuple((f"candle_{rollup}", rollup) for rollup in ROLLUPS), timeframe("1d")),
-    _Family("trade", tuple((f"trade_candle_{rollup}", rollup) for rollup in TRADE_CANDLES), timeframe("1h")),
+    _Family(
+        "ohlcv", tuple((f"candle_{rollup}", rollup) for rollup in ROLLUPS), timeframe("1d"), step=timedelta(days=30)
+    ),
+    _Family(
+        "trade",
+        tuple((f"trade_candle_{rollup}", rollup) for rollup in TRADE_CANDLES),
+        timeframe("1h"),
+        step=timedelta(days=1),
+    ),
 )
 
 
@@ -85,15 +97,18 @@ def refresh_rollups(
 def _refresh_family(
     connection: Connection, family: _Family, progress: Callable[[str, TimeRange], None] | None
 ) -> tuple[list[TimeRange], int]:
-    stale = connection.execute(query("read_stale_rollups"), {"dataset": family.dataset}).fetchall()
     now, floor = _bounds(connection, family)
-    touched = _touched([during for _, _, during in stale], family.unit, floor)
-    for start, end in touched:
-        for view, rollup in family.views:
-            if progress:
-                progress(view, (start, end))
-            _refresh(connection, view, rollup, start, min(end, rollup.floor(now)))
-    return touched, _settle(connection, family, stale, family.unit.floor(now))
+    refreshed: list[TimeRange] = []
+    settled = 0
+    for step in _steps(_touched(connection, family), family.step):
+        # Read before the refresh: what is written while it runs leaves a note that stays.
+        stale_ids = _read_notes(connection, family, step)
+        start, end = max(step[0], floor) if floor else step[0], step[1]
+        if start < end:
+            _refresh_levels(connection, family, (start, end), now, progress)
+            refreshed.append((start, end))
+        settled += _settle(connection, stale_ids, (step[0], min(end, family.unit.floor(now))))
+    return merge_ranges(refreshed), settled
 
 
 def _bounds(connection: Connection, family: _Family) -> tuple[datetime, datetime | None]:
@@ -107,40 +122,55 @@ def _bounds(connection: Connection, family: _Family) -> tuple[datetime, datetime
     return now, dropped_before
 
 
-def _touched(stale: Sequence[TimestamptzRange], unit: Timeframe, floor: datetime | None) -> list[TimeRange]:
-    touched: list[TimeRange] = []
-    for during in stale:
-        if during.lower is None or during.upper is None:
-            continue
-        start, end = unit.floor(during.lower), unit.ceil(during.upper)
-        touched.append((max(start, floor) if floor else start, end))
-    return merge_ranges(touched)
+def _touched(connection: Connection, family: _Family) -> list[TimeRange]:
+    """The units that notes touch, as the fewest ranges, oldest first."""
+    parameters = {"dataset": family.dataset, "unit": family.unit.length}
+    return list(connection.execute(query("read_stale_units"), parameters))
 
 
-def _refresh(connection: Connection, view: str, rollup: Timeframe, start: datetime, end: datetime) -> None:
+def _steps(ranges: Iterable[TimeRange], step: timedelta) -> Iterator[TimeRange]:
+    """The ranges, cut at multiples of a step."""
+    for start, end in ranges:
+        while start < end:
+            stop = min(end, start - (start - EPOCH) % step + step)
+            yield start, stop
+            start = stop
+
+
+def _read_notes(connection: Connection, family: _Family, span: TimeRange) -> IntegerColumn | None:
+    parameters = {"dataset": family.dataset, "span": TimestamptzRange(*span)}
+    (stale_ids,) = one_row(connection.execute(query("read_stale_rollups"), parameters, binary=True))
+    return None if stale_ids is None else IntegerColumn(stale_ids)
+
+
+def _refresh_levels(
+    connection: Connection,
+    family: _Family,
+    span: TimeRange,
+    now: datetime,
+    progress: Callable[[str, TimeRange], None] | None,
+) -> None:
+    for view, rollup in family.views:
+        if progress:
+            progress(view, span)
+        # All of a step at once: TimescaleDB's own batches are small, and each begins anew.
+        buckets = family.step // rollup.length
+        _refresh(connection, view, buckets, span[0], min(span[1], rollup.floor(now)))
+
+
+def _refresh(connection: Connection, view: str, buckets: int, start: datetime, end: datetime) -> None:
     if start >= end:
         return
-    buckets = max(_FEWEST_BUCKETS, _DAY // rollup.length)
     statement = query("refresh_rollup").format(rollup_name=sql.Literal(view), buckets=sql.Literal(buckets))
-    connection.execute(statement, {"start": start, "end": end})
+    try_again(lambda: connection.execute(statement, {"start": start, "end": end}), busy=_VIEW_BUSY)
 
 
-def _settle(
-    connection: Connection, family: _Family, stale: Sequence[tuple[int, int, TimestamptzRange]], current: datetime
-) -> int:
-    """Remove the notes that were made good; of those that reach into the current unit, keep that part."""
-    still_stale: dict[int, list[TimeRange]] = {}
-    for _, instrument_id, during in stale:
-        if during.lower is not None and during.upper is not None and during.upper > current:
-            still_stale.setdefault(instrument_id, []).append((max(during.lower, current), during.upper))
-    with connection.transaction():
-        connection.execute(query("delete_stale_rollups"), {"stale_ids": [stale_id for stale_id, _, _ in stale]})
-        for instrument_id, ranges in still_stale.items():
-            for span in merge_ranges(ranges):
-                note = {
-                    "instrument_id": instrument_id,
-                    "dataset": family.dataset,
-                    "during": TimestamptzRange(*span),
-                }
-                connection.execute(query("mark_rollups_stale"), note)
-    return len(stale)
+def _settle(connection: Connection, stale_ids: IntegerColumn | None, refreshed: TimeRange) -> int:
+    """Remove what the notes say of a range that was refreshed; returns how many said nothing else."""
+    if stale_ids is None:
+        return 0
+    during = TimestamptzRange(*refreshed) if refreshed[0] < refreshed[1] else TimestamptzRange(empty=True)
+    (settled,) = one_row(
+        connection.execute(query("settle_stale_rollups"), {"stale_ids": stale_ids, "refreshed": during})
+    )
+    return settled

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tapehouse.candle import Reject
+from tapehouse.errors import InputError
 from tapehouse.ranges import TimeRange, Unavailable
 from tapehouse.store.arrays import (
     Column,
@@ -22,7 +23,7 @@ from tapehouse.store.arrays import (
     TimeColumn,
 )
 from tapehouse.store.batch import Lock, WriteResult, WrittenRows, append_rows, write_batch
-from tapehouse.store.connection import Connection, one_row
+from tapehouse.store.connection import Connection, one_row, store_errors
 from tapehouse.store.instruments import TradeSeries
 from tapehouse.store.ledger import mark_features_stale, mark_rollups_stale
 from tapehouse.store.sql import query
@@ -48,6 +49,24 @@ def write_trades(
     return write_batch(
         connection, _TradeTable(), series, batch, asked=asked, covered=covered, rejected=rejected, refused=refused
     )
+
+
+def refuse_other_ids(connection: Connection, series: TradeSeries, batch: TradeBatch) -> None:
+    """Raise InputError if trades are stored where those of the batch lie, and none of them has an id of these.
+
+    Exchanges have their trades singly and summed up, each with ids of its own: side by side they would count twice.
+    """
+    if not len(batch):
+        return
+    span = {"first": from_us(int(batch.time_us[0])), "last": from_us(int(batch.time_us[-1]))}
+    with store_errors():
+        stored = connection.execute(query("read_trade_ids"), {**_key(series), **span}, prepare=False).fetchall()
+    known = set(zip(batch.trade_id.tolist(), batch.id_text.tolist(), strict=True))
+    if stored and known.isdisjoint(stored):
+        raise InputError(
+            f"{series} are stored there already with other ids, as if they were summed up in another way: these would "
+            "count twice. Delete those first (tapehouse delete), or import the kind of trades that is stored."
+        )
 
 
 @dataclass(frozen=True, slots=True)

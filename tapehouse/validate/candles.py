@@ -3,7 +3,7 @@
 The rules are in `schema`, the conversion in `conversion`; writing the outcome is the store's.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -17,7 +17,7 @@ from tapehouse.ranges import TimeRange, subtract_ranges
 from tapehouse.timeframe import Timeframe, aware_range, to_us
 from tapehouse.validate.conversion import believable_us, floats_of, lines_of
 from tapehouse.validate.coverage import ranges_of_candles
-from tapehouse.validate.rejection import NOT_A_ROW, reasons_by_line, rejects_of
+from tapehouse.validate.rejection import NOT_A_ROW, reasons_by_line, rejects_by_line, rejects_of
 from tapehouse.validate.schema import candle_schema
 from tapehouse.validate.selection import last_of_each, lines_without
 
@@ -56,6 +56,29 @@ def split_candles(rows: Sequence[object], timeframe: Timeframe, *, start: dateti
     return CandleSplit(good, rejected, _covered(good, rejected, timeframe, start, end))
 
 
+def split_candle_columns(
+    times_ms: Float64Array,
+    values: Float64Array,
+    timeframe: Timeframe,
+    *,
+    start: datetime,
+    end: datetime,
+    raw_of: Callable[[int], object],
+) -> CandleSplit:
+    """Split candles that are columns already, as `split_candles` does rows.
+
+    `times_ms` are NaN where there is no time, `values` has a row a candle: open, high, low, close, volume.
+    `raw_of` gives what to keep of a line that is rejected.
+    """
+    start, end = aware_range(start, end)
+    cells = np.column_stack((times_ms, values))
+    times_us = believable_us(times_ms)
+    reasons = reasons_by_line(candle_schema(timeframe, start, end), _frame(cells, times_us))
+    good = _good_candles(cells, times_us, failed=reasons)
+    rejected = rejects_by_line(raw_of, times_us, reasons)
+    return CandleSplit(good, rejected, _covered(good, rejected, timeframe, start, end))
+
+
 def _frame(values: Float64Array, times_us: Int64Array) -> pd.DataFrame:
     frame = pd.DataFrame(values, columns=["time_ms", *VALUE_COLUMNS])
     frame["time"] = pd.DatetimeIndex(times_us.view("datetime64[us]"), tz="UTC")
@@ -70,6 +93,8 @@ def _good_candles(values: Float64Array, times_us: Int64Array, *, failed: Iterabl
 def _covered(
     good: CandleBatch, rejected: Sequence[Reject], timeframe: Timeframe, start: datetime, end: datetime
 ) -> list[TimeRange]:
+    if not rejected:
+        return [(start, end)]
     if any(not _UNPLACEABLE.isdisjoint(reject.reasons) for reject in rejected):
         return ranges_of_candles(timeframe, good.time_us, start, end)
     refused_us = {to_us(reject.time) for reject in rejected if reject.time is not None and start <= reject.time < end}

@@ -3,7 +3,7 @@
 The checks are in `schema`; where rejects are kept is the store's business.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, cast
 
 import pandas as pd
@@ -42,6 +42,13 @@ def rejects_of(
     for line, names in reasons.items():
         rejects[int(lines.positions[line])] = reject_of(raws[line], int(times_us[line]), names)
     return tuple(rejects[position] for position in sorted(rejects))
+
+
+def rejects_by_line(
+    raw_of: Callable[[int], object], times_us: Int64Array, reasons: Mapping[int, Sequence[str]]
+) -> tuple[Reject, ...]:
+    """The rejects of lines with reasons, in the order received; `raw_of` gives what to keep of a line."""
+    return tuple(reject_of(raw_of(line), int(times_us[line]), reasons[line]) for line in sorted(reasons))
 
 
 def reject_of(raw: object, time_us: int, reasons: Sequence[str]) -> Reject:

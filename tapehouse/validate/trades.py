@@ -3,7 +3,7 @@
 The rules are in `schema`, the conversion in `conversion` and `ids`; writing the outcome is the store's.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import nan
@@ -19,12 +19,28 @@ from tapehouse.trade import BOUGHT, SOLD, UNKNOWN_SIDE, TradeBatch
 from tapehouse.validate.conversion import NOT_A_TIME, Lines, believable_us, floats_of, lines_of
 from tapehouse.validate.coverage import ranges_of_unplaced, ranges_without_trades
 from tapehouse.validate.ids import Ids, ids_of
-from tapehouse.validate.rejection import reasons_by_line, rejects_of
+from tapehouse.validate.rejection import reasons_by_line, rejects_by_line, rejects_of
 from tapehouse.validate.schema import trade_schema
 from tapehouse.validate.selection import LineNumbers, last_of_each, lines_without
 
 _WIDTH: Final = 6  # time in ms, id, side, price, amount, the row as the exchange sent it
 _SIDES: Final = {"buy": BOUGHT, "sell": SOLD, None: UNKNOWN_SIDE}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TradeColumns:
+    """The cells of trades by column, each NaN where it is none; `sides` are those of `tapehouse.trade`."""
+
+    times_ms: Float64Array
+    ids: Ids
+    sides: Float64Array
+    prices: Float64Array
+    amounts: Float64Array
+
+    @property
+    def times_us(self) -> Int64Array:
+        """The times in microseconds, NOT_A_TIME where there is none to believe."""
+        return believable_us(self.times_ms)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,35 +65,38 @@ def split_trades(rows: Sequence[object], *, start: datetime, end: datetime) -> T
     """
     start, end = aware_range(start, end)
     lines = lines_of(rows, _WIDTH, tuple)
-    columns = _columns(lines)
+    columns, raws = _columns(lines)
     reasons = reasons_by_line(trade_schema(start, end), _frame(columns))
     passed = lines_without(reasons, len(lines.rows))
-    rejected = rejects_of(lines, columns.raws, columns.times_us, reasons)
+    rejected = rejects_of(lines, raws, columns.times_us, reasons)
     covered = [(start, end)]
     if rejected:
         covered = _covered(lines, columns, passed, list(reasons), start, end)
     return TradeSplit(_good_trades(columns, passed), rejected, covered)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Columns:
-    """The cells of all lines by column; `sides` are NaN where they are none."""
+def split_trade_columns(
+    columns: TradeColumns, *, start: datetime, end: datetime, raw_of: Callable[[int], object]
+) -> TradeSplit:
+    """Split trades that are columns already, as `split_trades` does rows.
 
-    times_ms: Float64Array
-    times_us: Int64Array
-    ids: Ids
-    sides: Float64Array
-    prices: Float64Array
-    amounts: Float64Array
-    raws: Sequence[object]
+    `raw_of` gives what to keep of a line that is rejected.
+    """
+    start, end = aware_range(start, end)
+    reasons = reasons_by_line(trade_schema(start, end), _frame(columns))
+    passed = lines_without(reasons, len(columns.times_ms))
+    rejected = rejects_by_line(raw_of, columns.times_us, reasons)
+    covered = [(start, end)]
+    if rejected:
+        positions = np.arange(len(columns.times_ms))
+        covered = _covered(Lines((), positions, {}), columns, passed, list(reasons), start, end)
+    return TradeSplit(_good_trades(columns, passed), rejected, covered)
 
 
-def _columns(lines: Lines) -> _Columns:
+def _columns(lines: Lines) -> tuple[TradeColumns, Sequence[object]]:
+    """The lines as columns, and what to keep of each."""
     times, ids, sides, prices, amounts, raws = zip(*lines.rows, strict=True) if lines.rows else [()] * _WIDTH
-    times_ms = floats_of(times)
-    return _Columns(
-        times_ms, believable_us(times_ms), ids_of(ids), _sides_of(sides), floats_of(prices), floats_of(amounts), raws
-    )
+    return TradeColumns(floats_of(times), ids_of(ids), _sides_of(sides), floats_of(prices), floats_of(amounts)), raws
 
 
 def _sides_of(cells: Sequence[object]) -> Float64Array:
@@ -85,7 +104,7 @@ def _sides_of(cells: Sequence[object]) -> Float64Array:
     return np.array(sides, dtype=np.float64)
 
 
-def _frame(columns: _Columns) -> pd.DataFrame:
+def _frame(columns: TradeColumns) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "time_ms": columns.times_ms,
@@ -99,7 +118,7 @@ def _frame(columns: _Columns) -> pd.DataFrame:
     )
 
 
-def _good_trades(columns: _Columns, passed: LineNumbers) -> TradeBatch:
+def _good_trades(columns: TradeColumns, passed: LineNumbers) -> TradeBatch:
     lines = last_of_each(passed, columns.times_us, columns.ids.number, columns.ids.text)
     return TradeBatch(
         time_us=columns.times_us[lines],
@@ -112,7 +131,7 @@ def _good_trades(columns: _Columns, passed: LineNumbers) -> TradeBatch:
 
 
 def _covered(
-    lines: Lines, columns: _Columns, passed: LineNumbers, failed: Sequence[int], start: datetime, end: datetime
+    lines: Lines, columns: TradeColumns, passed: LineNumbers, failed: Sequence[int], start: datetime, end: datetime
 ) -> list[TimeRange]:
     lost = _without_ids_among(columns.ids, passed, failed)
     lost_us = columns.times_us[lost]

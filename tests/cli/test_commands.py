@@ -103,11 +103,19 @@ def test_coverage_and_quarantine_tell_of_rejected_rows(cli: Cli, sandbox: Sandbo
     ("command", "key"), [("coverage", "series"), ("quarantine", "rows"), ("instruments", "instruments")]
 )
 def test_nothing_found_is_said_on_stderr_and_empty_in_json(cli: Cli, command: str, key: str) -> None:
-    shown = cli(command, "--exchange", "nowhere")
+    shown = cli(command, "--exchange", "bitstamp")
 
     assert (shown.exit_code, shown.stdout) == (0, "")
     assert shown.stderr
-    assert json.loads(cli(command, "--exchange", "nowhere", "--json").stdout) == {key: []}
+    assert json.loads(cli(command, "--exchange", "bitstamp", "--json").stdout) == {key: []}
+
+
+@pytest.mark.parametrize("command", ["coverage", "quarantine", "instruments", "compare"])
+def test_an_exchange_that_there_is_not_is_an_error_with_the_close_names(cli: Cli, command: str) -> None:
+    refused = cli(command, "--exchange", "krakn")
+
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("Error: ccxt knows no exchange 'krakn': did you mean kraken")
 
 
 def test_refresh_settles_what_an_ingest_left(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ import pytest
 from click.testing import Result
 
 from tapehouse.embedded import EmbeddedStatus
-from tapehouse.exchange import Exchange, open_exchange
+from tapehouse.exchange import Exchange
+from tapehouse.ingest.venue import open_shared_exchange
 from tapehouse.sandbox import Fault, Sandbox
 from tapehouse.store.connection import connect
 from tests.cli.conftest import Cli, Program
@@ -62,10 +63,10 @@ def test_a_series_that_fails_does_not_stop_the_others(cli: Cli) -> None:
 
     assert result.exit_code == 2
     failed, done = (line.split() for line in result.stdout.splitlines() if "/USDT" in line)
-    assert failed[0] == "NOPE/USDT"
+    assert failed[:3] == ["binance", "NOPE/USDT", "1m"]
     assert failed[-1] == "failed"
-    assert done[:3] == ["BTC/USDT", "60", "60"]
-    assert "Error: NOPE/USDT: binance has no symbol 'NOPE/USDT'" in result.stderr
+    assert done[:6] == ["binance", "BTC/USDT", "1m", "60", "60", "60"]
+    assert "Error: binance NOPE/USDT 1m: binance has no symbol 'NOPE/USDT'" in result.stderr
 
 
 def test_the_exit_code_is_that_of_the_worst_failure(cli: Cli, sandbox: Sandbox) -> None:
@@ -86,7 +87,7 @@ def test_without_a_terminal_progress_is_a_line_a_series_on_stderr(cli: Cli) -> N
 
     assert "\x1b" not in result.stderr
     assert result.stderr.splitlines()[0] == "binance: 1m candles from 2025-05-13 00:00 UTC on."
-    assert "BTC/USDT 1m done: 60 rows in" in result.stderr
+    assert "binance BTC/USDT 1m done: 60 rows in" in result.stderr
 
 
 def test_the_sandbox_option_starts_an_exchange_for_the_command(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,17 +114,17 @@ def test_what_an_exchange_does_not_give_is_said(
 ) -> None:
     @asynccontextmanager
     async def open_less(*args: Any, **options: Any) -> AsyncGenerator[Exchange]:
-        async with open_exchange(*args, **options) as exchange:
+        async with open_shared_exchange(*args, **options) as exchange:
             exchange._connection.ccxt.has[method] = False  # pyright: ignore[reportPrivateUsage] -- no exchange of the sandbox lacks it
             yield exchange
 
-    monkeypatch.setattr(f"{module}.open_exchange", open_less)
+    monkeypatch.setattr(f"{module}.open_shared_exchange", open_less)
 
     command, *rest = arguments
     result = cli("ingest", command, "--exchange", "binance", "--symbol", "BTC/USDT", *rest)
 
     assert result.exit_code == 3
-    assert f"Error: BTC/USDT: binance gives no {noun} through ccxt: choose another exchange." in result.stderr
+    assert f": binance gives no {noun} through ccxt: choose another exchange." in result.stderr
 
 
 def test_ctrl_c_keeps_what_was_committed_and_the_next_run_goes_on(
@@ -140,10 +141,11 @@ def test_ctrl_c_keeps_what_was_committed_and_the_next_run_goes_on(
     sandbox.latency_ms = 0
 
     assert process.returncode == 130
-    assert stdout == ""
-    assert stderr.splitlines()[-1] == "Stopped. What was committed stays: run the same command again to go on."
     with connect(database.url or "") as connection:
         kept = _minutes_stored(connection)
+    assert stdout.splitlines()[-1].split()[-1] == "stopped"
+    again = "tapehouse ingest ohlcv --exchange binance --symbol ETH/BTC --since 2025-01-01 --until 2025-01-09"
+    assert f"Stopped. What was stored stays: {kept:,} rows. To go on: {again}" in stderr.splitlines()
     report = _json(cli(*asked, "--json"))
     # 8 days of minutes, of which the trailing five are asked for again in any case.
     assert report["series"][0]["inserted"] == 8 * 1440 - kept

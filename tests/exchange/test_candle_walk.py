@@ -246,3 +246,18 @@ def test_months_are_walked_by_the_calendar():
     pages = asyncio.run(collect(timeframe("1M")))
     assert [len(page.rows) for page in pages] == [10, 10, 3]
     assert [start for start, _, _ in asked] == [opens[1], opens[11], opens[21]]
+
+
+def test_the_time_after_the_last_candle_of_all_costs_four_requests_not_hundreds():
+    exchange = Temper(set(range(15)), 10, now=100_000)
+    pages = walk(exchange, Habits(skips_ahead=True), at(20), at(100_000))
+    assert minutes_in(pages) == set()
+    assert len(exchange.asked) == 4
+    assert tiles(pages) == [(at(20), at(100_000))]
+
+
+@pytest.mark.parametrize("mistakes", [range(1, 3), range(2, 4)], ids=["at once", "later"])
+def test_two_empty_answers_by_mistake_do_not_end_a_market(mistakes: range):
+    exchange = Temper(set(range(1000, 2000)), 10, now=2000, spoil=lambda rows, asked: [] if asked in mistakes else rows)
+    pages = walk(exchange, Habits(skips_ahead=True), at(900), at(2000))
+    assert minutes_in(pages) == set(range(1000, 2000))

@@ -17,7 +17,8 @@ import tapehouse.ingest.batch
 import tapehouse.ingest.sampling
 from tapehouse import embedded
 from tapehouse.cli import main
-from tapehouse.exchange import RetryPolicy, open_exchange
+from tapehouse.exchange import RetryPolicy
+from tapehouse.ingest.venue import open_shared_exchange
 from tapehouse.sandbox import Fault, Sandbox
 from tapehouse.store.connection import connect
 from tapehouse.store.migrate import migrate, read_migrations
@@ -481,9 +482,9 @@ def test_bad_input(
 ) -> None:
     if case.needs and case.needs not in os.environ:
         pytest.skip(f"{case.needs} names no server")
-    impatient = partial(open_exchange, timeout_s=0.5, retry=RetryPolicy(attempts=2, base_s=0.01, cap_s=0.02))
+    impatient = partial(open_shared_exchange, timeout_s=0.5, retry=RetryPolicy(attempts=2, base_s=0.01, cap_s=0.02))
     for module in (tapehouse.ingest.batch, tapehouse.ingest.sampling):
-        monkeypatch.setattr(module, "open_exchange", impatient)
+        monkeypatch.setattr(module, "open_shared_exchange", impatient)
     environment = {
         "TAPEHOUSE_DATABASE_URL": None,
         "TAPEHOUSE_DATA_DIR": str(database.data_dir),

@@ -16,7 +16,7 @@ from typing import Any, Final
 import psutil
 
 ROOT: Final = Path(__file__).parents[2]
-_START_S: Final = 60.0
+_START_S: Final = 180
 _STOP_S: Final = 20.0
 
 

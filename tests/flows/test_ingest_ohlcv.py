@@ -93,9 +93,14 @@ async def test_a_second_run_asks_for_the_last_candles_only_and_changes_nothing(s
     (first,) = await ingest(("binance", ["ETH/USDT"]), hours=4)
     (second,) = await ingest(("binance", ["ETH/USDT"]), hours=4)
 
-    assert (first.row()["planned"], first.done.inserted) == (240, 240)
-    assert (second.row()["planned"], second.done.fetched, second.done.inserted, second.done.changed) == (5, 5, 0, 0)
-    assert second.done.revision == first.done.revision
+    assert (first.row()["planned"], first.result.inserted) == (240, 240)
+    assert (second.row()["planned"], second.result.fetched, second.result.inserted, second.result.changed) == (
+        5,
+        5,
+        0,
+        0,
+    )
+    assert second.result.revision == first.result.revision
     assert server.latest_artifact("ingest-ohlcv")["data"][0]["planned"] == 5
 
 
@@ -106,7 +111,7 @@ async def test_a_series_longer_than_a_chunk_is_one_task_a_chunk(server: PrefectS
         until=DAY.isoformat(),
     )
 
-    assert report.done.inserted == 35 * 1440
+    assert report.result.inserted == 35 * 1440
     runs = server.post("/task_runs/filter", {"task_runs": {"name": {"like_": "binanceusdm ETH/USDT:USDT 1m from"}}})
     oldest, newest = DAY - timedelta(days=35), DAY - timedelta(minutes=50_000)
     assert {run["name"] for run in runs} == {
@@ -122,7 +127,7 @@ async def test_markets_may_have_a_timeframe_of_their_own(server: PrefectServer, 
     ]
     reports = await ingest_ohlcv(markets, "4h", since=DAY.isoformat(), until=(DAY + timedelta(days=1)).isoformat())
 
-    assert [(str(report.request), report.done.inserted) for report in reports] == [
+    assert [(str(report.request), report.result.inserted) for report in reports] == [
         ("ETH/BTC 1h", 24),
         ("ETH/BTC 4h", 6),
     ]

@@ -22,7 +22,7 @@ from tapehouse.timeframe import timeframe, to_ms
 from tasks import retrying
 from tasks.derived import refresh_features, refresh_rollups
 from tasks.extract import plan_series
-from tasks.load import check_database, ingest_chunk, sync_instruments
+from tasks.load import Attempts, check_database, ingest_chunk, sync_instruments
 from tests.flows.services import PrefectServer
 
 DAY: Final = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=5)
@@ -73,9 +73,12 @@ async def test_a_chunk_that_fails_says_what_it_wrote(sandbox: Sandbox) -> None:
         async with open_exchange("binanceusdm", base_url=sandbox.url) as exchange:
             series, plan = await plan_series.fn(exchange, request)
             with pytest.raises(QualityError, match=r"440 of 1?440 rows were rejected"):
-                await ingest_chunk.fn(exchange, series, plan.chunks[0], max_reject_share=0.1, record=recorded.append)
+                await ingest_chunk.fn(
+                    exchange, series, plan.chunks[0], max_reject_share=0.1, attempts=Attempts(recorded.append)
+                )
 
-    assert [(done.fetched, done.inserted, done.rejected) for done in recorded] == [(1440, 1000, 440)]
+    done = recorded[-1]
+    assert (done.fetched, done.inserted, done.rejected) == (1440, 1000, 440)
 
 
 @pytest.mark.usefixtures("settings")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
+import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
@@ -24,6 +25,7 @@ from tapehouse.errors import (
     UnknownSymbol,
     UnknownTimeframe,
 )
+from tapehouse.query.stored import read_coverage
 from tapehouse.store.connection import connect, is_embedded
 from tests.query.conftest import Tape, in_units, random_bars, random_books, random_trades
 
@@ -243,6 +245,7 @@ def test_coverage_counts_what_is_stored_of_each_series(market: MarketData, make_
     tape.cover(START + timedelta(hours=2), START + timedelta(hours=3))
     tape.write(random_bars(START, 2, step=timedelta(hours=1)), "1h")
     make_tape("ETH/USDT", exchange=tape.exchange).series_id("1m")
+    tape.connection.execute("call count_stored_rows()")
     found = market.coverage(tape.exchange)
     columns = ["symbol", "timeframe", "covered", "rows", "empty", "gaps", "rejected", "revision", "amount_unit"]
     assert found[columns].to_numpy().tolist() == [
@@ -265,6 +268,7 @@ def test_coverage_counts_trades_and_order_books_by_the_second(market: MarketData
     tape.write_books(random_books([START, START + timedelta(seconds=1)]), window)
     late = (END, END + timedelta(milliseconds=1500))
     tape.write_trades(random_trades(START, 500, span=timedelta(seconds=90)), window, late)
+    tape.connection.execute("call count_stored_rows()")
     found = market.coverage(tape.exchange)
     columns = ["dataset", "timeframe", "covered", "rows", "empty", "gaps", "rejected", "revision", "amount_unit"]
     assert found[columns].to_numpy().tolist() == [
@@ -273,6 +277,43 @@ def test_coverage_counts_trades_and_order_books_by_the_second(market: MarketData
         ["order_book", "", 90, 2, 0, 0, 0, 0, "contract"],
     ]
     assert found["end"].tolist() == [START + timedelta(minutes=2), late[1], window[1]]
+
+
+def test_coverage_counts_from_where_retention_has_been(market: MarketData, tape: Tape):
+    tape.cover_all(
+        [(START, START + timedelta(days=40)), (START + timedelta(days=50), START + timedelta(days=90))], "1M"
+    )
+    tape.cover_all(
+        [(START, START + timedelta(hours=8)), (START + timedelta(hours=10), START + timedelta(hours=24))], "4h"
+    )
+    months = market.coverage(tape.exchange).set_index("timeframe")["covered"]
+    with tape.connection.transaction() as transaction:
+        tape.connection.execute(
+            "insert into retention values ('ohlcv', 14400, %s), ('ohlcv', 2592000, %s)",
+            (START + timedelta(hours=3), START + timedelta(days=100)),
+        )
+        kept = read_coverage(tape.connection, tape.exchange, None).set_index("timeframe")
+        raise psycopg.Rollback(transaction)
+    # January, February and March; and the bars of 0, 4, 12, 16 and 20 o'clock.
+    assert months.to_dict() == {"1M": 3, "4h": 5}
+    assert kept["covered"].to_dict() == {"1M": 0, "4h": 4}
+    assert kept["gaps"].to_dict() == {"1M": 1, "4h": 1}
+    assert kept["dropped_before"].to_dict() == {"1M": START + timedelta(days=100), "4h": START + timedelta(hours=3)}
+
+
+def test_coverage_tells_how_old_it_is_and_where_a_series_begins(market: MarketData, tape: Tape):
+    tape.write(random_bars(START, 2))
+    never_fetched = tape.series_id("1h")
+    tape.connection.execute("update series set begins_at = %s where series_id = %s", (START, never_fetched))
+    tape.connection.execute(
+        "update coverage set updated_at = now() - interval '90 s' where series_id = %s", (tape.series_id("1m"),)
+    )
+    found = market.coverage(tape.exchange).set_index("timeframe")
+    assert found["age_s"].between(90, 300).to_dict() == {"1m": True, "1h": False}
+    assert found["age_s"].isna().to_dict() == {"1m": False, "1h": True}
+    assert found["updated_at"].isna().to_dict() == {"1m": False, "1h": True}
+    assert found["begins_at"].isna().to_dict() == {"1m": True, "1h": False}
+    assert found.loc["1h", "begins_at"] == START
 
 
 def test_coverage_of_nothing_is_an_empty_table_of_the_same_columns(market: MarketData, tape: Tape):
@@ -285,7 +326,8 @@ def test_coverage_of_nothing_is_an_empty_table_of_the_same_columns(market: Marke
         **dict.fromkeys(("covered", "rows", "empty", "gaps", "rejected", "revision"), "int64"),
         "amount_unit": "str",
         "from_sandbox": "bool",
-        **dict.fromkeys(("dropped_before", "updated_at"), "datetime64[us, UTC]"),
+        **dict.fromkeys(("begins_at", "dropped_before", "updated_at"), "datetime64[us, UTC]"),
+        "age_s": "float64",
     }
     assert empty.dtypes.to_dict() == full.dtypes.to_dict()
 

@@ -1,4 +1,9 @@
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -6,13 +11,15 @@ import pandas as pd
 import pytest
 
 from tapehouse.candle import CandleBatch
-from tapehouse.ranges import TimeRange
+from tapehouse.errors import StoreUnreachable
+from tapehouse.ranges import TimeRange, merge_ranges
+from tapehouse.store import rollups
 from tapehouse.store.candles import write_candles
-from tapehouse.store.connection import Connection
+from tapehouse.store.connection import Connection, connect, is_embedded
 from tapehouse.store.instruments import CandleSeries, find_instrument
 from tapehouse.store.rollups import RefreshResult, refresh_rollups
 from tapehouse.timeframe import from_us, timeframe, to_us
-from tests.store.conftest import SeriesFactory, candles
+from tests.store.conftest import SeriesFactory, TradeSeriesFactory, candles
 
 LEVELS = {"5m": "5min", "15m": "15min", "1h": "1h", "4h": "4h", "1d": "1D"}
 START = datetime(2025, 5, 4, 15, 33, tzinfo=UTC)
@@ -250,3 +257,162 @@ def test_rollup_chunks_that_were_written_to_are_compressed_again(connection: Con
         """
     ).fetchall()
     assert states == [(["COMPRESSED"],)]
+
+
+def interrupted_at(call: int) -> Callable[[str, TimeRange], None]:
+    """A progress callback that stops the refresh before its level of that number."""
+    calls = iter(range(call + 1))
+
+    def count(name: str, span: TimeRange) -> None:
+        if next(calls) == call:
+            raise KeyboardInterrupt
+
+    return count
+
+
+def notes_of(connection: Connection, series: CandleSeries) -> list[TimeRange]:
+    rows = connection.execute(
+        "select lower(during), upper(during) from stale_rollup where instrument_id = %s order by during",
+        (series.instrument.instrument_id,),
+    )
+    return list(rows)
+
+
+@pytest.fixture
+def by_days(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refreshes of a day of candles a step."""
+    by_day = [replace(family, step=timedelta(days=1)) for family in vars(rollups)["_FAMILIES"]]
+    monkeypatch.setattr(rollups, "_FAMILIES", tuple(by_day))
+
+
+@pytest.mark.usefixtures("by_days")
+def test_an_interrupted_refresh_loses_a_step_at_most_and_goes_on(connection: Connection, make_series: SeriesFactory):
+    series = make_series()
+    refresh_rollups(connection)
+    base = random_candles(START, 4 * 1440, seed=11, keep=0.9)
+    write(connection, series, base)
+    late = random_candles(START + timedelta(days=1), 1440, seed=12)
+    write(connection, series, late)
+    last = from_us(int(base.time_us[-1])) + timedelta(minutes=1)
+    days = [timeframe("1d").floor(START) + timedelta(days=day) for day in range(6)]
+
+    # Two days are done, and the third up to its second level.
+    with pytest.raises(KeyboardInterrupt):
+        refresh_rollups(connection, progress=interrupted_at(2 * len(LEVELS) + 2))
+    late_end = from_us(int(late.time_us[-1])) + timedelta(minutes=1)
+    assert notes_of(connection, series) == [(days[2], max(last, late_end))]
+
+    seen: list[TimeRange] = []
+    result = refresh_rollups(connection, progress=lambda _, span: seen.append(span))
+    assert days_of_2025(result) == [(days[2], days[5])]
+    assert [span for span in seen if span[0].year == 2025] == [
+        (day, next_day) for day, next_day in pairwise(days[2:]) for _ in LEVELS
+    ]
+    frame_of_all = pd.concat([frame(base).drop(frame(late).index, errors="ignore"), frame(late)]).sort_index()
+    assert_rollups_equal(connection, series, frame_of_all)
+    assert notes_of(connection, series) == []
+
+
+def latest_of(batches: list[CandleBatch]) -> pd.DataFrame:
+    """All the candles, the last written where there are several of a minute."""
+    together = pd.concat([frame(batch) for batch in batches])
+    return together[~together.index.duplicated(keep="last")].sort_index()
+
+
+@pytest.mark.usefixtures("by_days")
+def test_rollups_equal_a_recomputation_wherever_refreshes_were_interrupted(
+    connection: Connection, make_series: SeriesFactory
+):
+    series = make_series()
+    refresh_rollups(connection)
+    batches: list[CandleBatch] = []
+    for number in range(2 * len(LEVELS)):
+        batches.append(random_candles(START + timedelta(hours=3 * number), 1800, seed=20 + number, keep=0.8))
+        write(connection, series, batches[-1])
+        with suppress(KeyboardInterrupt):
+            refresh_rollups(connection, progress=interrupted_at(number))
+    refresh_rollups(connection)
+    assert_rollups_equal(connection, series, latest_of(batches))
+
+
+@pytest.mark.usefixtures("by_days")
+def test_rollups_equal_a_recomputation_after_their_session_was_killed(
+    connection: Connection, store_url: str, make_series: SeriesFactory
+):
+    if is_embedded(connection):
+        pytest.skip("the embedded database has one session for all")
+    series = make_series()
+    batches: list[CandleBatch] = []
+    for number in range(8):
+        batches.append(random_candles(START + timedelta(hours=5 * number), 2880, seed=40 + number, keep=0.8))
+        write(connection, series, batches[-1])
+        with connect(store_url) as victim:
+            kill = "select pg_terminate_backend(%s)"
+            killer = threading.Timer(0.02 * number, connection.execute, [kill, [victim.info.backend_pid]])
+            killer.start()
+            with suppress(StoreUnreachable):
+                refresh_rollups(victim)
+            killer.join()
+    refresh_rollups(connection)
+    assert_rollups_equal(connection, series, latest_of(batches))
+    assert notes_of(connection, series) == []
+
+
+def test_what_is_written_while_its_days_are_refreshed_stays_noted(
+    connection: Connection, store_url: str, make_series: SeriesFactory
+):
+    series = make_series()
+    batches = [random_candles(START, 1440, seed=60), random_candles(START + timedelta(hours=1), 60, seed=61)]
+    write(connection, series, batches[0])
+
+    def write_more(name: str, span: TimeRange) -> None:
+        if name == "candle_1h" and span[0] <= START < span[1]:
+            with connect(store_url) as other:
+                write(other, series, batches[1])
+
+    refresh_rollups(connection, progress=write_more)
+    assert notes_of(connection, series) == [(START + timedelta(hours=1), START + timedelta(hours=2))]
+    refresh_rollups(connection)
+    assert_rollups_equal(connection, series, latest_of(batches))
+
+
+def test_long_ranges_are_refreshed_by_thirty_days_and_trades_by_a_day(
+    connection: Connection, make_series: SeriesFactory, make_trade_series: TradeSeriesFactory
+):
+    refresh_rollups(connection)
+    candle, trade = make_series().instrument.instrument_id, make_trade_series().instrument.instrument_id
+    start = datetime(2015, 1, 1, 12, tzinfo=UTC)
+    connection.execute(
+        "insert into stale_rollup (instrument_id, dataset, during) "
+        "values (%s, 'ohlcv', tstzrange(%s, %s)), (%s, 'trade', tstzrange(%s, %s))",
+        (candle, start, start + timedelta(days=70), trade, start, start + timedelta(days=2)),
+    )
+    seen: dict[str, list[TimeRange]] = {}
+    result = refresh_rollups(connection, progress=lambda name, span: seen.setdefault(name, []).append(span))
+    midnight = timeframe("1d").floor(start)
+    assert list(seen)[:5] == [f"candle_{level}" for level in LEVELS]
+    assert all(end - start <= timedelta(days=30) for start, end in seen["candle_5m"])
+    assert merge_ranges(seen["candle_1d"])[0] == (midnight, midnight + timedelta(days=71))
+    assert seen["trade_candle_1s"][:3] == [
+        (start, midnight + timedelta(days=1)),
+        (midnight + timedelta(days=1), midnight + timedelta(days=2)),
+        (midnight + timedelta(days=2), start + timedelta(days=2)),
+    ]
+    assert (midnight, midnight + timedelta(days=71)) in result.candles
+    assert result.settled == 2
+
+
+def test_notes_of_a_refresh_that_only_touch_today_are_joined(connection: Connection, make_series: SeriesFactory):
+    series = make_series()
+    ((today,),) = connection.execute("select date_trunc('day', now())").fetchall()
+    for number in range(3):
+        connection.execute(
+            "insert into stale_rollup (instrument_id, during) values (%s, tstzrange(%s, %s))",
+            (
+                series.instrument.instrument_id,
+                today + timedelta(minutes=number),
+                today + timedelta(minutes=number + 1),
+            ),
+        )
+    refresh_rollups(connection)
+    assert notes_of(connection, series) == [(today, today + timedelta(minutes=3))]

@@ -67,6 +67,13 @@ def test_count_is_of_candles_that_open_in_the_range(name: str, start: str, end: 
     assert timeframe(name).count(*bounds) == count
 
 
+@pytest.mark.parametrize("name", ["1s", "1m", "4h", "1d", "1w", "1M"])
+def test_counts_of_many_ranges_are_those_of_each(name: str):
+    times_us = np.random.default_rng(3).choice(moments().asi8, (200, 2))
+    each = [timeframe(name).count(from_us(start), from_us(end)) for start, end in times_us.tolist()]
+    assert timeframe(name).count_us(times_us[:, 0], times_us[:, 1]).tolist() == each
+
+
 def moments() -> pd.DatetimeIndex:
     """From 1968 on: the first and the last microsecond of weeks and months, and any times."""
     weeks = pd.date_range("1968-01-01", "2030-01-01", freq="7D", unit="us").asi8

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from tapehouse.cli.ingest.markets import distinct_symbols, market_options
-from tapehouse.cli.ingest.series import History, ingest_history
+from tapehouse.cli.ingest.series import History, fetch_history
 from tapehouse.cli.options import (
     database_option,
     exchange_options,
@@ -15,7 +15,7 @@ from tapehouse.cli.options import (
     require_sensible_range,
     usable_database,
 )
-from tapehouse.cli.output import remark, utc_text
+from tapehouse.cli.output import utc_text
 
 if TYPE_CHECKING:
     from tapehouse.timeframe import Timeframe
@@ -56,21 +56,16 @@ def ohlcv(
     """Fetch closed candles of one or more markets of an exchange."""
     require_sensible_range(since, until)
     names = distinct_symbols(symbols)
-    # What takes no time to check comes before the slow imports, and so does an answer.
-    remark(f"{exchange_id}: {timeframe} candles from {utc_text(since)} UTC on.")
     length = _timeframe(timeframe)
     database = usable_database(url)
 
-    from tapehouse.ingest import CandleRequest
-    from tapehouse.store.rollups import BASE_TIMEFRAME
+    from tapehouse.ingest import CandleRequest, ingest_batch
 
-    ingest_history(
-        History(
-            exchange_id=exchange_id,
-            requests=[CandleRequest(name, length, since, until) for name in names],
-            what=f"{length} candles",
-            facts={"dataset": "ohlcv", "timeframe": length.name},
-            is_derived_from=length == BASE_TIMEFRAME,
+    requests = [CandleRequest(name, length, since, until) for name in names]
+    fetch_history(
+        History({exchange_id: requests}, f"{exchange_id}: {length} candles from {utc_text(since)} UTC on."),
+        lambda base_url, watcher: ingest_batch(
+            exchange_id, requests, database_url=database, base_url=base_url, watcher=watcher
         ),
         database_url=database,
         sandbox=sandbox,

@@ -74,11 +74,11 @@ def order_books(
     """Sample the order books of one or more markets of an exchange."""
     names = distinct_symbols(symbols)
     sampling = _sampling(depth, every, lasting)
-    remark(f"{exchange_id}: {sampling.ticks:,} ticks of {len(names)} order book(s), {depth} levels a side.")
     database = usable_database(url)
     taken: list[SamplingOutcome] = []
     try:
         with exchange_address(exchange_id, sandbox=sandbox, exchange_url=exchange_url) as base_url:
+            remark(f"{exchange_id}: {sampling.ticks:,} ticks of {len(names)} order book(s), {depth} levels a side.")
             _sample(exchange_id, names, sampling, taken, database_url=database, base_url=base_url)
     except KeyboardInterrupt:
         if taken:

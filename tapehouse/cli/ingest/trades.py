@@ -6,7 +6,7 @@ from typing import Final
 import click
 
 from tapehouse.cli.ingest.markets import distinct_symbols, market_options
-from tapehouse.cli.ingest.series import History, ingest_history
+from tapehouse.cli.ingest.series import History, fetch_history
 from tapehouse.cli.options import (
     database_option,
     exchange_options,
@@ -15,7 +15,7 @@ from tapehouse.cli.options import (
     require_sensible_range,
     usable_database,
 )
-from tapehouse.cli.output import remark, utc_text
+from tapehouse.cli.output import utc_text
 
 _EPILOG: Final = """\b
 Examples:
@@ -52,18 +52,15 @@ def trades(
     """Fetch the trades of one or more markets of an exchange."""
     require_sensible_range(since, until)
     names = distinct_symbols(symbols)
-    remark(f"{exchange_id}: trades from {utc_text(since)} UTC on.")
     database = usable_database(url)
 
-    from tapehouse.ingest import TradeRequest
+    from tapehouse.ingest import TradeRequest, ingest_batch
 
-    ingest_history(
-        History(
-            exchange_id=exchange_id,
-            requests=[TradeRequest(name, since, until) for name in names],
-            what="trades",
-            facts={"dataset": "trade"},
-            is_derived_from=True,
+    requests = [TradeRequest(name, since, until) for name in names]
+    fetch_history(
+        History({exchange_id: requests}, f"{exchange_id}: trades from {utc_text(since)} UTC on."),
+        lambda base_url, watcher: ingest_batch(
+            exchange_id, requests, database_url=database, base_url=base_url, watcher=watcher
         ),
         database_url=database,
         sandbox=sandbox,

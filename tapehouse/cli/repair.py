@@ -1,0 +1,266 @@
+"""`tapehouse repair`: closing gaps."""
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from tapehouse.cli.derived import Derived, refresh_derived, tell_derived
+from tapehouse.cli.failures import report_each
+from tapehouse.cli.gaps import GAP_COLUMNS, Dataset, dataset_meant, gap_options, require_gap_range, span_text
+from tapehouse.cli.options import database_option, exchange_options, json_option, open_database, usable_database
+from tapehouse.cli.output import Column, print_json, print_table, remark, utc_text
+from tapehouse.cli.venue import exchange_address
+
+if TYPE_CHECKING:
+    from tapehouse.ingest import ExchangeRepair, FallbackName, Repaired, Treatment
+    from tapehouse.store.gaps import Gap
+
+_EPILOG: Final = """\b
+Examples:
+  tapehouse repair
+  tapehouse repair --exchange binance --timeframe 1m --dry-run
+  tapehouse repair --exchange kraken --fallback coinbaseexchange
+  tapehouse repair --sandbox --exchange binance --symbol BTC/USDT --json
+
+\b
+A gap is asked for again, neighbouring ones in one request. What the exchange still does not give is
+looked for elsewhere: 1m candles are built from trades, longer ones from 1m candles, where all of
+the bar was fetched; then come the exchanges of --fallback, where quote and units agree. Candles that
+are not the exchange's own are named in `MarketData.candles(...).attrs["repaired"]`, and give way
+to its own as soon as these come. What could not be had waits, the longer the more often it was
+tried; `tapehouse gaps` shows until when. What lies before a listing or after a delisting is left alone.
+The exit code is that of the worst failure, 0 where nothing failed or nothing is due.
+"""
+_WORDS: Final[Mapping["Treatment", str]] = {
+    "ask": "ask the exchange",
+    "look_elsewhere": "look elsewhere",
+    "wait": "wait",
+    "none": "none",
+}
+
+
+@click.command(epilog=_EPILOG)
+@gap_options
+@click.option(
+    "--fallback",
+    "fallbacks",
+    multiple=True,
+    metavar="EXCHANGE[:SYMBOL]",
+    help="Fill candles from this exchange where all else fails; may be repeated.",
+)
+@click.option("--dry-run", is_flag=True, help="Only show what would be done about each gap.")
+@exchange_options
+@database_option
+@json_option
+def repair(
+    *,
+    exchange: str | None,
+    symbol: str | None,
+    dataset: str | None,
+    timeframe: str | None,
+    start: datetime | None,
+    end: datetime | None,
+    causes: tuple[str, ...],
+    fallbacks: tuple[str, ...],
+    dry_run: bool,
+    sandbox: bool,
+    exchange_url: str | None,
+    url: str | None,
+    as_json: bool,
+) -> None:
+    """Close gaps: from the exchange, from other stored data, from another exchange."""
+    require_gap_range(start, end)
+    meant, names = dataset_meant(dataset, timeframe), _fallbacks(fallbacks)
+    database = usable_database(url)
+    found = _find(database, exchange, symbol, meant, timeframe, start, end)
+    treated = _treated([gap for gap in found if not causes or gap.cause in causes])
+    if dry_run:
+        _show_plan(treated, as_json=as_json)
+        return
+    runs: Sequence[ExchangeRepair] = ()
+    derived = Derived()
+    due = sum(how in ("ask", "look_elsewhere") for _, how in treated)
+    if due:
+        gaps = [gap for gap, _ in treated]
+        runs = _repair(gaps, due, names, database, sandbox=sandbox, exchange_url=exchange_url)
+    repaired = [one for run in runs for one in run.repaired]
+    try:
+        if any(one.sources for one in repaired):
+            derived = refresh_derived(database)
+    finally:
+        _show(repaired, treated, derived, as_json=as_json)
+    report_each(failure for run in runs for failure in run.failures().items())
+
+
+def _fallbacks(texts: Sequence[str]) -> "list[FallbackName]":
+    if not texts:
+        return []
+    from tapehouse.ingest import FallbackName
+
+    return [FallbackName.parse(text) for text in texts]
+
+
+def _find(
+    database_url: str,
+    exchange: str | None,
+    symbol: str | None,
+    dataset: Dataset | None,
+    timeframe: str | None,
+    start: datetime | None,
+    end: datetime | None,
+) -> "list[Gap]":
+    from tapehouse.store.gaps import find_gaps
+    from tapehouse.store.instruments import list_series
+    from tapehouse.timeframe import timeframe as timeframe_named
+
+    length = timeframe_named(timeframe) if timeframe else None
+    with open_database(database_url) as connection:
+        asked = list_series(connection, exchange=exchange, symbol=symbol, dataset=dataset, timeframe=length)
+        return [gap for series in asked for gap in find_gaps(connection, series, start, end)]
+
+
+def _treated(gaps: "Sequence[Gap]") -> "list[tuple[Gap, Treatment]]":
+    """What a repair does now about each of the gaps."""
+    from tapehouse.ingest import treatment_of
+
+    now = datetime.now(UTC)
+    return [(gap, treatment_of(gap, now=now)) for gap in gaps]
+
+
+def _repair(
+    gaps: "Sequence[Gap]",
+    due: int,
+    fallbacks: "Sequence[FallbackName]",
+    database_url: str,
+    *,
+    sandbox: bool,
+    exchange_url: str | None,
+) -> "list[ExchangeRepair]":
+    from tapehouse.ingest import due_by_exchange, repair_all
+
+    asked = dict.fromkeys([*due_by_exchange(gaps), *(name.exchange_id for name in fallbacks)])
+    try:
+        with (
+            exchange_address(*asked, sandbox=sandbox, exchange_url=exchange_url) as base_url,
+            _progress(due) as note,
+        ):
+            return repair_all(gaps, fallbacks=fallbacks, database_url=database_url, base_url=base_url, progress=note)
+    except KeyboardInterrupt:
+        remark("Stopped. What was committed stays: run the same command again to go on.")
+        raise
+
+
+@contextmanager
+def _progress(gaps: int) -> "Generator[Callable[[Repaired], None]]":
+    """What to tell of each gap that was tried; a bar, at a terminal alone."""
+    if not sys.stderr.isatty():
+        yield _say_nothing
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("repairing gaps"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[at]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        bar = shown.add_task("repairing", total=gaps, at="")
+        yield lambda repaired: shown.update(bar, advance=1, at=str(repaired.gap.series))
+
+
+def _say_nothing(repaired: "Repaired") -> None:
+    """A log has no use for a line a gap."""
+
+
+def _show_plan(treated: "Sequence[tuple[Gap, Treatment]]", *, as_json: bool) -> None:
+    if as_json:
+        print_json({"gaps": [{**_facts(gap), "treatment": how} for gap, how in treated]})
+        return
+    columns = (
+        *GAP_COLUMNS,
+        Column("cause"),
+        Column("attempts", align="right"),
+        Column("next try (UTC)"),
+        Column("plan"),
+    )
+    rows = [[*_place(gap), gap.cause, gap.attempts or None, gap.next_try_at, _WORDS[how]] for gap, how in treated]
+    if rows:
+        print_table(columns, rows)
+    remark(_standing(treated))
+
+
+def _show(
+    repaired: "Sequence[Repaired]", treated: "Sequence[tuple[Gap, Treatment]]", derived: Derived, *, as_json: bool
+) -> None:
+    if as_json:
+        print_json({"gaps": [_as_json(one) for one in repaired], **derived.as_json()})
+        return
+    if repaired:
+        columns = (*GAP_COLUMNS, Column("cause"), Column("outcome"), Column("filled from"), Column("left"))
+        print_table(columns, map(_row, repaired))
+        outcomes = Counter(one.outcome for one in repaired)
+        remark(f"{len(repaired):,} gaps tried: {', '.join(f'{count:,} {name}' for name, count in outcomes.items())}.")
+    else:
+        remark(_standing(treated))
+    tell_derived(derived, remark)
+
+
+def _standing(treated: "Sequence[tuple[Gap, Treatment]]") -> str:
+    """How many gaps a repair has something to do about, and how many it leaves alone."""
+    if not treated:
+        return "No gaps: of what was asked for, everything is there."
+    counts = Counter(how for _, how in treated)
+    due = counts["ask"] + counts["look_elsewhere"]
+    said = [f"{due:,} due" if due else "Nothing is due"]
+    next_tries = [gap.next_try_at for gap, how in treated if how == "wait" and gap.next_try_at]
+    if next_tries:
+        said.append(f"{len(next_tries):,} wait for their next try, the first until {utc_text(min(next_tries))} UTC")
+    if counts["none"]:
+        said.append(f"{counts['none']:,} can't be repaired")
+    return f"{', '.join(said)}."
+
+
+def _row(one: "Repaired") -> list[object]:
+    left = ", ".join(dict.fromkeys(gap.cause for gap in one.left))
+    return [*_place(one.gap), one.gap.cause, one.outcome, ", ".join(one.sources), left]
+
+
+def _place(gap: "Gap") -> list[object]:
+    what = f"{gap.series.dataset} {gap.series.timeframe_name or ''}".rstrip()
+    instrument = gap.series.instrument
+    return [instrument.exchange, instrument.symbol, what, gap.start, gap.end, span_text(gap.end - gap.start)]
+
+
+def _facts(gap: "Gap") -> dict[str, object]:
+    instrument = gap.series.instrument
+    return {
+        "exchange": instrument.exchange,
+        "symbol": instrument.symbol,
+        "dataset": gap.series.dataset,
+        "timeframe": gap.series.timeframe_name or "",
+        "start": gap.start,
+        "end": gap.end,
+        "cause": gap.cause,
+        "bars": gap.bars,
+        "attempts": gap.attempts,
+        "next_try_at": gap.next_try_at,
+    }
+
+
+def _as_json(one: "Repaired") -> dict[str, object]:
+    return {
+        **_facts(one.gap),
+        "outcome": one.outcome,
+        "sources": list(one.sources),
+        "left": [
+            {"start": gap.start, "end": gap.end, "cause": gap.cause, "next_try_at": gap.next_try_at} for gap in one.left
+        ],
+        "error": str(one.error) if one.error else None,
+    }

@@ -1,0 +1,1 @@
+"""Files: candles and trades that others wrote are imported, stored ones are exported."""

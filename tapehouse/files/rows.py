@@ -1,0 +1,149 @@
+"""The rows of an understood file in batches ready for validation, in the order of time where that matters.
+
+Trades, and the candles of a file that vouches for a time, come in windows that follow each other, so that what lies
+between two rows is known to be empty. What is held for that is no more than the file is out of order by.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from tapehouse.candle import BELIEVABLE_MS, VALUE_COLUMNS, Float64Array
+from tapehouse.errors import InputError
+from tapehouse.files import cells
+from tapehouse.files.arrow import Array, Rows, pa
+from tapehouse.files.layouts import Role
+from tapehouse.files.tables import BATCH_ROWS
+from tapehouse.files.understanding import Understanding
+from tapehouse.validate import TradeColumns
+
+# More trades than these are not held to sort them.
+_MOST_HELD: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Portion:
+    """Some rows of a file, and what of their lines are none.
+
+    Where `until_ms` is given, all rows before it that were not in an earlier portion are in this one.
+    """
+
+    rows: Rows
+    times_ms: Float64Array
+    misshapen: Sequence[object]
+    until_ms: float | None = None
+
+    def take(self, lines: npt.NDArray[Any]) -> "Portion":
+        """The rows at those lines, without what is none."""
+        return Portion(self.rows.take(pa.array(lines)), self.times_ms[lines], ())
+
+
+def portions(file: Understanding) -> Iterator[Portion]:
+    """The rows in the order of the file; one portion without any of a file without rows."""
+    none: Portion | None = None
+    for batch in file.table.batches():
+        times_ms = file.clock.read(batch.rows.column(file.layout.columns["time"]))
+        portion = Portion(batch.rows, times_ms, batch.misshapen)
+        if len(times_ms) or batch.misshapen:
+            yield portion
+        elif not file.rows:
+            none = portion
+    if none is not None:
+        yield none
+
+
+def portions_in_order(file: Understanding) -> Iterator[Portion]:
+    """The rows in the order of time, equal times in the order of the file; the last portion has no `until_ms`.
+
+    Raises InputError where too many would have to be held.
+    """
+    held: Portion | None = None
+    reached_ms = float(BELIEVABLE_MS.start)
+    for portion in portions(file):
+        together = portion if held is None else _joined(held, portion)
+        known_ms = _known(portion.times_ms)
+        reached_ms = max(reached_ms, float(np.nanmax(known_ms, initial=BELIEVABLE_MS.start)))
+        until_ms: float = reached_ms - file.disorder_ms
+        # A row that tells no time goes with those before it.
+        is_ready = ~(_known(together.times_ms) >= until_ms)
+        held = together.take(np.flatnonzero(~is_ready))
+        if len(held.times_ms) > _MOST_HELD:
+            raise InputError(
+                f"{file.path.name} is too far out of order to be sorted on the way: sort it by time first."
+            )
+        ready = together.take(_by_time(together.times_ms, np.flatnonzero(is_ready)))
+        yield from _in_batches(ready, together.misshapen, until_ms)
+    if held is not None:
+        yield from _in_batches(held.take(_by_time(held.times_ms, np.arange(len(held.times_ms)))), (), None)
+
+
+def candle_values(file: Understanding, portion: Portion) -> Float64Array:
+    """A row a candle: open, high, low, close, volume."""
+    return np.column_stack([cells.numbers(_column(file, portion, name)) for name in VALUE_COLUMNS])
+
+
+def trade_columns(file: Understanding, portion: Portion) -> TradeColumns:
+    """The columns of trades; where a file tells no side, it is unknown."""
+    columns = file.layout.columns
+    if "side" in columns:
+        sides = cells.sides(_column(file, portion, "side"))
+    elif "is_buyer_maker" in columns:
+        sides = cells.sides_of_makers(_column(file, portion, "is_buyer_maker"))
+    else:
+        sides = np.zeros(len(portion.times_ms))
+    return TradeColumns(
+        # Exchanges' APIs tell whole milliseconds, and a trade must have one time wherever it comes from.
+        np.floor(np.rint(portion.times_ms * 1000) / 1000),
+        cells.ids(_column(file, portion, "id")),
+        sides,
+        cells.numbers(_column(file, portion, "price")),
+        cells.numbers(_column(file, portion, "amount")),
+    )
+
+
+def raw_row(file: Understanding, portion: Portion, line: int) -> object:
+    """The row as the file has it: by the names of its columns, or as a list where it names none."""
+    (row,) = portion.rows.slice(line, 1).to_pylist()
+    plain = {name: _plain(cell) for name, cell in row.items()}
+    return plain if file.table.is_named else list(plain.values())
+
+
+def _column(file: Understanding, portion: Portion, role: Role) -> Array:
+    return portion.rows.column(file.layout.columns[role])
+
+
+def _plain(cell: object) -> object:
+    return cell.isoformat() if isinstance(cell, datetime | date) else cell
+
+
+def _known(times_ms: Float64Array) -> Float64Array:
+    """The times, NaN for those that are none to believe."""
+    return np.where((times_ms >= BELIEVABLE_MS.start) & (times_ms < BELIEVABLE_MS.stop), times_ms, np.nan)
+
+
+def _by_time(times_ms: Float64Array, lines: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    return lines[np.argsort(_known(times_ms[lines]), kind="stable")]
+
+
+def _joined(first: Portion, second: Portion) -> Portion:
+    rows = pa.concat_batches([first.rows, second.rows])
+    return Portion(rows, np.concatenate((first.times_ms, second.times_ms)), second.misshapen)
+
+
+def _in_batches(ready: Portion, misshapen: Sequence[object], until_ms: float | None) -> Iterator[Portion]:
+    """The rows in portions of about a batch, each ending where another time begins."""
+    times_ms, count = _known(ready.times_ms), len(ready.times_ms)
+    start = 0
+    while count - start > BATCH_ROWS:
+        # All rows of one time, and those of no time, which were sorted to the end, stay together.
+        stop = int(np.searchsorted(times_ms, float(times_ms[start + BATCH_ROWS]), side="left"))
+        stop = stop if stop > start else int(np.searchsorted(times_ms, float(times_ms[start]), side="right"))
+        if stop >= count or np.isnan(times_ms[start + BATCH_ROWS]):
+            break
+        yield Portion(ready.rows.slice(start, stop - start), ready.times_ms[start:stop], (), float(times_ms[stop]))
+        start = stop
+    yield Portion(ready.rows.slice(start), ready.times_ms[start:], misshapen, until_ms)

@@ -1,0 +1,224 @@
+"""Tables in files: the names of their columns and their rows in batches, whatever the format.
+
+What the columns mean is told by `layouts`; cells come as they are, of CSV as text. Memory does not grow with the
+file: only a batch of it is held at a time.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, cast
+
+from tapehouse.errors import InputError
+from tapehouse.files import arrow
+from tapehouse.files.arrow import Array, Rows, Schema, pa
+from tapehouse.files.checksums import sha256_of
+from tapehouse.files.content import Content, look_into, reading
+from tapehouse.files.json_values import json_values
+from tapehouse.files.label import FileLabel, read_label_beside, read_schema_label
+
+# pandera's cost is by the batch, memory by the row.
+BATCH_ROWS: Final = 50_000
+_BLOCK_BYTES: Final = 1 << 21
+_DELIMITERS: Final = ",;\t|"
+# A cell that no name of a column looks like: a number, a time, a truth value.
+_VALUE: Final = re.compile(r"\s*([-+.]?\d.*|nan|true|false|)\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some rows of a table, one after another, and the lines between them that have another number of cells."""
+
+    rows: Rows
+    misshapen: Sequence[object] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A file as a table.
+
+    `names` are those of its columns; where it names none (`is_named`), they are "1", "2"...; `first_row` is
+    there then. `label` is what an export of tapehouse says beside its rows. Of CSV it is known what stands between
+    cells, and how many lines come before the rows.
+    """
+
+    content: Content
+    names: tuple[str, ...]
+    is_named: bool
+    first_row: tuple[str, ...]
+    label: FileLabel | None
+    delimiter: str = ""
+    lines_before: int = 0
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.content.path
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[Batch]:
+        """The rows in the order of the file, of those columns alone if any are given; raises InputError."""
+        with _reading_arrow(self.path):
+            match self.content.form:
+                case "Parquet":
+                    yield from _parquet_batches(self, columns)
+                case "Arrow":
+                    yield from _arrow_batches(self, columns)
+                case "JSON":
+                    yield from _json_batches(self)
+                case "CSV":
+                    yield from _csv_batches(self, columns)
+
+
+def open_table(path: Path) -> Table:
+    """The file as a table; raises InputError where it is none, or damaged."""
+    content = look_into(path)
+    with _reading_arrow(path):
+        match content.form:
+            case "Parquet":
+                with arrow.parquet.ParquetFile(path) as file:
+                    return _arrow_table(content, file.schema_arrow)
+            case "Arrow":
+                with pa.memory_map(str(path)) as source:
+                    return _arrow_table(content, arrow.ipc.open_file(source).schema)
+            case "JSON":
+                return _json_table(content)
+            case "CSV":
+                return _csv_table(content)
+
+
+@contextmanager
+def _reading_arrow(path: Path) -> Generator[None]:
+    try:
+        with reading(path):
+            yield
+    except pa.ArrowException as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise InputError(f"{path.name} is damaged, or no table ({reason}): get it again.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path.name} is not in UTF-8: convert it.") from error
+
+
+def _arrow_table(content: Content, schema: Schema) -> Table:
+    return Table(content, tuple(schema.names), True, (), read_schema_label(schema.metadata))
+
+
+def _parquet_batches(table: Table, columns: Sequence[str] | None) -> Iterator[Batch]:
+    with arrow.parquet.ParquetFile(table.path) as file:
+        yield _no_rows(file.schema_arrow, columns)
+        for rows in file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
+            yield Batch(rows)
+
+
+def _arrow_batches(table: Table, columns: Sequence[str] | None) -> Iterator[Batch]:
+    wanted = None if columns is None else [table.names.index(name) for name in columns]
+    with pa.memory_map(str(table.path)) as source:
+        options = arrow.ipc.IpcReadOptions(included_fields=wanted, use_threads=False)
+        file = arrow.ipc.open_file(source, options=options)
+        yield _no_rows(file.schema, columns)
+        for number in range(file.num_record_batches):
+            rows = file.get_batch(number)
+            for start in range(0, len(rows), BATCH_ROWS):
+                yield Batch(rows.slice(start, BATCH_ROWS))
+
+
+def _no_rows(schema: Schema, columns: Sequence[str] | None) -> Batch:
+    """A first batch, since a file without rows has none, though its label tells what that means."""
+    wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
+    return Batch(pa.RecordBatch.from_pylist([], schema=wanted))
+
+
+def _csv_table(content: Content) -> Table:
+    lines = io.StringIO(content.head.decode("utf-8-sig", errors="ignore"))
+    skipped, first_line = next(((number, line) for number, line in enumerate(lines) if line.strip()), (0, ""))
+    delimiter = max(_DELIMITERS, key=first_line.count)
+    cells = tuple(next(csv.reader([first_line], delimiter=delimiter), list[str]()))
+    is_named = not any(_VALUE.fullmatch(cell) for cell in cells)
+    label = read_label_beside(content.path, sha256=sha256_of(content.path)) if is_named else None
+    if is_named and len(set(cells)) < len(cells):
+        raise InputError(f"{content.path.name} names two of its columns alike: rename one.")
+    names = cells if is_named else _numbered(len(cells))
+    first_row = () if is_named else cells
+    return Table(content, names, is_named, first_row, label, delimiter, skipped + is_named)
+
+
+def _csv_batches(table: Table, columns: Sequence[str] | None) -> Iterator[Batch]:
+    misshapen: list[object] = []
+
+    def keep(line: Rows) -> str:
+        misshapen.append(line.text)
+        return "skip"
+
+    with table.content.open() as file:
+        reader = arrow.csv.open_csv(
+            file,
+            read_options=arrow.csv.ReadOptions(
+                use_threads=False, block_size=_BLOCK_BYTES, column_names=table.names, skip_rows=table.lines_before
+            ),
+            parse_options=arrow.csv.ParseOptions(delimiter=table.delimiter, invalid_row_handler=keep),
+            convert_options=arrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(table.names, pa.string()),
+                include_columns=columns,
+                strings_can_be_null=False,
+            ),
+        )
+        for rows in reader:
+            for start in range(0, len(rows), BATCH_ROWS):
+                lost, misshapen = misshapen, []
+                yield Batch(rows.slice(start, BATCH_ROWS), lost)
+        if misshapen:
+            yield Batch(pa.RecordBatch.from_pylist([], schema=reader.schema), misshapen)
+
+
+def _json_table(content: Content) -> Table:
+    with content.open() as file:
+        first = next(json_values(file, content.path.name), None)
+    if isinstance(first, dict):
+        return Table(content, tuple(map(str, cast("dict[str, object]", first))), True, (), None)
+    if isinstance(first, list):
+        cells = tuple(str(cell) for cell in cast("list[object]", first))
+        return Table(content, _numbered(len(cells)), False, cells, None)
+    raise InputError(f"{content.path.name} holds no rows: a list of objects, or of lists, is expected.")
+
+
+def _json_batches(table: Table) -> Iterator[Batch]:
+    rows: list[Sequence[object]] = []
+    misshapen: list[object] = []
+    with table.content.open() as file:
+        for value in json_values(file, table.path.name):
+            row = _json_row(table, value)
+            if row is None:
+                misshapen.append(value)
+            else:
+                rows.append(row)
+            if len(rows) + len(misshapen) == BATCH_ROWS:
+                yield Batch(_json_columns(table, rows), misshapen)
+                rows, misshapen = [], []
+    if rows or misshapen:
+        yield Batch(_json_columns(table, rows), misshapen)
+
+
+def _json_row(table: Table, value: object) -> Sequence[object] | None:
+    if table.is_named:
+        return list(map(cast("dict[str, object]", value).get, table.names)) if isinstance(value, dict) else None
+    row = cast("list[object]", value)
+    return row if isinstance(value, list) and len(row) == len(table.names) else None
+
+
+def _json_columns(table: Table, rows: Sequence[Sequence[object]]) -> Rows:
+    columns = zip(*rows, strict=True) if rows else [()] * len(table.names)
+    return pa.RecordBatch.from_arrays([_json_column(list(cells)) for cells in columns], names=list(table.names))
+
+
+def _json_column(cells: list[object]) -> Array:
+    try:
+        return pa.array(cells)
+    except (pa.ArrowException, OverflowError, TypeError):
+        return pa.array([cell if cell is None else str(cell) for cell in cells], pa.string())
+
+
+def _numbered(count: int) -> tuple[str, ...]:
+    return tuple(str(number) for number in range(1, count + 1))

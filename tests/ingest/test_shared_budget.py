@@ -1,0 +1,154 @@
+"""Processes that ask one exchange through one database together keep to its limit, and use it.
+
+A few seconds of each in every test run, where a busy machine may hold requests up and only the mean is
+judged; minutes of it, judged by each second, with `make campaign`.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tapehouse import embedded
+from tapehouse.sandbox import Sandbox, generated_markets
+from tapehouse.sandbox.record import Asked
+from tapehouse.store.connection import connect
+from tapehouse.store.migrate import migrate
+
+IS_FULL: Final = os.environ.get("TAPEHOUSE_CAMPAIGN") == "full"
+# Long after both have started.
+SAMPLED_S: Final = 60 if IS_FULL else 6
+DAYS: Final = 40 if IS_FULL else 3
+END: Final = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+# Asks for the order book of a market again and again, four times at once.
+ASK: Final = """
+import asyncio, sys, time
+from tapehouse.ingest.venue import open_shared_exchange
+
+database_url, sandbox_url, symbol, seconds = sys.argv[1:]
+
+async def main():
+    async with open_shared_exchange("binance", database_url, base_url=sandbox_url) as exchange:
+        await exchange.order_book(symbol, 20)
+        end_s = time.monotonic() + float(seconds)
+
+        async def ask():
+            while time.monotonic() < end_s:
+                await exchange.order_book(symbol, 20)
+
+        await asyncio.gather(*(ask() for _ in range(4)))
+
+asyncio.run(main())
+"""
+TAPEHOUSE: Final = str(Path(sys.executable).with_name("tapehouse"))
+
+_logger = logging.getLogger(__name__)
+
+# Which process made a request, None for what it asks before it begins.
+Asker = Callable[[Asked], str | None]
+
+
+@pytest.fixture(scope="module")
+def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A database that nobody else keeps busy: TAPEHOUSE_TEST_URL if it is set, else an embedded one."""
+    if url := os.environ.get("TAPEHOUSE_TEST_URL"):
+        yield url
+        return
+    with embedded.running(tmp_path_factory.mktemp("budget")) as status:
+        assert status.url is not None
+        with connect(status.url) as connection:
+            migrate(connection)
+        yield status.url
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(generated_markets(seed=7), latency_ms=20, limits={"coinbaseexchange": 10**9}) as sandbox:
+        yield sandbox
+
+
+def run_together(commands: Sequence[Sequence[str]]) -> None:
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for command in commands
+    ]
+    for process in processes:
+        _, errors = process.communicate(timeout=600)
+        assert process.returncode == 0, errors
+
+
+def require_shared_limit(requests: Sequence[Asked], asker: Asker, *, processes: int, per_second: int) -> None:
+    """The limit holds and is used while all of the processes ask."""
+    times_s = sorted(one.at.timestamp() for one in requests)
+    own_times_s: dict[str, list[float]] = {}
+    for one in requests:
+        if (name := asker(one)) is not None:
+            own_times_s.setdefault(name, []).append(one.at.timestamp())
+    assert len(own_times_s) == processes
+    start_s, end_s = max(map(min, own_times_s.values())), min(map(max, own_times_s.values()))
+    rate = (bisect_left(times_s, end_s) - bisect_left(times_s, start_s)) / (end_s - start_s)
+    most = max(bisect_left(times_s, time_s + 1) - number for number, time_s in enumerate(times_s))
+    _logger.info(
+        "%d processes for %.0f s: %.1f requests a second, at most %d in one", processes, end_s - start_s, rate, most
+    )
+    # Each by itself would ask at the full rate; requests held up at the start may be counted among those after it.
+    assert rate <= 1.2 * per_second
+    if IS_FULL:
+        assert most <= per_second
+        assert rate >= 0.85 * per_second
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(600)
+def test_two_processes_keep_to_the_limit_and_use_it(database_url: str, sandbox: Sandbox):
+    # Binance allows a weight of 6000 a minute, and such a book weighs 5: ccxt asks for 20 a second.
+    run_together(
+        [
+            [sys.executable, "-c", ASK, database_url, sandbox.url, symbol, str(SAMPLED_S)]
+            for symbol in ("BTC/USDT", "ETH/USDT")
+        ]
+    )
+    books = [one for one in sandbox.requests if one.path.endswith("/depth")]
+    require_shared_limit(books, lambda one: one.query["symbol"], processes=2, per_second=20)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(900)
+def test_two_backfills_and_an_ingest_keep_to_the_limit_and_use_it(database_url: str, sandbox: Sandbox):
+    def command(*words: str, symbols: str, days: int, names: tuple[str, str]) -> list[str]:
+        bounds = ((END - timedelta(days=days)).isoformat(), END.isoformat())
+        options = [word for name, bound in zip(names, bounds, strict=True) for word in (name, bound)]
+        where = ["--exchange", "coinbaseexchange", "--symbol", symbols, *options]
+        return [TAPEHOUSE, *words, *where, "--url", database_url, "--exchange-url", sandbox.url]
+
+    def asker(asked: Asked) -> str | None:
+        if not asked.path.endswith("/candles"):
+            return None
+        if asked.query["granularity"] == "300":
+            return "ingest"
+        return "first backfill" if asked.path.startswith(("/products/BTC", "/products/ETH")) else "second backfill"
+
+    # Each as many requests as the others. Coinbase allows 10 a second, which is what ccxt takes them for.
+    names = ("--start", "--end")
+    run_together(
+        [
+            command("backfill", symbols="BTC/USD,ETH/USD", days=DAYS, names=names),
+            command("backfill", symbols="SOL/USD,QUILL/USD", days=DAYS, names=names),
+            command(
+                "ingest", "ohlcv", "--timeframe", "5m", symbols="BTC/USD", days=10 * DAYS, names=("--since", "--until")
+            ),
+        ]
+    )
+    require_shared_limit(sandbox.requests, asker, processes=3, per_second=10)
+    with connect(database_url) as connection:
+        covered = connection.execute(
+            "select sum(upper(one) - lower(one)) from coverage join series using (series_id) "
+            "join instrument using (instrument_id), unnest(covered) one where exchange = 'coinbaseexchange'"
+        ).fetchall()
+    assert covered == [(timedelta(days=14 * DAYS),)]
