@@ -23,12 +23,13 @@ _EPILOG: Final = """\b
 Examples:
   tapehouse import btc.csv --exchange binance --symbol BTC/USDT --dry-run
   tapehouse import btc.csv --exchange binance --symbol BTC/USDT
-  tapehouse import user_data/data/binance
-  tapehouse import archive --json
+  tapehouse import archive --dry-run --json
+  tapehouse import archive --force
 
 \b
 CSV, JSON, Parquet and Arrow (feather) are read, CSV and JSON also in a zip or gz: candles and trades
-of freqtrade, Binance's public data (with its CHECKSUM files), cryptofeed, and what tapehouse exports.
+of freqtrade (name the folder user_data/data/EXCHANGE), Binance's public data (with its CHECKSUM
+files), cryptofeed, and what tapehouse exports.
 --dry-run shows how a file is understood and writes nothing. A file that can't be understood is
 refused whole; rows that fail validation go to quarantine. What is stored already stays as it is, so
 an import that was stopped is run again. With several files the exit code is that of the worst failure.

@@ -72,7 +72,6 @@ class SharedPacer:
         self._held: deque[_Slice] = deque()
         # Until then the request that passed last takes the exchange's time.
         self._taken_until_s = -math.inf
-        self._reserved_until_s = -math.inf
         # How much of the next slice will be used, as far as the last one tells.
         self._expected_s = 0.0
         self._reserving_took_s = 0.0
@@ -127,6 +126,7 @@ class SharedPacer:
                 self._taken_until_s = starts_s + held.use(turn, is_short=bool(self._waiting))
                 turn.come.set_result(None)
                 if self._runs_short(now_s):
+                    self._expected_s = held.likely_next_s
                     self._reserve_ahead()
 
     def _usable(self, turn: "_Turn", now_s: float) -> "_Slice | None":
@@ -176,14 +176,17 @@ class SharedPacer:
         else:
             now_s = time.monotonic()
             self._reserving_took_s = now_s - asked_s
-            starts_s = now_s + begins_in_s
-            if not is_sharing and 0 < starts_s - self._reserved_until_s < _GLUED_S:
-                # It begins where the one before ends, only that this answer took longer.
-                starts_s = self._reserved_until_s
-            self._reserved_until_s = starts_s + length_s
-            self._held.append(_Slice(starts_s, self._reserved_until_s, growth=1 if is_sharing else _LONELY_GROWTH))
+            self._hold(now_s + begins_in_s, length_s, is_sharing=is_sharing)
             if begins_in_s > _WORTH_SAYING_S:
                 _logger.warning("%s is asked again in %.0f s, when its limit allows.", self._exchange_id, begins_in_s)
+
+    def _hold(self, start_s: float, length_s: float, *, is_sharing: bool) -> None:
+        last = self._held[-1] if self._held else None
+        if last is not None and not is_sharing and abs(start_s - last.end_s) < _GLUED_S:
+            # It begins where that one ends, only that one of the two answers took longer.
+            last.end_s += length_s
+        else:
+            self._held.append(_Slice(start_s, start_s + length_s, growth=1 if is_sharing else _LONELY_GROWTH))
 
     def _fail(self, error: Exception) -> None:
         """Raise the error in all that wait."""

@@ -8,7 +8,17 @@ import pytest
 from tapehouse.exchange.habits import habits_of
 from tapehouse.exchange.watched import watched_exchange
 
-ROW: Final = [1_735_689_600_000, "61682.38", "61700.01", "61650.55", "61690.12", "12.34567", 1_735_689_659_999, "7", 12]
+ROW: Final[list[Any]] = [
+    1_735_689_600_000,
+    "61682.38",
+    "61700.01",
+    "61650.55",
+    "61690.12",
+    "12.34567",
+    1_735_689_659_999,
+    "7",
+    12,
+]
 ROWS: Final[dict[str, list[Any]]] = {
     "usual": [ROW, [ROW[0] + 60_000, *ROW[1:]]],
     "none": [],

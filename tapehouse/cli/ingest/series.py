@@ -41,7 +41,6 @@ def fetch_history(
 ) -> None:
     """Fetch it, refresh what is derived from it, and show what came; exits with the worst failure's code."""
     with exchange_address(*history.requests, sandbox=sandbox, exchange_url=exchange_url) as base_url:
-        remark(history.header)
         outcomes = _fetch(history, fetch, base_url, as_json=as_json)
     derived = Derived()
     try:
@@ -58,6 +57,7 @@ def fetch_history(
 def _fetch(history: History, fetch: "Fetch", base_url: str | None, *, as_json: bool) -> "Sequence[Outcome]":
     tally: Tally[Outcome] | None = None
     try:
+        remark(history.header)
         # These take a second or more, in which Ctrl-C is to be answered too.
         from tapehouse.cli.progress import progress
         from tapehouse.ingest import progress as counting
