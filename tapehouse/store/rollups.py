@@ -100,7 +100,9 @@ def _refresh_family(
     now, floor = _bounds(connection, family)
     refreshed: list[TimeRange] = []
     settled = 0
-    for step in _steps(_touched(connection, family), family.step):
+    # Newest first: what a level's view has after its newest bucket is worked out from the 1m candles on
+    # every read, also on that of the level above it.
+    for step in reversed(list(_steps(_touched(connection, family), family.step))):
         # Read before the refresh: what is written while it runs leaves a note that stays.
         stale_ids = _read_notes(connection, family, step)
         start, end = max(step[0], floor) if floor else step[0], step[1]
