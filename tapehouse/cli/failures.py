@@ -53,7 +53,8 @@ def report_each(failures: Iterable[tuple[str, Exception | None]]) -> None:
     failed = [(about, error) for about, error in failures if error is not None]
     ours = [(about, error) for about, error in failed if isinstance(error, TapehouseError)]
     for about, error in ours:
-        report(error, about=about)
+        # Some errors begin with what they are about.
+        report(error, about=None if str(error).startswith(about) else about)
     for _, error in failed:
         if not isinstance(error, TapehouseError):
             raise error
