@@ -1,8 +1,14 @@
 -- A row is a range, covered or not, that was asked for once more in vain: as often as given, and the more often, the
 -- longer it waits. It takes the place of what was noted of any part of it alone.
-with asked as (
+with locked as materialized (
+    -- Two that note at once take turns: neither waits for a row that the other has.
+    select from coverage where series_id = %(series_id)s for update
+),
+
+asked as materialized (
     select during, attempts
-    from unnest(%(ranges)s::tstzrange[], %(attempts)s::integer[]) as a (during, attempts)
+    from locked
+    cross join unnest(%(ranges)s::tstzrange[], %(attempts)s::integer[]) as a (during, attempts)
 ),
 
 replaced as (

@@ -36,7 +36,8 @@ Examples:
 Parquet lies in folders named as Hive does (dataset=ohlcv/exchange=binance/symbol=BTC%2FUSDT/...),
 a file a month, a year of candles of a day and longer, a day of trades: pandas, pyarrow, DuckDB and
 polars read it as it is. Feather has freqtrade's layout and names. The same command again writes
-only what has changed; rows that retention has dropped since stay in the Parquet files.
+files that have new rows, and all files of a series in which older rows were changed; rows that
+retention has dropped since stay in the Parquet files.
 """
 _SUFFIXES: Final[dict[str, "Format"]] = {".parquet": "parquet", ".feather": "feather", ".csv": "csv"}
 _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)

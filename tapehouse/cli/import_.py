@@ -31,8 +31,9 @@ CSV, JSON, Parquet and Arrow (feather) are read, CSV and JSON also in a zip or g
 of freqtrade (name the folder user_data/data/EXCHANGE), Binance's public data (with its CHECKSUM
 files), cryptofeed, and what tapehouse exports.
 --dry-run shows how a file is understood and writes nothing. A file that can't be understood is
-refused whole; rows that fail validation go to quarantine. What is stored already stays as it is, so
-an import that was stopped is run again. With several files the exit code is that of the worst failure.
+refused whole; rows that fail validation go to quarantine. Rows that are stored with other values are
+replaced. An import that was stopped is run again. With several files the exit code is that of the worst
+failure.
 """
 _RANGES_SHOWN: Final = 3
 _COUNTS: Final = ("rows", "inserted", "changed", "unchanged", "rejected")

@@ -33,7 +33,8 @@ looked for elsewhere: 1m candles are built from trades, longer ones from 1m cand
 the bar was fetched; then come the exchanges of --fallback, where quote and units agree. Candles that
 are not the exchange's own are named in `MarketData.candles(...).attrs["repaired"]`, and give way
 to its own as soon as these come. What could not be had waits, the longer the more often it was
-tried; `tapehouse gaps` shows until when. What lies before a listing or after a delisting is left alone.
+tried; `tapehouse gaps` shows until when. What lies before a listing or after a delisting is left alone,
+and so are the quiet minutes that some exchanges (coinbase) leave out: --cause exchange_empty asks for these.
 The exit code is that of the worst failure, 0 where nothing failed or nothing is due.
 """
 _WORDS: Final[Mapping["Treatment", str]] = {
@@ -78,7 +79,7 @@ def repair(
     meant, names = dataset_meant(dataset, timeframe), _fallbacks(fallbacks)
     database = usable_database(url)
     found = _find(database, exchange, symbol, meant, timeframe, start, end)
-    treated = _treated([gap for gap in found if not causes or gap.cause in causes])
+    treated = _treated(found, causes)
     if dry_run:
         _show_plan(treated, as_json=as_json)
         return
@@ -86,8 +87,7 @@ def repair(
     derived = Derived()
     due = sum(how in ("ask", "look_elsewhere") for _, how in treated)
     if due:
-        gaps = [gap for gap, _ in treated]
-        runs = _repair(gaps, due, names, database, sandbox=sandbox, exchange_url=exchange_url)
+        runs = _repair(found, due, causes, names, database, sandbox=sandbox, exchange_url=exchange_url)
     repaired = [one for run in runs for one in run.repaired]
     try:
         if any(one.sources for one in repaired):
@@ -124,17 +124,19 @@ def _find(
         return [gap for series in asked for gap in find_gaps(connection, series, start, end)]
 
 
-def _treated(gaps: "Sequence[Gap]") -> "list[tuple[Gap, Treatment]]":
-    """What a repair does now about each of the gaps."""
+def _treated(gaps: "Sequence[Gap]", causes: Sequence[str]) -> "list[tuple[Gap, Treatment]]":
+    """The gaps of those causes, by default all, and what a repair of these does now about each."""
     from tapehouse.ingest import treatment_of
 
     now = datetime.now(UTC)
-    return [(gap, treatment_of(gap, now=now)) for gap in gaps]
+    meant = (gap for gap in gaps if not causes or gap.cause in causes)
+    return [(gap, treatment_of(gap, now=now, causes=causes)) for gap in meant]
 
 
 def _repair(
     gaps: "Sequence[Gap]",
     due: int,
+    causes: Sequence[str],
     fallbacks: "Sequence[FallbackName]",
     database_url: str,
     *,
@@ -143,13 +145,20 @@ def _repair(
 ) -> "list[ExchangeRepair]":
     from tapehouse.ingest import due_by_exchange, repair_all
 
-    asked = dict.fromkeys([*due_by_exchange(gaps), *(name.exchange_id for name in fallbacks)])
+    asked = dict.fromkeys([*due_by_exchange(gaps, causes=causes), *(name.exchange_id for name in fallbacks)])
     try:
         with (
             exchange_address(*asked, sandbox=sandbox, exchange_url=exchange_url) as base_url,
             _progress(due) as note,
         ):
-            return repair_all(gaps, fallbacks=fallbacks, database_url=database_url, base_url=base_url, progress=note)
+            return repair_all(
+                gaps,
+                causes=causes,
+                fallbacks=fallbacks,
+                database_url=database_url,
+                base_url=base_url,
+                progress=note,
+            )
     except KeyboardInterrupt:
         remark("Stopped. What was committed stays: run the same command again to go on.")
         raise

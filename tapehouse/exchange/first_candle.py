@@ -21,6 +21,8 @@ _EARLIEST: Final = datetime(2009, 1, 3, tzinfo=UTC)
 _LONGEST_MONTH: Final = timedelta(days=31)
 # So often a found beginning may turn out not to be one before the search gives up.
 _CONFIRMATIONS: Final = 5
+# What a search finds empty is never asked for again, so no single empty answer is believed.
+_EMPTY_ANSWERS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +43,9 @@ class FirstCandleSearch:
         """The open time of the first candle; None where the exchange does not tell, or contradicts itself."""
         if self.habits.recent_only:
             return None
-        if self.habits.skips_ahead:
-            first = await self._earliest(self.timeframe, _EARLIEST, None, 1)
-        else:
-            first = await self._narrowed_down()
+        if not self.habits.skips_ahead:
+            return await self._narrowed_down()
+        first = await self._earliest(self.timeframe, _EARLIEST, None, 1)
         return None if first is None else await self._confirmed(self.timeframe, self.timeframe.floor(first))
 
     async def _narrowed_down(self) -> datetime | None:
@@ -55,6 +56,8 @@ class FirstCandleSearch:
             length = self._next_shorter(length, first, end)
             # The longer candle has its trades somewhere in here; where not, shorter ones don't go back so far.
             first = await self._walked(length, first, end)
+            if first is not None:
+                first = await self._confirmed(length, length.floor(first))
         return first
 
     async def _first_of_longest(self) -> tuple[Timeframe, datetime | None]:
@@ -68,7 +71,7 @@ class FirstCandleSearch:
                 first = await self._walked(length, _EARLIEST, self.now)
             except PermanentError:
                 continue
-            return length, None if first is None else await self._confirmed(length, first)
+            return length, None if first is None else await self._confirmed(length, length.floor(first))
         return self.timeframe, None
 
     def _next_shorter(self, length: Timeframe, start: datetime, end: datetime) -> Timeframe:
@@ -98,7 +101,10 @@ class FirstCandleSearch:
         return None
 
     async def _earliest(self, length: Timeframe, start: datetime, end: datetime | None, limit: int) -> datetime | None:
-        """The earliest time told by rows that were asked for with these."""
-        times_ms = times_of(await self.ask(length, start, end, limit))
-        is_asked = (times_ms != NO_TIME) & (times_ms >= to_ms(start)) & (times_ms < to_ms(end or self.now))
-        return from_ms(int(times_ms[is_asked].min())) if is_asked.any() else None
+        """The earliest time told by rows that were asked for with these; None once none came so often."""
+        for _ in range(_EMPTY_ANSWERS):
+            times_ms = times_of(await self.ask(length, start, end, limit))
+            is_asked = (times_ms != NO_TIME) & (times_ms >= to_ms(start)) & (times_ms < to_ms(end or self.now))
+            if is_asked.any():
+                return from_ms(int(times_ms[is_asked].min()))
+        return None

@@ -30,6 +30,8 @@ def numbers(column: Array) -> Float64Array:
     if pa.types.is_decimal(kind) or (pa.types.is_floating(kind) and kind.bit_width < 64):
         # By their shortest decimals: the float64 nearest to what is meant, not to what is held.
         return numbers(compute.cast(column, pa.string()))
+    if pa.types.is_boolean(kind):
+        return np.full(len(column), nan)
     try:
         cast = compute.cast(column, pa.float64(), safe=not pa.types.is_integer(kind))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from tapehouse.candle import PRICE_COLUMNS, VALUE_COLUMNS, Int64Array
+from tapehouse.errors import InputError
 from tapehouse.files.arrow import Array, Rows, Schema, compute, pa
 from tapehouse.files.label import SCHEMA_KEY, FileLabel
 from tapehouse.query.decode import CopyDecoder
@@ -71,14 +72,12 @@ class Columns:
         return pa.Table.from_arrays(arrays, schema=self.schema)
 
     def _sources(self, time_us: Int64Array) -> Array:
-        label = self._label
-        words = [
-            SANDBOX_SOURCE if label.listing.from_sandbox else EXCHANGE_SOURCE,
-            *dict.fromkeys(one.source for one in label.substituted),
-        ]
+        # What was made of invented rows is invented too; the label tells of which.
+        from_sandbox, substituted = self._label.listing.from_sandbox, self._label.substituted
+        words = [SANDBOX_SOURCE if from_sandbox else EXCHANGE_SOURCE, *dict.fromkeys(one.source for one in substituted)]
         codes = np.zeros(len(time_us), dtype=np.int32)
-        for code, word in enumerate(words[1:], start=1):
-            codes[lies_in(time_us, [(one.start, one.end) for one in label.substituted if one.source == word])] = code
+        for code, word in enumerate(words[1:] if not from_sandbox else (), start=1):
+            codes[lies_in(time_us, [(one.start, one.end) for one in substituted if one.source == word])] = code
         return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(words))
 
 
@@ -104,7 +103,12 @@ class FreqtradeColumns:
         self.schema: Schema = _labelled(names, label)
 
     def table(self, piece: Piece) -> Rows:
-        """The piece as a table; it must not be used afterwards."""
+        """The piece as a table; it must not be used afterwards. Raises InputError for times between milliseconds."""
+        if (piece.time_us % _MS_US).any():
+            raise InputError(
+                f"{self._label.listing.exchange} {self._label.listing.symbol} has trades between milliseconds, which "
+                "freqtrade's feather files can't hold: export to parquet or csv."
+            )
         time_ms = pa.array(piece.time_us // _MS_US)
         if self._label.dataset == "ohlcv":
             arrays = [time_ms.view(self.schema.field("date").type), *_middle(piece, self._label)]

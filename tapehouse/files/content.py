@@ -73,6 +73,8 @@ def reading(path: Path) -> Generator[None]:
         yield
     except (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile) as error:
         raise InputError(f"{path.name} is damaged or cut short ({_one_line(error)}): get it again.") from error
+    except NotImplementedError as error:
+        raise InputError(f"{path.name} can't be unpacked here ({_one_line(error)}): unpack it first.") from error
     except OSError as error:
         raise InputError(f"Can't read {path}: {error.strerror or _one_line(error)}.") from error
 

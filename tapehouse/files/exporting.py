@@ -4,7 +4,7 @@ All of a file comes from one snapshot of the database. What a file holds beside 
 `places`, how it is written `formats`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -55,7 +55,8 @@ class ExportedFile:
     """A file and what it holds.
 
     It was `written`, or is `unchanged` as it held these rows already, or was `kept` as it holds more than the
-    database does: rows that retention has dropped since, or of a database that was replaced.
+    database does: rows that retention has dropped since, that were deleted with all others of the file's time, or
+    of a database that was replaced.
     """
 
     path: Path
@@ -101,15 +102,40 @@ def export_series(
 
     In a folder Parquet is split by month, year or day (see `places`): a file there that was exported before keeps
     the rest of its time. Feather and CSV are one file a series, of exactly the time asked for. Raises InputError
-    where a file can't be written or is not tapehouse's, and StoreError.
+    where a file can't be written, is not tapehouse's or can't hold the rows, and StoreError.
     """
     whole = reader.read(partial(read_holding, series=series, asked=asked))
-    if whole.label is None:
-        return SeriesExport(series, (), whole.dropped_before)
+    files = _export_files(reader, series, target, whole.label, asked, progressed) if whole.label else []
+    files += _left_alone(series, target, asked, {one.path for one in files})
+    return SeriesExport(series, tuple(sorted(files, key=lambda one: one.label.start)), whole.dropped_before)
+
+
+def _export_files(
+    reader: Reader,
+    series: CandleSeries | TradeSeries,
+    target: Target,
+    label: FileLabel,
+    asked: OpenRange,
+    progressed: Progress,
+) -> list[ExportedFile]:
+    """Export each file that holds some of what the label says is stored."""
     with BackgroundWriter() as writer:
-        export = _SeriesExporter(reader, series, target, writer, (whole.label.start, whole.label.end), progressed)
-        files = [export.file(path, window) for path, window in _places(series, target, whole.label, asked)]
-    return SeriesExport(series, tuple(one for one in files if one), whole.dropped_before)
+        export = _SeriesExporter(reader, series, target, writer, (label.start, label.end), progressed)
+        files = [export.file(path, window) for path, window in _places(series, target, label, asked)]
+    return [one for one in files if one]
+
+
+def _left_alone(
+    series: CandleSeries | TradeSeries, target: Target, asked: OpenRange, exported: Container[Path]
+) -> Iterator[ExportedFile]:
+    """The files in the folder of time asked for of which nothing is stored any more."""
+    if target.is_file or target.form != "parquet":
+        return
+    start, end = asked
+    for path in partition_folder(target.path, series, timeframe_of(series)).glob("[!.]*.parquet"):
+        label = None if path in exported else label_in("parquet", path)
+        if label and start < label.end and (end is None or label.start < end):
+            yield ExportedFile(path, "kept", rows_in("parquet", path), label)
 
 
 def _places(

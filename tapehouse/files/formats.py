@@ -6,16 +6,17 @@ half-written. What is in the tables is `columns`.
 
 import glob
 import hashlib
+import json
 import os
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
 from tapehouse.errors import InputError
-from tapehouse.files.arrow import Schema, ipc, pa, parquet
+from tapehouse.files.arrow import Schema, csv, ipc, pa, parquet
 from tapehouse.files.checksums import sha256_of
 from tapehouse.files.columns import Columns, FreqtradeColumns, Piece
 from tapehouse.files.label import BESIDE_SUFFIX, FileLabel, label_beside, read_label_beside, read_schema_label
@@ -28,7 +29,6 @@ Format = Literal["parquet", "feather", "csv"]
 # values and neither a dictionary nor a split by bytes leaves to it; steps of time are all the same.
 PARQUET_SETTINGS: Final[dict[str, Any]] = {"compression": "zstd", "compression_level": 1}
 _STEPPED: Final = ("time", "trade_id")
-_BLOCK_BYTES: Final = 1 << 20
 # A file that is being written changes every few seconds.
 _ABANDONED_AFTER_S: Final = 3600.0
 _WORDS: Final = ["side", "source"]
@@ -90,8 +90,9 @@ def label_in(form: Format, path: Path) -> FileLabel | None:
                 with pa.OSFile(os.fspath(path)) as file:
                     return read_schema_label(ipc.open_file(file).schema.metadata)
             case "csv":
-                return read_label_beside(path, sha256=sha256_of(path))
-    except (pa.ArrowException, InputError):
+                return _label_of_csv(path)
+    # Of some broken files pyarrow raises OSError.
+    except (pa.ArrowException, OSError, InputError):
         return None
 
 
@@ -105,13 +106,31 @@ def rows_in(form: Format, path: Path) -> int:
                 batches = ipc.open_file(file)
                 return sum(batches.get_batch(number).num_rows for number in range(batches.num_record_batches))
         case "csv":
-            with path.open("rb") as file:
-                return sum(block.count(b"\n") for block in iter(partial(file.read, _BLOCK_BYTES), b"")) - 1
+            # A line is not always a row: ids may hold line breaks.
+            whole, only_time = csv.ParseOptions(newlines_in_values=True), csv.ConvertOptions(include_columns=["time"])
+            with csv.open_csv(path, parse_options=whole, convert_options=only_time) as batches:
+                return sum(batch.num_rows for batch in batches)
+
+
+def _label_of_csv(path: Path) -> FileLabel | None:
+    """The label beside the file, put there first if its export was killed between giving the two their names."""
+    sha256, beside = sha256_of(path), path.with_name(path.name + BESIDE_SUFFIX)
+    for part in _parts(beside):
+        # What was cut short is of a file that was not finished either.
+        with suppress(OSError, ValueError):
+            if json.loads(part.read_bytes())["sha256"] == sha256:
+                part.replace(beside)
+    return read_label_beside(path, sha256=sha256)
+
+
+def _parts(path: Path) -> Iterator[Path]:
+    """What there is under names for the time being, of this and of other exports of the same file."""
+    return path.parent.glob(f".{glob.escape(path.name)}.*.part")
 
 
 def _remove_abandoned(path: Path) -> None:
     """Remove what exports of the same file left that were killed; other ones may run on another machine."""
-    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+    for part in _parts(path):
         with suppress(OSError):
             if time.time() - part.stat().st_mtime > _ABANDONED_AFTER_S:
                 part.unlink()

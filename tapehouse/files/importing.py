@@ -78,7 +78,6 @@ class _Part(Generic[S]):
     split: S
     rejected: tuple[Reject, ...]
     whole: list[TimeRange]
-    is_shapely: bool
 
 
 def import_file(
@@ -149,7 +148,7 @@ def _split(window: _Window, split: Callable[[Portion], S]) -> _Part[S]:
     portion, outcome = window.portion, split(window.portion)
     misshapen = tuple(Reject(None, (NOT_A_ROW,), storable(line)) for line in portion.misshapen)
     rows = len(portion.times_ms) + len(misshapen)
-    return _Part(rows, outcome, (*outcome.rejected, *misshapen), window.whole, not misshapen)
+    return _Part(rows, outcome, (*outcome.rejected, *misshapen), window.whole)
 
 
 def _split_candles(file: Understanding, timeframe: Timeframe, portion: Portion) -> CandleSplit:
@@ -171,7 +170,9 @@ def _write_candles(
     timeframe, good, (start, end) = series.timeframe, part.split.good, _bounds(file, series.timeframe)
     own = ranges_of_candles(timeframe, good.time_us, start, end)
     lost = [_interval(timeframe, one.time) for one in part.rejected if one.time and start <= one.time < end]
-    empty = intersect_ranges(intersect_ranges(part.split.covered, part.whole), file.vouched or ())
+    whole = intersect_ranges(part.whole, file.vouched or ())
+    lost += intersect_ranges(whole, file.unplaced)
+    empty = intersect_ranges(part.split.covered, whole)
     covered = subtract_ranges([*own, *empty], subtract_ranges(lost, own))
     asked = merge_ranges([*covered, *lost])
     written: list[WriteResult] = []
@@ -190,15 +191,21 @@ def _write_trades(
 ) -> WriteResult:
     refuse_other_ids(connection, series, part.split.good)
     asked = intersect_ranges(part.whole, file.vouched or part.whole)
-    # A line that is no row may be a trade of any time of the window.
-    covered = intersect_ranges(part.split.covered, asked) if part.is_shapely else []
+    covered = subtract_ranges(intersect_ranges(part.split.covered, asked), file.unplaced)
     return write_trades(connection, series, part.split.good, asked=asked, covered=covered, rejected=part.rejected)
 
 
 def _bounds(file: Understanding, timeframe: Timeframe) -> TimeRange:
-    """Where candles can be that have closed, within the day or month if it is one that the file names."""
+    """Where candles can be that had closed when the file was written, within the day or month that its name tells."""
     start, end = _reach(file) if file.vouched and file.table.label is None else _BELIEVABLE
-    return start, max(start + _TRADE_SPAN, min(end, timeframe.floor(datetime.now(UTC))))
+    return start, max(start + _TRADE_SPAN, min(end, timeframe.floor(_written_at(file, timeframe))))
+
+
+def _written_at(file: Understanding, timeframe: Timeframe) -> datetime:
+    """When the file was written if that was while its last candle was open; now else, since copies are newer."""
+    written_at = datetime.fromtimestamp(file.path.stat().st_mtime, UTC)
+    is_open = file.last is not None and file.last <= written_at < timeframe.close(timeframe.floor(file.last))
+    return written_at if is_open else datetime.now(UTC)
 
 
 def _substitutes(file: Understanding, covered: Sequence[TimeRange]) -> list[Substitute]:

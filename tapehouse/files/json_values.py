@@ -33,6 +33,10 @@ def json_values(file: IO[bytes], name: str) -> Iterator[object]:
             if not more or len(text) > _MOST_CHARACTERS:
                 raise InputError(f"{name} is cut short, or no JSON ({error.msg}): get it again.") from error
             text += more
+        except (RecursionError, ValueError) as error:
+            raise InputError(
+                f"{name} holds JSON that is nested too deep, or too long a number: it is no data."
+            ) from error
         else:
             yield value
 

@@ -76,6 +76,8 @@ _NAMELESS: Final[Sequence[tuple[re.Pattern[str], str, Dataset, Mapping[Role, int
         {"id": 0, "price": 1, "amount": 2, "time": 5, "is_buyer_maker": 6},
     ),
 )  # fmt: skip
+_NAMES_SHOWN: Final = 20
+_CHARACTERS_SHOWN: Final = 400
 _NUMBER: Final = re.compile(r"\s*([-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|nan|)\s*", re.IGNORECASE)
 
 
@@ -108,7 +110,7 @@ def layout_of(table: Table, dataset: Dataset | None) -> Layout:
         name = "Binance aggregated trades" if is_binance and "firsttradeid" in by_name else name
         return Layout(name, "trade", {**series, **trades}, is_binance)
     raise InputError(
-        f"{table.path.name} lacks {_lacking(candles, trades, dataset)}: its columns are {_list(table.names)}."
+        f"{table.path.name} lacks {_lacking(candles, trades, dataset)}: its columns are {_some(table.names)}."
     )
 
 
@@ -155,3 +157,8 @@ def _lacking(candles: Columns, trades: Columns, dataset: Dataset | None) -> str:
 
 def _list(names: Sequence[str]) -> str:
     return ", ".join(names)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NAMES_SHOWN
+    return f"{_list(names[:_NAMES_SHOWN])[:_CHARACTERS_SHOWN]}{f' and {more} more' if more > 0 else ''}"

@@ -9,7 +9,9 @@ from tapehouse.instrument import AmountUnit, Kind, Listing
 
 _SYMBOL: Final = re.compile(r"([^/:\s]+)/([^/:\s]+?)(?::([^/:\s-]+)(-\d{6})?(?:-(\d+)-[CP])?)?")
 _PERPETUAL: Final = re.compile(r"([A-Z0-9]+)-([A-Z0-9]+)-PERP")
-_SPOT: Final = re.compile(r"([A-Z0-9]+)[-_]([A-Z0-9]+)")
+# BTCUSD_PERP and BTCUSDT_250328 are contracts of Binance, with base and quote together.
+_TAIL: Final = re.compile(r"[-_](PERP|\d{6})$")
+_SPOT: Final = re.compile(r"([A-Z0-9]+)[-_](?!PERP$|\d{6}$)([A-Z0-9]+)")
 # Where cryptofeed has exchanges of its own for contracts, ccxt has them in one.
 _EXCHANGES: Final = {
     "binance_futures": "binance",
@@ -28,7 +30,11 @@ def exchange_named(text: str) -> str:
 
 
 def symbol_named(text: str) -> str | None:
-    """The symbol that a market's name with its parts apart stands for; None where they are not."""
+    """The symbol that a market's name with its parts apart stands for; None where they are not.
+
+    A name all in small letters is taken as if it were in capitals.
+    """
+    text = text.upper() if text == text.lower() else text
     if _SYMBOL.fullmatch(text):
         return text
     if (match := _PERPETUAL.fullmatch(text)) is not None:
@@ -40,17 +46,32 @@ def symbol_named(text: str) -> str | None:
 
 
 def find_symbols(market: str, symbols: Sequence[str], *, is_derivative: bool | None) -> list[str]:
-    """Which of the symbols a name without punctuation may stand for; of contracts only perpetual ones."""
+    """Which of the symbols a name without punctuation may stand for; dated contracts only where it has the date."""
+    tail = _TAIL.search(market)
+    has_date = tail is not None and tail[1] != "PERP"
     return [
         symbol
         for symbol in symbols
-        if bare(symbol) == bare(market) and "-" not in symbol and is_derivative in (None, ":" in symbol)
+        if may_be(market, symbol) and ("-" in symbol) == has_date and is_derivative in (None, ":" in symbol)
     ]
 
 
-def bare(market: str) -> str:
+def may_be(market: str, symbol: str) -> bool:
+    """Whether nothing in a market's name, which may tell less than the symbol, contradicts it."""
+    exact = symbol_named(market)
+    if exact is not None and ":" in exact:
+        return exact == symbol
+    name = market.upper()
+    tail = _TAIL.search(name)
+    if tail is None:
+        return _bare(name) == _bare(symbol)
+    is_of_tail = ":" in symbol and "-" not in symbol if tail[1] == "PERP" else symbol.endswith(f"-{tail[1]}")
+    return is_of_tail and _bare(name[: tail.start()]) == _bare(symbol)
+
+
+def _bare(market: str) -> str:
     """Base and quote of a symbol, or of another name of a market, with nothing between them."""
-    return re.sub(r"[^A-Z0-9]", "", re.sub(r"[-_]PERP$", "", market.partition(":")[0].upper()))
+    return re.sub(r"[^A-Z0-9]", "", market.partition(":")[0].upper())
 
 
 def listing_of_symbol(exchange: str, symbol: str, amount_unit: AmountUnit) -> Listing:

@@ -22,7 +22,8 @@ from tapehouse.store.instruments import (
 def open_series(connection: Connection, file: Understanding) -> CandleSeries | TradeSeries:
     """The series to import into, known to the store from then on.
 
-    Raises MixedOrigins where the store has the exchange from elsewhere, InputError where amounts count other units.
+    Raises MixedOrigins where the store has the exchange from elsewhere, InputError where amounts count other units,
+    or may do so.
     """
     instrument = _instrument(connection, file)
     if file.timeframe is not None:
@@ -44,4 +45,9 @@ def _instrument(connection: Connection, file: Understanding) -> Instrument:
     if file.table.label is not None:
         return add_instrument(connection, file.table.label.listing)
     listing = listing_of_symbol(file.exchange, file.symbol, file.amount_unit or "base")
+    if file.amount_unit is None and listing.settle == listing.base:
+        raise InputError(
+            f"Nothing tells whether the amounts of {file.path.name} count contracts, as they mostly do where "
+            f"{listing.base} settles, or {listing.base}: say it with --amount-unit contract or base."
+        )
     return add_instrument(connection, replace(listing, from_sandbox=file.from_sandbox))

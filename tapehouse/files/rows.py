@@ -19,6 +19,7 @@ from tapehouse.files.arrow import Array, Rows, pa
 from tapehouse.files.layouts import Role
 from tapehouse.files.tables import BATCH_ROWS
 from tapehouse.files.understanding import Understanding
+from tapehouse.timeframe import to_us
 from tapehouse.validate import TradeColumns
 
 # More trades than these are not held to sort them.
@@ -47,7 +48,10 @@ def portions(file: Understanding) -> Iterator[Portion]:
     none: Portion | None = None
     for batch in file.table.batches():
         times_ms = file.clock.read(batch.rows.column(file.layout.columns["time"]))
-        portion = Portion(batch.rows, times_ms, batch.misshapen)
+        if file.dataset == "trade":
+            # Exchanges' APIs tell whole milliseconds, and a trade must have one time wherever it comes from.
+            times_ms = np.floor(np.rint(times_ms * 1000) / 1000)
+        portion = Portion(batch.rows, times_ms, [line for _, line in batch.misshapen])
         if len(times_ms) or batch.misshapen:
             yield portion
         elif not file.rows:
@@ -62,23 +66,25 @@ def portions_in_order(file: Understanding) -> Iterator[Portion]:
     Raises InputError where too many would have to be held.
     """
     held: Portion | None = None
+    last_ms = to_us(file.last) / 1000 if file.last else float(BELIEVABLE_MS.start)
     reached_ms = float(BELIEVABLE_MS.start)
     for portion in portions(file):
         together = portion if held is None else _joined(held, portion)
-        known_ms = _known(portion.times_ms)
+        known_ms = _known(portion.times_ms, last_ms)
         reached_ms = max(reached_ms, float(np.nanmax(known_ms, initial=BELIEVABLE_MS.start)))
-        until_ms: float = reached_ms - file.disorder_ms
+        until_ms: float = np.floor(reached_ms - file.disorder_ms)
         # A row that tells no time goes with those before it.
-        is_ready = ~(_known(together.times_ms) >= until_ms)
+        is_ready = ~(_known(together.times_ms, last_ms) >= until_ms)
         held = together.take(np.flatnonzero(~is_ready))
         if len(held.times_ms) > _MOST_HELD:
             raise InputError(
                 f"{file.path.name} is too far out of order to be sorted on the way: sort it by time first."
             )
-        ready = together.take(_by_time(together.times_ms, np.flatnonzero(is_ready)))
-        yield from _in_batches(ready, together.misshapen, until_ms)
+        ready = together.take(_by_time(together.times_ms, np.flatnonzero(is_ready), last_ms))
+        yield from _in_batches(ready, together.misshapen, until_ms, last_ms)
     if held is not None:
-        yield from _in_batches(held.take(_by_time(held.times_ms, np.arange(len(held.times_ms)))), (), None)
+        lines = _by_time(held.times_ms, np.arange(len(held.times_ms)), last_ms)
+        yield from _in_batches(held.take(lines), (), None, last_ms)
 
 
 def candle_values(file: Understanding, portion: Portion) -> Float64Array:
@@ -96,8 +102,7 @@ def trade_columns(file: Understanding, portion: Portion) -> TradeColumns:
     else:
         sides = np.zeros(len(portion.times_ms))
     return TradeColumns(
-        # Exchanges' APIs tell whole milliseconds, and a trade must have one time wherever it comes from.
-        np.floor(np.rint(portion.times_ms * 1000) / 1000),
+        portion.times_ms,
         cells.ids(_column(file, portion, "id")),
         sides,
         cells.numbers(_column(file, portion, "price")),
@@ -120,13 +125,13 @@ def _plain(cell: object) -> object:
     return cell.isoformat() if isinstance(cell, datetime | date) else cell
 
 
-def _known(times_ms: Float64Array) -> Float64Array:
-    """The times, NaN for those that are none to believe."""
-    return np.where((times_ms >= BELIEVABLE_MS.start) & (times_ms < BELIEVABLE_MS.stop), times_ms, np.nan)
+def _known(times_ms: Float64Array, last_ms: float) -> Float64Array:
+    """The times, NaN for those that are none to believe; `last_ms` is the last that is."""
+    return np.where((times_ms >= BELIEVABLE_MS.start) & (times_ms <= last_ms), times_ms, np.nan)
 
 
-def _by_time(times_ms: Float64Array, lines: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-    return lines[np.argsort(_known(times_ms[lines]), kind="stable")]
+def _by_time(times_ms: Float64Array, lines: npt.NDArray[np.intp], last_ms: float) -> npt.NDArray[np.intp]:
+    return lines[np.argsort(_known(times_ms[lines], last_ms), kind="stable")]
 
 
 def _joined(first: Portion, second: Portion) -> Portion:
@@ -134,9 +139,11 @@ def _joined(first: Portion, second: Portion) -> Portion:
     return Portion(rows, np.concatenate((first.times_ms, second.times_ms)), second.misshapen)
 
 
-def _in_batches(ready: Portion, misshapen: Sequence[object], until_ms: float | None) -> Iterator[Portion]:
+def _in_batches(
+    ready: Portion, misshapen: Sequence[object], until_ms: float | None, last_ms: float
+) -> Iterator[Portion]:
     """The rows in portions of about a batch, each ending where another time begins."""
-    times_ms, count = _known(ready.times_ms), len(ready.times_ms)
+    times_ms, count = _known(ready.times_ms, last_ms), len(ready.times_ms)
     start = 0
     while count - start > BATCH_ROWS:
         # All rows of one time, and those of no time, which were sorted to the end, stay together.

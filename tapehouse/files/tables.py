@@ -7,6 +7,7 @@ file: only a batch of it is held at a time.
 import csv
 import io
 import re
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,15 +27,18 @@ BATCH_ROWS: Final = 50_000
 _BLOCK_BYTES: Final = 1 << 21
 _DELIMITERS: Final = ",;\t|"
 # A cell that no name of a column looks like: a number, a time, a truth value.
-_VALUE: Final = re.compile(r"\s*([-+.]?\d.*|nan|true|false|)\s*", re.IGNORECASE)
+_VALUE: Final = re.compile(r"\s*([-+.]?\d.*|nan|true|false)\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Some rows of a table, one after another, and the lines between them that have another number of cells."""
+    """Some rows of a table, one after another, and the lines between them that have another number of cells.
+
+    Each of those comes with how many of the rows are before it.
+    """
 
     rows: Rows
-    misshapen: Sequence[object] = ()
+    misshapen: Sequence[tuple[int, object]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,7 @@ def _reading_arrow(path: Path) -> Generator[None]:
 
 
 def _arrow_table(content: Content, schema: Schema) -> Table:
+    _require_distinct(content, schema.names)
     return Table(content, tuple(schema.names), True, (), read_schema_label(schema.metadata))
 
 
@@ -136,20 +141,23 @@ def _csv_table(content: Content) -> Table:
     skipped, first_line = next(((number, line) for number, line in enumerate(lines) if line.strip()), (0, ""))
     delimiter = max(_DELIMITERS, key=first_line.count)
     cells = tuple(next(csv.reader([first_line], delimiter=delimiter), list[str]()))
-    is_named = not any(_VALUE.fullmatch(cell) for cell in cells)
+    # pandas gives the column of its index no name.
+    filled = [cell for cell in cells if cell.strip()]
+    is_named = bool(filled) and not any(_VALUE.fullmatch(cell) for cell in filled)
     label = read_label_beside(content.path, sha256=sha256_of(content.path)) if is_named else None
-    if is_named and len(set(cells)) < len(cells):
-        raise InputError(f"{content.path.name} names two of its columns alike: rename one.")
+    if is_named:
+        _require_distinct(content, cells)
     names = cells if is_named else _numbered(len(cells))
     first_row = () if is_named else cells
     return Table(content, names, is_named, first_row, label, delimiter, skipped + is_named)
 
 
 def _csv_batches(table: Table, columns: Sequence[str] | None) -> Iterator[Batch]:
-    misshapen: list[object] = []
+    # By their numbers: the reader is a block ahead of the rows that it hands out.
+    misshapen: deque[tuple[int, object]] = deque()
 
     def keep(line: Rows) -> str:
-        misshapen.append(line.text)
+        misshapen.append((line.number, line.text))
         return "skip"
 
     with table.content.open() as file:
@@ -165,12 +173,26 @@ def _csv_batches(table: Table, columns: Sequence[str] | None) -> Iterator[Batch]
                 strings_can_be_null=False,
             ),
         )
+        number = table.lines_before + 1
         for rows in reader:
-            for start in range(0, len(rows), BATCH_ROWS):
-                lost, misshapen = misshapen, []
-                yield Batch(rows.slice(start, BATCH_ROWS), lost)
+            for start in range(0, max(1, len(rows)), BATCH_ROWS):
+                some = rows.slice(start, BATCH_ROWS)
+                lost = list(_passed(misshapen, number, len(some)))
+                number += len(some) + len(lost)
+                yield Batch(some, lost)
         if misshapen:
-            yield Batch(pa.RecordBatch.from_pylist([], schema=reader.schema), misshapen)
+            yield Batch(pa.RecordBatch.from_pylist([], schema=reader.schema), [(0, line) for _, line in misshapen])
+
+
+def _passed(misshapen: deque[tuple[int, object]], number: int, rows: int) -> Iterator[tuple[int, object]]:
+    """Take the misshapen lines before the last of so many rows, and say before which; `number` is the first line's.
+
+    Where there are no rows, those are taken that follow each other.
+    """
+    taken = 0
+    while misshapen and (before := misshapen[0][0] - number - taken) < max(1, rows):
+        yield before, misshapen.popleft()[1]
+        taken += 1
 
 
 def _json_table(content: Content) -> Table:
@@ -186,12 +208,12 @@ def _json_table(content: Content) -> Table:
 
 def _json_batches(table: Table) -> Iterator[Batch]:
     rows: list[Sequence[object]] = []
-    misshapen: list[object] = []
+    misshapen: list[tuple[int, object]] = []
     with table.content.open() as file:
         for value in json_values(file, table.path.name):
             row = _json_row(table, value)
             if row is None:
-                misshapen.append(value)
+                misshapen.append((len(rows), value))
             else:
                 rows.append(row)
             if len(rows) + len(misshapen) == BATCH_ROWS:
@@ -216,8 +238,18 @@ def _json_columns(table: Table, rows: Sequence[Sequence[object]]) -> Rows:
 def _json_column(cells: list[object]) -> Array:
     try:
         return pa.array(cells)
-    except (pa.ArrowException, OverflowError, TypeError):
-        return pa.array([cell if cell is None else str(cell) for cell in cells], pa.string())
+    except (pa.ArrowException, OverflowError, TypeError, UnicodeEncodeError):
+        return pa.array([cell if cell is None else _text(cell) for cell in cells], pa.string())
+
+
+def _text(cell: object) -> str:
+    # JSON can have halves of characters, which Arrow can't.
+    return str(cell).encode("utf-8", "replace").decode()
+
+
+def _require_distinct(content: Content, names: Sequence[str]) -> None:
+    if len(set(names)) < len(names):
+        raise InputError(f"{content.path.name} names two of its columns alike: rename one.")
 
 
 def _numbered(count: int) -> tuple[str, ...]:

@@ -7,21 +7,23 @@ refused. Nothing is written here.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import floor
 from pathlib import Path
 from typing import Final
 
+from tapehouse.candle import BELIEVABLE_MS
 from tapehouse.errors import InputError
 from tapehouse.files.checksums import verify_checksum
 from tapehouse.files.layouts import Layout, layout_of
-from tapehouse.files.markets import bare, exchange_named, find_symbols, symbol_named
+from tapehouse.files.markets import exchange_named, find_symbols, may_be, symbol_named
 from tapehouse.files.names import Told, read_name
 from tapehouse.files.survey import Survey, survey_table
 from tapehouse.files.tables import Table, open_table
 from tapehouse.files.times import Clock, TimeUnit, require_one_way
 from tapehouse.instrument import AmountUnit
-from tapehouse.ranges import TimeRange
+from tapehouse.ranges import TimeRange, merge_ranges
 from tapehouse.store.instruments import Dataset
-from tapehouse.timeframe import Timeframe, from_us
+from tapehouse.timeframe import Timeframe, from_ms, from_us
 from tapehouse.timeframe import timeframe as timeframe_named
 
 _DAY_MS: Final = 86_400_000
@@ -54,6 +56,7 @@ class Understanding:
 
     `clock` reads its times, which are written as `times` says. `first` and `last` are the earliest and the latest
     time of a row. `vouched` is the time of which the file has all; None where it vouches for its rows alone.
+    `unplaced` is where lines may belong that are no rows, or tell no time.
     `amount_unit` is None where nobody says. `is_verified` says that a checksum was beside the file, and is right.
     """
 
@@ -71,6 +74,7 @@ class Understanding:
     last: datetime | None
     disorder_ms: float
     vouched: tuple[TimeRange, ...] | None
+    unplaced: tuple[TimeRange, ...]
     is_verified: bool
 
     @property
@@ -96,6 +100,10 @@ def understand(path: Path, options: Options, *, known_symbols: KnownSymbols) -> 
     layout = layout_of(table, options.dataset or told.dataset)
     clock = _clock(table, layout, told, options)
     survey = survey_table(table, layout, clock)
+    if not survey.rows and survey.misshapen:
+        raise InputError(
+            f"None of the lines of {path.name} has as many cells as its first, {len(table.names)}: make them agree."
+        )
     if not survey.rows and not table.label:
         raise InputError(f"{path.name} holds no rows.")
     if survey.rows and not survey.has_times:
@@ -104,13 +112,13 @@ def understand(path: Path, options: Options, *, known_symbols: KnownSymbols) -> 
             "numbers since 1970, or as 2025-01-03T10:00:00Z."
         )
     times = require_one_way(clock, path.name)
-    exchange = _exchange(path, layout, told, survey, options)
+    exchange = _exchange(table, layout, told, survey, options)
     first, last = _bounds(survey)
     return Understanding(
         table=table,
         layout=layout,
         exchange=exchange,
-        symbol=_symbol(path, exchange, told, survey, options, known_symbols),
+        symbol=_symbol(table, exchange, told, survey, options, known_symbols),
         timeframe=_timeframe(path, told, survey, options) if layout.dataset == "ohlcv" else None,
         clock=clock,
         times=times,
@@ -121,6 +129,7 @@ def understand(path: Path, options: Options, *, known_symbols: KnownSymbols) -> 
         last=last,
         disorder_ms=survey.disorder_ms,
         vouched=_vouched(table, layout, told),
+        unplaced=_unplaced(survey),
         is_verified=is_verified,
     )
 
@@ -144,36 +153,47 @@ def _clock(table: Table, layout: Layout, told: Told, options: Options) -> Clock:
     return Clock(options.time_unit, options.time_zone, told.day if counts_from_midnight else None)
 
 
-def _exchange(path: Path, layout: Layout, told: Told, survey: Survey, options: Options) -> str:
+def _exchange(table: Table, layout: Layout, told: Told, survey: Survey, options: Options) -> str:
     named = survey.values.get("exchange")
-    of_rows = exchange_named(named.pop()) if named else None
+    of_rows = table.label.listing.exchange if table.label else exchange_named(named.pop()) if named else None
     if options.exchange and of_rows and of_rows != options.exchange:
-        raise InputError(f"The rows of {path.name} are of {of_rows}, not of {options.exchange}: leave --exchange out.")
+        raise InputError(
+            f"The rows of {table.path.name} are of {of_rows}, not of {options.exchange}: leave --exchange out."
+        )
     found = options.exchange or of_rows or told.exchange or ("binance" if layout.is_binance else None)
     if found is None:
-        raise InputError(f"Nothing in {path.name} tells which exchange its rows are of: say so with --exchange.")
+        raise InputError(f"Nothing in {table.path.name} tells which exchange its rows are of: say so with --exchange.")
     return exchange_named(found)
 
 
 def _symbol(
-    path: Path, exchange: str, told: Told, survey: Survey, options: Options, known_symbols: KnownSymbols
+    table: Table, exchange: str, told: Told, survey: Survey, options: Options, known_symbols: KnownSymbols
 ) -> str:
+    path, label = table.path, table.label
+    if label is not None:
+        if options.symbol not in (None, label.listing.symbol):
+            raise InputError(f"{path.name} is of {label.listing.symbol} by its label: leave --symbol out.")
+        return label.listing.symbol
     named = survey.values.get("symbol")
     of_rows = named.pop() if named else None
-    told_names = [name for name in (of_rows, told.symbol, told.market) if name]
+    names = [name for name in (of_rows, told.symbol, told.market) if name]
     if options.symbol:
-        for name in told_names:
-            if bare(name) != bare(options.symbol):
-                raise InputError(
-                    f"{path.name} is of {name}, not of {options.symbol}: leave --symbol out, or correct it."
-                )
-        return options.symbol
-    for name in told_names:
-        if (symbol := symbol_named(name)) is not None:
-            return symbol
-    if not told_names:
+        return _symbol_told(path, options.symbol, names)
+    if not names:
         raise InputError(f"Nothing in {path.name} tells which market its rows are of: say so with --symbol.")
-    return _known_symbol(path, exchange, told_names[0], told.is_derivative, known_symbols)
+    symbol = next((symbol for name in names if (symbol := symbol_named(name)) is not None), None)
+    return symbol or _known_symbol(path, exchange, names[0], told.is_derivative, known_symbols)
+
+
+def _symbol_told(path: Path, text: str, names: Sequence[str]) -> str:
+    """The symbol that the user says, which none of the names that the file has may contradict."""
+    symbol = symbol_named(text)
+    if symbol is None:
+        raise InputError(f"{text!r} is no symbol: write it as ccxt does, BTC/USDT, or BTC/USDT:USDT for a perpetual.")
+    for name in names:
+        if not may_be(name, symbol):
+            raise InputError(f"{path.name} is of {name}, not of {text}: leave --symbol out, or correct it.")
+    return symbol
 
 
 def _known_symbol(
@@ -191,24 +211,43 @@ def _known_symbol(
 
 
 def _timeframe(path: Path, told: Told, survey: Survey, options: Options) -> Timeframe:
-    if options.timeframe is not None:
-        return options.timeframe
     named = survey.values.get("timeframe")
-    said = timeframe_named(named.pop()) if named else told.timeframe
+    of_file = timeframe_named(named.pop()) if named else told.timeframe
+    said = options.timeframe or of_file
     if said is None:
-        if survey.usual_timeframe is None:
-            raise InputError(f"Nothing in {path.name} tells the timeframe of its candles: say it with --timeframe.")
-        return survey.usual_timeframe
-    step_ms, usual = survey.usual_step_ms, survey.usual_timeframe
-    is_too_close = step_ms is not None and step_ms < said.ms
-    is_too_far = survey.rows >= _ENOUGH_ROWS and min((step for step in survey.steps_ms if step), default=0) > said.ms
-    if not said.is_monthly and (is_too_close or is_too_far):
-        apart = usual.name if usual else f"{(step_ms or 0) / 1000:g} s"
-        raise InputError(
-            f"{path.name} says its candles are of {said}, but they are {apart} apart: correct it, or say with "
-            "--timeframe what they are."
-        )
+        return _usual_timeframe(path, survey)
+    if of_file not in (None, said) and survey.usual_timeframe != said:
+        raise InputError(f"{path.name} says its candles are of {of_file}, not of {said}: leave --timeframe out.")
+    _require_steps(path, said, survey, is_told=options.timeframe is not None)
     return said
+
+
+def _usual_timeframe(path: Path, survey: Survey) -> Timeframe:
+    usual = survey.usual_timeframe
+    # Where most candles of a quiet market lack, the others are closer than is usual.
+    if usual is None or any(0 < step < usual.ms and usual.ms % step == 0 == step % 1000 for step in survey.steps_ms):
+        raise InputError(f"Nothing in {path.name} tells the timeframe of its candles: say it with --timeframe.")
+    return usual
+
+
+def _require_steps(path: Path, said: Timeframe, survey: Survey, *, is_told: bool) -> None:
+    """Refuse candles that are closer than the timeframe, or all farther apart.
+
+    Where the user says the timeframe, candles of a quiet market may be apart, but not all by the same.
+    """
+    step_ms, steps = survey.usual_step_ms, [step for step in survey.steps_ms if step]
+    if said.is_monthly or step_ms is None:
+        return
+    is_too_far = survey.rows >= _ENOUGH_ROWS and min(steps) > said.ms and not (is_told and len(steps) > 1)
+    if step_ms >= said.ms and not is_too_far:
+        return
+    apart = survey.usual_timeframe or f"{step_ms / 1000:g} s"
+    if is_told:
+        raise InputError(f"The candles of {path.name} are {apart} apart, not {said}: correct --timeframe.")
+    raise InputError(
+        f"{path.name} says its candles are of {said}, but they are {apart} apart: correct it, or say with "
+        "--timeframe what they are."
+    )
 
 
 def _amount_unit(table: Table, options: Options) -> AmountUnit | None:
@@ -240,8 +279,18 @@ def _vouched(table: Table, layout: Layout, told: Told) -> tuple[TimeRange, ...] 
     # Only what is in an archive, which tells when it is cut short, is known to be all of the day or month.
     if told.window is None or not layout.is_binance or table.content.wrapping is None:
         return None
-    start, end = told.window
-    return ((start, min(end, max(start, datetime.now(UTC)))),)
+    return (told.window,) if told.window[1] <= datetime.now(UTC) else None
+
+
+def _unplaced(survey: Survey) -> tuple[TimeRange, ...]:
+    """Where lines that tell no time may belong: from before what precedes them to the end of what follows."""
+    reach_ms, first_ms, stop_ms = survey.disorder_ms, BELIEVABLE_MS.start, BELIEVABLE_MS.stop
+    return tuple(
+        merge_ranges(
+            (from_ms(floor(max(first_ms, start_ms - reach_ms))), from_ms(floor(min(stop_ms, end_ms + reach_ms)) + 1))
+            for start_ms, end_ms in survey.unplaced_ms
+        )
+    )
 
 
 def _bounds(survey: Survey) -> tuple[datetime | None, datetime | None]:

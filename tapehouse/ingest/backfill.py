@@ -4,17 +4,17 @@ It is an ingest with another plan: where a series begins is searched for rather 
 was long past when it was fetched is not asked for again.
 """
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from tapehouse.errors import ExchangeError
+from tapehouse.errors import ExchangeError, UnknownTimeframe
 from tapehouse.exchange import Exchange
 from tapehouse.ingest.batch import Outcome, Watcher, run_all
 from tapehouse.ingest.chunks import IngestedSeries
+from tapehouse.ingest.pages import finish_in_thread
 from tapehouse.ingest.plan import IngestPlan
 from tapehouse.ingest.run import Progress, SeriesRequest, ingest_plan, plan_series
 from tapehouse.store.batch import record_begin
@@ -81,9 +81,11 @@ async def plan_backfill(
     now = await exchange.now()
     start, end = aware_range(start, end or now)
     require_kept(connection, series, start, force=force)
+    # Read before the search writes: nothing was fetched later than this.
+    _, _, written_at = begin_of(connection, series)
     await _find_begin(exchange, connection, series, start, min(end, now))
-    plan = plan_series(connection, series, start, end, now=now, settled_before=now - _SETTLED_AFTER)
-    begins_at, _ = begin_of(connection, series)
+    plan = plan_series(connection, series, start, end, now=now, settled_before=written_at - _SETTLED_AFTER)
+    begins_at, _, _ = begin_of(connection, series)
     return replace(plan, begins_at=begins_at)
 
 
@@ -91,7 +93,7 @@ async def _find_begin(
     exchange: Exchange, connection: Connection, series: IngestedSeries, start: datetime, stop: datetime
 ) -> None:
     """Note where the series begins, if that is not known and what is wanted may lie before."""
-    begins_at, covered_from = begin_of(connection, series)
+    begins_at, covered_from, _ = begin_of(connection, series)
     if covered_from is not None and covered_from <= start:
         return
     if begins_at is None:
@@ -100,14 +102,15 @@ async def _find_begin(
         # What was fetched from before shows that the search was wrong.
         return
     before = start, min(begins_at, stop)
-    await asyncio.to_thread(record_begin, connection, series, begins_at, before if before[0] < before[1] else None)
+    covered = before if before[0] < before[1] else None
+    await finish_in_thread(lambda: record_begin(connection, series, begins_at, covered))
 
 
 async def _searched_begin(exchange: Exchange, series: IngestedSeries) -> datetime | None:
     length = series.timeframe if isinstance(series, CandleSeries) else _CANDLES_OF_TRADES
     try:
         return await exchange.first_candle_time(series.instrument.symbol, length)
-    except ExchangeError as error:
-        # It only spares requests.
+    except (ExchangeError, UnknownTimeframe) as error:
+        # It only spares requests, and there need be no 1m candles beside trades.
         _logger.warning("%s: where it begins could not be found: %s", series, error)
         return None

@@ -100,7 +100,8 @@ class _Run:
         self._fetch = fetch
         self._fail = fail
         self._progress = progress
-        self._failures: list[ExchangeError] = []
+        # Of the failures only the last is kept: each holds on to the frames that it was raised in.
+        self._last_failure: ExchangeError | None = None
         self._failures_in_a_row = 0
 
     async def ingest(self, chunk: TimeRange) -> None:
@@ -111,9 +112,9 @@ class _Run:
 
     def tell_failures(self) -> None:
         """Raise ExchangeError if a window failed."""
-        if not self._failures:
+        last, windows = self._last_failure, self.total.failed
+        if last is None:
             return
-        last, windows = self._failures[-1], len(self._failures)
         raise ExchangeError(
             f"{self._series}: {windows} {'range' if windows == 1 else 'ranges'} could not be had, "
             f"the last because of this: {last} They are gaps now: run the same command again to fetch them."
@@ -143,7 +144,7 @@ class _Run:
         """Count a window that failed; raises once too many did so in a row."""
         start, end = window
         self.total += IngestResult(failed=1, seconds=(end - start).total_seconds(), reached=end)
-        self._failures.append(error)
+        self._last_failure = error
         self._failures_in_a_row += 1
         if self._progress:
             self._progress(self.total)

@@ -4,7 +4,7 @@ Where gaps are and why is `tapehouse.store.gaps`' business, candles from elsewhe
 not be had is noted with a time before which it is not asked for again. Refreshing what is derived is the caller's.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -17,6 +17,7 @@ from tapehouse.exchange.habits import habits_of
 from tapehouse.ingest.chunks import ingest_chunks
 from tapehouse.ingest.pages import finish_in_thread
 from tapehouse.ingest.substitution import Fallback, fill_from_exchange, fill_from_store
+from tapehouse.ranges import TimeRange
 from tapehouse.store.connection import Connection
 from tapehouse.store.gaps import AskedSeries, Cause, Gap, find_gaps
 from tapehouse.store.instruments import CandleSeries, require_origin
@@ -59,8 +60,16 @@ class Repaired:
         return "partly" if _length(self.left) < _length([self.gap]) else "open"
 
 
-def treatment_of(gap: Gap, *, now: datetime) -> Treatment:
-    """What a repair does about a gap: before its next try nothing asks for it again."""
+def treatment_of(gap: Gap, *, now: datetime, causes: Collection[str] = ()) -> Treatment:
+    """What a repair of those causes, by default of all, does about a gap: before its next try nothing.
+
+    Bars that an exchange leaves out because nothing was traded are answered already: they are asked for
+    only where their cause is named.
+    """
+    if causes and gap.cause not in causes:
+        return "none"
+    if gap.cause == "exchange_empty" and not causes and _leaves_out_empty(gap.series):
+        return "none"
     if gap.cause in _ASKED_AGAIN:
         return "ask" if _is_due(gap, now) else "wait"
     if gap.cause == "beyond_exchange_history" and isinstance(gap.series, CandleSeries):
@@ -73,17 +82,19 @@ async def repair_gaps(
     connection: Connection,
     gaps: Sequence[Gap],
     *,
+    causes: Collection[str] = (),
     fallbacks: Sequence[Fallback] = (),
     progress: Callable[[Repaired], None] | None = None,
 ) -> list[Repaired]:
     """Close what can be closed of the gaps, all of that exchange's series; an item for each gap that was tried.
 
+    Give all gaps of a time, not only those of the `causes` meant: what waits is not asked for along with others.
     What of a gap is written is committed at once, with its coverage. Trades come before the candles that are built
     from them, and short candles before long ones. Calls `progress` after each gap. What fails at an exchange is in
-    the items; after three failures in a row a series is left alone, after three such series the exchange.
+    the items; after three failures in a row it is not asked for that series, after three such series for nothing more.
     Raises MixedOrigins where it is the sandbox that answers for a real exchange or the other way round, and StoreError.
     """
-    repair = _Repair(exchange, connection, fallbacks, progress)
+    repair = _Repair(exchange, connection, causes, fallbacks, progress)
     for series, of_series in groupby(sorted(gaps, key=_repair_order), key=lambda gap: gap.series):
         await repair.close_series(series, list(of_series))
     return repair.done
@@ -96,12 +107,14 @@ class _Repair:
         self,
         exchange: Exchange,
         connection: Connection,
+        causes: Collection[str],
         fallbacks: Sequence[Fallback],
         progress: Callable[[Repaired], None] | None,
     ) -> None:
         self.done: list[Repaired] = []
         self._exchange = exchange
         self._connection = connection
+        self._causes = causes
         self._fallbacks = list(fallbacks)
         self._progress = progress
         self._now = datetime.now(UTC)
@@ -110,7 +123,9 @@ class _Repair:
 
     async def close_series(self, series: AskedSeries, gaps: Sequence[Gap]) -> None:
         """Close what can be closed of one series' gaps, given oldest first."""
-        treated: list[tuple[Gap, Treatment]] = [(gap, treatment_of(gap, now=self._now)) for gap in gaps]
+        treated: list[tuple[Gap, Treatment]] = [
+            (gap, treatment_of(gap, now=self._now, causes=self._causes)) for gap in gaps
+        ]
         fallbacks = list(self._fallbacks) if isinstance(series, CandleSeries) else []
         is_asked = any(how == "ask" for _, how in treated)
         page_candles = await self._page_candles(series) if is_asked else _USUAL_PAGE_CANDLES
@@ -135,10 +150,8 @@ class _Repair:
         self, series: AskedSeries, group: Sequence[Gap], how: Treatment, fallbacks: list[Fallback]
     ) -> None:
         """Close what can be closed of gaps that lie together, from one source after the other."""
-        if how == "ask" and self._is_lost():
-            return
         attempt = _Attempt(self._connection, series, group, now=self._now)
-        if how == "ask":
+        if how == "ask" and not self._is_lost():
             await attempt.ask(self._exchange)
             self._count_failure(has_failed=isinstance(attempt.error, ExchangeError))
         if isinstance(series, CandleSeries):
@@ -163,10 +176,11 @@ class _Repair:
         """Fill what is open from the store, then from one fallback after the other; one that fails is taken out."""
         await attempt.fill_from_store(series)
         # Where an exchange leaves out bars without trades, there was nothing in them that another could know.
-        leaves_out_empty = habits_of(self._exchange.exchange_id).leaves_out_empty
+        with_empty = not _leaves_out_empty(series)
         for fallback in list(fallbacks):
-            if not await attempt.fill_from_exchange(fallback, series, with_empty=not leaves_out_empty):
+            if not await attempt.fill_from_exchange(fallback, series, with_empty=with_empty):
                 fallbacks.remove(fallback)
+        await attempt.note_beyond_history()
 
 
 class _Attempt:
@@ -180,6 +194,8 @@ class _Attempt:
         self._span = group[0].start, group[-1].end
         self._now = now
         self._was_tried = False
+        self._was_asked_elsewhere = False
+        self._found: Sequence[Gap] = group
         self._left: dict[Gap, tuple[Gap, ...]] = {gap: (gap,) for gap in group}
         self._sources: dict[Gap, list[str]] = {gap: [] for gap in group}
 
@@ -191,10 +207,10 @@ class _Attempt:
         except (ExchangeError, QualityError, UnknownSymbol, UnknownTimeframe) as error:
             self.error = error
         await self._look_again(FROM_EXCHANGE)
-        await self._note("exchange_empty", self._pieces("exchange_empty"))
+        await self._note("exchange_empty", self._empty_runs())
         if self.error and not isinstance(self.error, QualityError):
             asked = self._pieces("never_asked", "failed", "rejected")
-            await self._note("failed", [one for one in asked if _is_due(one, self._now)])
+            await self._note("failed", [(one.range, one.attempts + 1) for one in asked if _is_due(one, self._now)])
 
     async def fill_from_store(self, series: CandleSeries) -> None:
         """Fill what is open from the store's own other data."""
@@ -205,11 +221,10 @@ class _Attempt:
 
     async def fill_from_exchange(self, fallback: Fallback, series: CandleSeries, *, with_empty: bool) -> bool:
         """Fill what is open and due from another exchange; says whether that went well."""
-        due = [gap for gap in self._group if _is_due_elsewhere(gap, self._now)]
-        pieces = [one for one in self._pieces(*_FILLED, of=due) if with_empty or one.cause != "exchange_empty"]
+        pieces = [one for one in self._pieces_elsewhere(*_FILLED) if with_empty or one.cause != "exchange_empty"]
         if not pieces:
             return True
-        self._was_tried = True
+        self._was_tried = self._was_asked_elsewhere = True
         error: Exception | None = None
         try:
             source = await fill_from_exchange(fallback, self._connection, series, [one.range for one in pieces])
@@ -217,9 +232,14 @@ class _Attempt:
                 await self._look_again(source)
         except (InputError, ExchangeError) as failure:
             error = failure
-        await self._note("beyond_exchange_history", self._pieces("beyond_exchange_history", of=due))
         self.error = self.error or error
         return error is None
+
+    async def note_beyond_history(self) -> None:
+        """Note what of the lost history other exchanges, if any were asked, did not have either."""
+        if self._was_asked_elsewhere:
+            pieces = self._pieces_elsewhere("beyond_exchange_history")
+            await self._note("beyond_exchange_history", [(one.range, one.attempts + 1) for one in pieces])
 
     async def results(self) -> list[Repaired]:
         """What became of each gap; nothing where none was tried."""
@@ -231,20 +251,39 @@ class _Attempt:
 
     async def _look_again(self, source: str | None = None) -> None:
         """Find out what is open now; where that is less than before, the source has filled it."""
-        found = await finish_in_thread(lambda: find_gaps(self._connection, self._series, *self._span))
+        self._found = await finish_in_thread(lambda: find_gaps(self._connection, self._series, *self._span))
         for gap in self._group:
-            left = tuple(_cut(gap, found))
+            left = tuple(_cut(gap, self._found))
             if source and _length(left) < _length(self._left[gap]):
                 self._sources[gap].append(source)
             self._left[gap] = left
 
-    def _pieces(self, *causes: Cause, of: Sequence[Gap] | None = None) -> list[Gap]:
-        """What is open for those causes, oldest first; of all gaps unless some are given."""
-        return [one for gap in (self._group if of is None else of) for one in self._left[gap] if one.cause in causes]
+    def _pieces(self, *causes: Cause) -> list[Gap]:
+        """What is open for those causes, oldest first."""
+        return [one for gap in self._group for one in self._left[gap] if one.cause in causes]
 
-    async def _note(self, cause: Cause, pieces: Sequence[Gap]) -> None:
-        """Note one more attempt at each piece."""
-        attempts = [(one.range, one.attempts + 1) for one in pieces]
+    def _pieces_elsewhere(self, *causes: Cause) -> list[Gap]:
+        """What of it other exchanges may be asked for."""
+        due = [gap for gap in self._group if _is_due_elsewhere(gap, self._now)]
+        return [one for gap in due for one in self._left[gap] if one.cause in causes]
+
+    def _empty_runs(self) -> list[tuple[TimeRange, int]]:
+        """What was answered without a candle, and how often by now.
+
+        Empty bars with nothing else open between them are one range: thin markets have them by the thousand.
+        """
+        known = [gap for gap in self._group if gap.cause == "exchange_empty"]
+        runs: list[tuple[TimeRange, int]] = []
+        for cause, run in groupby(self._found, key=lambda gap: gap.cause):
+            if cause == "exchange_empty":
+                bars = list(run)
+                start, end = bars[0].start, bars[-1].end
+                before = max((gap.attempts for gap in known if start < gap.end and gap.start < end), default=0)
+                runs.append(((start, end), before + 1))
+        return runs
+
+    async def _note(self, cause: Cause, attempts: Sequence[tuple[TimeRange, int]]) -> None:
+        """Note that each range was asked for in vain so often."""
         await finish_in_thread(lambda: record_attempts(self._connection, self._series, attempts, cause=cause))
 
 
@@ -277,6 +316,10 @@ def _fits(series: AskedSeries, group: Sequence[Gap], gap: Gap, page_candles: int
     if isinstance(series, CandleSeries):
         return gap.end <= series.timeframe.shift(group[0].start, page_candles)
     return gap.start - group[-1].end <= _TRADES_TOGETHER
+
+
+def _leaves_out_empty(series: AskedSeries) -> bool:
+    return habits_of(series.instrument.exchange).leaves_out_empty
 
 
 def _is_due(gap: Gap, now: datetime) -> bool:

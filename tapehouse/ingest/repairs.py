@@ -4,7 +4,7 @@ What a repair of one exchange's gaps does is `tapehouse.ingest.repair`'s.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -57,6 +57,7 @@ class ExchangeRepair:
 def repair_all(
     gaps: Sequence[Gap],
     *,
+    causes: Collection[str] = (),
     fallbacks: Sequence[FallbackName],
     database_url: str,
     base_url: str | None,
@@ -73,7 +74,7 @@ def repair_all(
 
     with ExitStack() as stack:
         # Closed only after the event loop's threads have ended, since these write through them.
-        by_exchange = due_by_exchange(gaps)
+        by_exchange = due_by_exchange(gaps, causes=causes)
         connections = {exchange_id: stack.enter_context(connect(database_url)) for exchange_id in by_exchange}
 
         async def repair_side_by_side() -> list[ExchangeRepair]:
@@ -85,6 +86,7 @@ def repair_all(
                             exchange_id,
                             connections[exchange_id],
                             its_gaps,
+                            causes=causes,
                             fallbacks=fallbacks,
                             open_exchange=open_exchange,
                             progress=progress,
@@ -97,8 +99,8 @@ def repair_all(
         return asyncio.run(repair_side_by_side())
 
 
-def due_by_exchange(gaps: Iterable[Gap]) -> dict[str, list[Gap]]:
-    """All gaps of each exchange of which a repair can do something about any now."""
+def due_by_exchange(gaps: Iterable[Gap], *, causes: Collection[str] = ()) -> dict[str, list[Gap]]:
+    """All gaps of each exchange of which a repair of those causes can do something about any now."""
     by_exchange: dict[str, list[Gap]] = {}
     for gap in gaps:
         by_exchange.setdefault(gap.series.instrument.exchange, []).append(gap)
@@ -106,7 +108,7 @@ def due_by_exchange(gaps: Iterable[Gap]) -> dict[str, list[Gap]]:
     return {
         exchange_id: its_gaps
         for exchange_id, its_gaps in by_exchange.items()
-        if any(treatment_of(gap, now=now) in ("ask", "look_elsewhere") for gap in its_gaps)
+        if any(treatment_of(gap, now=now, causes=causes) in ("ask", "look_elsewhere") for gap in its_gaps)
     }
 
 
@@ -115,6 +117,7 @@ async def repair_exchange(
     connection: Connection,
     gaps: Sequence[Gap],
     *,
+    causes: Collection[str] = (),
     fallbacks: Sequence[FallbackName] = (),
     open_exchange: OpenExchange,
     progress: Callable[[Repaired], None] | None = None,
@@ -140,7 +143,7 @@ async def repair_exchange(
                     others.append(Fallback(other, name.symbol))
                 elif name.symbol is not None:
                     others.append(Fallback(exchange, name.symbol))
-            await repair_gaps(exchange, connection, gaps, fallbacks=others, progress=note)
+            await repair_gaps(exchange, connection, gaps, causes=causes, fallbacks=others, progress=note)
     except TapehouseError as error:
         return ExchangeRepair(exchange_id, tuple(done), error)
     return ExchangeRepair(exchange_id, tuple(done), None)

@@ -5,11 +5,10 @@ ones. Which gaps are filled so, and when, is `tapehouse.ingest.repair`'s busines
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import pandas as pd
-from psycopg import IsolationLevel
 
 from tapehouse.errors import InputError, UnknownSeries, UnknownSymbol
 from tapehouse.exchange import Exchange
@@ -21,7 +20,7 @@ from tapehouse.query.question import Question
 from tapehouse.query.resample import lies_in
 from tapehouse.ranges import TimeRange, merge_ranges, subtract_ranges
 from tapehouse.store.candles import write_candles
-from tapehouse.store.connection import Connection, store_errors
+from tapehouse.store.connection import Connection, snapshot, store_errors
 from tapehouse.store.instruments import CandleSeries, list_series
 from tapehouse.store.substitutes import read_substitutes
 from tapehouse.timeframe import Timeframe
@@ -31,6 +30,8 @@ from tapehouse.validate.coverage import ranges_of_candles
 # What `substitute.source` says of candles that were built from data of the store.
 FROM_TRADES: Final = "trades"
 FROM_MINUTES: Final = MINUTE.name
+# Beside the reasons for which a candle was rejected that the series' own exchange never gave.
+_NOT_ITS_OWN: Final = "not_of_its_exchange"
 # Read and written at once; a gap may be years long.
 _CANDLES_AT_ONCE: Final = 50_000
 
@@ -118,22 +119,13 @@ def _build(
     for start, end in _portions(near_ranges(ranges, series.timeframe, _CANDLES_AT_ONCE), series.timeframe):
         question = Question(series.instrument.exchange, series.instrument.symbol, start, end)
         try:
-            frame = _in_snapshot(connection, lambda question=question: read(connection, question, series.timeframe))
+            # A writer may widen the scale of all stored numbers at any time.
+            with store_errors(), snapshot(connection):
+                frame = read(connection, question, series.timeframe)
         except UnknownSeries:
             return None
         is_filled |= _write(connection, series, _rows(frame), (start, end), ranges, source)
     return source if is_filled else None
-
-
-def _in_snapshot(connection: Connection, read: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    """What is read in one snapshot: a writer may widen the scale of all stored numbers at any time."""
-    connection.isolation_level = IsolationLevel.REPEATABLE_READ
-    try:
-        with store_errors(), connection.transaction():
-            return read()
-    finally:
-        if not connection.closed:
-            connection.isolation_level = None
 
 
 def _foreign_bars(connection: Connection, series: CandleSeries, ranges: Sequence[TimeRange]) -> list[TimeRange]:
@@ -161,7 +153,11 @@ def _write(
     """Validate the rows of a window and write those in the ranges; says whether any was new."""
     split = split_candles(rows, series.timeframe, start=window[0], end=window[1])
     good = split.good.take(lies_in(split.good.time_us, ranges))
-    rejected = [one for one in split.rejected if one.time and any(start <= one.time < end for start, end in ranges)]
+    rejected = [
+        replace(one, reasons=(*one.reasons, _NOT_ITS_OWN))
+        for one in split.rejected
+        if one.time and any(start <= one.time < end for start, end in ranges)
+    ]
     if not len(good) and not rejected:
         return False
     covered = ranges_of_candles(series.timeframe, good.time_us, *window)

@@ -3,7 +3,8 @@
 Which rows answer is the planner's business, arithmetic on them that of `resample`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 import pandas as pd
@@ -16,7 +17,18 @@ from tapehouse.query.decode import CopyDecoder, Field
 from tapehouse.query.fill import Fill, fill_bars, last_close
 from tapehouse.query.frame import time_index
 from tapehouse.query.ledger import NO_TIMEFRAME_S, Ledger, read_ledger
-from tapehouse.query.plan import MINUTE, TRADE_ROLLUPS, Plan, Read, closed_window, plan_candles, plan_trade_candles
+from tapehouse.query.plan import (
+    MINUTE,
+    TRADE_ROLLUPS,
+    Plan,
+    Read,
+    closed_window,
+    derivable_from_minutes,
+    plan_candles,
+    plan_minute_candles,
+    plan_native_candles,
+    plan_trade_candles,
+)
 from tapehouse.query.question import Question
 from tapehouse.query.resample import (
     Candles,
@@ -45,7 +57,7 @@ def read_candles(
     connection: Connection, question: Question, timeframe: Timeframe, *, fill: Fill | None = None
 ) -> pd.DataFrame:
     """The answer of `MarketData.candles`, from candles."""
-    ledger = read_ledger(connection, question, "ohlcv", timeframes_s=(MINUTE.seconds, timeframe.seconds))
+    ledger = _read_ledger(connection, question, timeframe, (MINUTE.seconds, timeframe.seconds))
     plan = plan_candles(
         timeframe,
         _window(ledger, timeframe),
@@ -63,7 +75,7 @@ def read_minute_candles(connection: Connection, question: Question, timeframe: T
 
     Raises UnknownSeries where no 1m candles are stored, or they can't make any.
     """
-    ledger = read_ledger(connection, question, "ohlcv", timeframes_s=(MINUTE.seconds,))
+    ledger = _read_ledger(connection, question, timeframe, (MINUTE.seconds,))
     minutes = ledger.series.get(("ohlcv", MINUTE.seconds))
     plan = plan_candles(timeframe, _window(ledger, timeframe), native=None, minutes=minutes)
     if plan is None:
@@ -95,6 +107,14 @@ def candle_statement(instrument_id: int, read: Read, span: TimeRange) -> Compose
     if read.table in TRADE_ROLLUPS.values():
         return query("copy_trade_rollup").format(trade_rollup=Identifier(read.table), **values)
     return query("copy_rollup").format(rollup=Identifier(read.table), **values)
+
+
+def _read_ledger(
+    connection: Connection, question: Question, timeframe: Timeframe, timeframes_s: Sequence[int]
+) -> Ledger:
+    """What is known from the first bar on, so that substitutes before it don't take the place of later ones."""
+    until_first = timeframe.ceil(question.start) - question.start
+    return read_ledger(connection, question, "ohlcv", timeframes_s=timeframes_s, lookback=-until_first)
 
 
 def _window(ledger: Ledger, timeframe: Timeframe) -> TimeRange:
@@ -131,34 +151,38 @@ def _frame(candles: Candles, scale: Scale, columns: Sequence[str], attrs: dict[s
 
 
 def _close_before(connection: Connection, plan: Plan, columns: Sequence[str], attrs: Mapping[str, Any]) -> float | None:
-    """The last close before the plan's window, in ticks, of candles that come as the plan's do."""
-    timeframe, before = plan.timeframe, plan.window[0]
+    """The last close before the plan's window, in ticks, of all series that can answer; None if there is none.
+
+    Which of them answers depends on the window, and what is filled must not.
+    """
+    before = plan.window[0]
     question = Question(attrs["exchange"], attrs["symbol"], EPOCH, before)
-    ledger = read_ledger(
-        connection, question, "trade", "ohlcv", timeframes_s=(NO_TIMEFRAME_S, MINUTE.seconds, timeframe.seconds)
-    )
+    timeframes_s = (NO_TIMEFRAME_S, MINUTE.seconds, plan.timeframe.seconds)
+    ledger = read_ledger(connection, question, "trade", "ohlcv", timeframes_s=timeframes_s)
 
-    def planned(window: TimeRange) -> Plan:
-        again = _plan_like(plan, window, ledger)
-        assert again is not None
-        return again
+    def last(planned: Callable[[TimeRange], Plan]) -> tuple[int, float] | None:
+        def read(window: TimeRange) -> Candles:
+            return _read_planned(connection, ledger.instrument_id, planned(window), columns)
 
-    def read(window: TimeRange) -> Candles:
-        return _read_planned(connection, ledger.instrument_id, planned(window), columns)
+        return last_close(read, plan.timeframe, planned((plan.timeframe.ceil(EPOCH), before)).known, before)
 
-    return last_close(read, timeframe, planned((timeframe.ceil(EPOCH), before)).known, before)
+    found = [one for one in map(last, _planners(plan, ledger)) if one]
+    # Of two that open at the same time the first counts, that of the series that answers.
+    return max(found, key=itemgetter(0))[1] if found else None
 
 
-def _plan_like(plan: Plan, window: TimeRange, ledger: Ledger) -> Plan | None:
-    """The plan for another window by which its candles come from where the plan's do."""
-    minutes, native = (ledger.series.get(("ohlcv", one.seconds)) for one in (MINUTE, plan.timeframe))
-    trades = ledger.find("trade")
+def _planners(plan: Plan, ledger: Ledger) -> list[Callable[[TimeRange], Plan]]:
+    """What plans another window from a series that can answer, of each series, first of the one in the plan."""
+    timeframe, trades = plan.timeframe, ledger.find("trade")
     if plan.source == "trades":
-        return plan_trade_candles(plan.timeframe, window, trades) if trades else None
-    is_native = plan.source == "native"
-    return plan_candles(
-        plan.timeframe, window, native=native if is_native else None, minutes=None if is_native else minutes
-    )
+        return [lambda window: plan_trade_candles(timeframe, window, trades)] if trades else []
+    native, minutes = (ledger.series.get(("ohlcv", one.seconds)) for one in (timeframe, MINUTE))
+    planners: list[Callable[[TimeRange], Plan]] = []
+    if native:
+        planners.append(lambda window: plan_native_candles(timeframe, window, native))
+    if minutes and derivable_from_minutes(timeframe):
+        planners.append(lambda window: plan_minute_candles(timeframe, window, minutes))
+    return planners if plan.source == "native" else planners[::-1]
 
 
 def _read_planned(connection: Connection, instrument_id: int, plan: Plan, columns: Sequence[str]) -> Candles:

@@ -11,8 +11,8 @@ import numpy as np
 
 from tapehouse.candle import PRICE_COLUMNS
 from tapehouse.query.resample import BoolArray, Candles
-from tapehouse.ranges import TimeRange
-from tapehouse.timeframe import Timeframe
+from tapehouse.ranges import TimeRange, intersect_ranges
+from tapehouse.timeframe import Timeframe, from_us, to_us
 
 Fill = Literal["empty", "all"]
 
@@ -29,19 +29,17 @@ def fill_bars(
 
     All four prices of a filled bar are the last close before it, what adds up over time is 0. `close_before`
     gives the last close before the ranges, and is only asked where it is needed; None leaves the bars before the
-    first candle out. The ranges are disjoint and sorted.
+    first candle out. The ranges begin and end with a bar, and are disjoint and sorted.
     """
+    first_us = int(candles.time_us[0]) if len(candles) else None
+    close = close_before() if ranges and (first_us is None or to_us(ranges[0][0]) < first_us) else None
+    if close is None and ranges:
+        # Such bars may be many more than there are candles.
+        ranges = [] if first_us is None else intersect_ranges(ranges, [(from_us(first_us), ranges[-1][1])])
     filled_us = _opens_without_row(candles, timeframe, ranges)
-    behind = np.searchsorted(candles.time_us, filled_us)
-    closes = candles.values[_CLOSE]
-    if len(behind) and behind[0] == 0:
-        close = close_before()
-        # Every place moves on by the one close in front; without one, what has nothing before it goes.
-        closes = np.append(np.nan if close is None else close, closes)
-        filled_us, behind = (filled_us, behind) if close is not None else (filled_us[behind > 0], behind[behind > 0])
-        behind = behind + 1
+    closes = np.append(np.nan if close is None else close, candles.values[_CLOSE])
     values = np.zeros((len(candles.values), len(filled_us)))
-    values[: len(PRICE_COLUMNS)] = closes[behind - 1]
+    values[: len(PRICE_COLUMNS)] = closes[np.searchsorted(candles.time_us, filled_us)]
     time_us = np.concatenate([candles.time_us, filled_us])
     order = np.argsort(time_us, kind="stable")
     merged = Candles(time_us[order], np.concatenate([candles.values, values], axis=1)[:, order])
@@ -50,17 +48,17 @@ def fill_bars(
 
 def last_close(
     read: Callable[[TimeRange], Candles], timeframe: Timeframe, known: Sequence[TimeRange], before: datetime
-) -> float | None:
-    """The close of the last candle of the known bars that opens before that open time, None if there is none.
+) -> tuple[int, float] | None:
+    """The last candle of the known bars that opens before that open time: when it opens, in us, and its close.
 
-    `read` gives the candles of a window; it is asked for ever longer ones, the last first.
+    None if there is none. `read` gives the candles of a window; it is asked for ever longer ones, the last first.
     """
     bars, end = _FIRST_BARS, min(before, known[-1][1]) if known else before
     while known and known[0][0] < end:
         start = timeframe.shift(end, -min(bars, timeframe.count(known[0][0], end)))
         candles = read((start, end))
         if len(candles):
-            return float(candles.values[_CLOSE, -1])
+            return int(candles.time_us[-1]), float(candles.values[_CLOSE, -1])
         bars, end = bars * _FURTHER, start
     return None
 

@@ -139,10 +139,34 @@ def plan_candles(
     """
     plans: list[Plan] = []
     if native is not None:
-        plans.append(_plan_native(timeframe, window, native))
+        plans.append(plan_native_candles(timeframe, window, native))
     if minutes is not None and derivable_from_minutes(timeframe):
-        plans.append(_plan_derived(timeframe, window, minutes, _from_minutes(timeframe)))
+        plans.append(plan_minute_candles(timeframe, window, minutes))
     return max(plans, key=lambda plan: plan.known_bars, default=None)
+
+
+def plan_native_candles(timeframe: Timeframe, window: TimeRange, series: SeriesState) -> Plan:
+    """The plan that reads the window's bars as the exchange gave them."""
+    reach = reach_of(series, window)
+    known = _whole_bars(timeframe, reach.covered)
+    return Plan(
+        source="native",
+        timeframe=timeframe,
+        revision=series.revision,
+        window=window,
+        reads=tuple(Read("ohlcv", timeframe, hull, (hull,)) for hull in _hull(reach.covered)),
+        known=tuple(known),
+        covered=reach.covered,
+        gaps=reach.gaps,
+        incomplete=tuple(_bars_touched(timeframe, subtract_ranges(reach.covered, known))),
+        dropped_before=reach.dropped_before,
+        repaired=_within(window, series.substitutes),
+    )
+
+
+def plan_minute_candles(timeframe: Timeframe, window: TimeRange, minutes: SeriesState) -> Plan:
+    """The plan that builds the window's bars from 1m candles, where `derivable_from_minutes`."""
+    return _plan_derived(timeframe, window, minutes, _from_minutes(timeframe))
 
 
 def plan_trade_candles(timeframe: Timeframe, window: TimeRange, trades: SeriesState) -> Plan:
@@ -184,24 +208,6 @@ def _from_minutes(timeframe: Timeframe) -> _Origin:
 def _from_trades(timeframe: Timeframe) -> _Origin:
     base = SECOND if timeframe.seconds % MINUTE.seconds else MINUTE
     return _Origin(TRADE_ROLLUPS[base], base, "trade", base)
-
-
-def _plan_native(timeframe: Timeframe, window: TimeRange, series: SeriesState) -> Plan:
-    reach = reach_of(series, window)
-    known = _whole_bars(timeframe, reach.covered)
-    return Plan(
-        source="native",
-        timeframe=timeframe,
-        revision=series.revision,
-        window=window,
-        reads=tuple(Read("ohlcv", timeframe, hull, (hull,)) for hull in _hull(reach.covered)),
-        known=tuple(known),
-        covered=reach.covered,
-        gaps=reach.gaps,
-        incomplete=tuple(_bars_touched(timeframe, subtract_ranges(reach.covered, known))),
-        dropped_before=reach.dropped_before,
-        repaired=_within(window, series.substitutes),
-    )
 
 
 def _plan_derived(timeframe: Timeframe, window: TimeRange, series: SeriesState, origin: _Origin) -> Plan:

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import psycopg
 import psycopg.conninfo
-from psycopg import errors
+from psycopg import IsolationLevel, errors
+from psycopg.pq import TransactionStatus
 
 from tapehouse.errors import NotMigrated, StoreError, StoreRefused, StoreUnreachable
 from tapehouse.store.arrays import register_columns
@@ -62,6 +63,22 @@ def connect(url: str) -> Connection:
 def is_embedded(connection: Connection) -> bool:
     """Whether the embedded database answers: it has neither COPY FROM nor background jobs."""
     return connection.info.parameter_status(ENGINE_PARAMETER) == EMBEDDED_ENGINE
+
+
+@contextmanager
+def snapshot(connection: Connection) -> Generator[None]:
+    """Let all statements see one state of the database; within a transaction, that one's."""
+    if connection.info.transaction_status != TransactionStatus.IDLE:
+        yield
+        return
+    before = connection.isolation_level
+    connection.isolation_level = IsolationLevel.REPEATABLE_READ
+    try:
+        with connection.transaction():
+            yield
+    finally:
+        if not connection.closed:
+            connection.isolation_level = before
 
 
 def one_row(cursor: psycopg.Cursor[tuple[Any, ...]]) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ from psycopg.types.range import TimestamptzRange
 
 from tapehouse.errors import ReversedRange
 from tapehouse.ranges import TimeRange, intersect_ranges, subtract_ranges
-from tapehouse.store.connection import Connection, one_row, store_errors
+from tapehouse.store.connection import Connection, one_row, snapshot, store_errors
 from tapehouse.store.instruments import CandleSeries, TradeSeries
 from tapehouse.store.sql import query
 from tapehouse.timeframe import aware_range, aware_utc
@@ -79,7 +79,8 @@ def find_gaps(
     lie outside of that, up to now. What retention has dropped is no gap. Raises NaiveDatetime, ReversedRange,
     and StoreError.
     """
-    with store_errors():
+    # What is written or deleted meanwhile would look like gaps that never were.
+    with store_errors(), snapshot(connection):
         facts = _Facts(*one_row(connection.execute(query("read_gap_facts"), {"series_id": series.series_id})))
         window = _window(series, facts, start, end)
         if window is None:

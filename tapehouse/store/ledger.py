@@ -50,11 +50,12 @@ def covered_until(connection: Connection, series: Series, before: datetime) -> d
         return one_row(connection.execute(query("read_covered_until"), parameters))[0]
 
 
-def begin_of(connection: Connection, series: Series) -> tuple[datetime | None, datetime | None]:
-    """Where the exchange's data of a series begins, as far as known, and where what is covered begins."""
+def begin_of(connection: Connection, series: Series) -> tuple[datetime | None, datetime | None, datetime]:
+    """Where the exchange's data begins, if known, where what is covered of it begins, and when that was written."""
     with store_errors():
-        begins_at, covered_from = one_row(connection.execute(query("read_begin"), {"series_id": series.series_id}))
-    return begins_at, covered_from
+        row = one_row(connection.execute(query("read_begin"), {"series_id": series.series_id}))
+    begins_at, covered_from, written_at = row
+    return begins_at, covered_from, written_at
 
 
 def dropped_before(connection: Connection, series: Series) -> datetime | None:

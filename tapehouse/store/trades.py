@@ -52,9 +52,10 @@ def write_trades(
 
 
 def refuse_other_ids(connection: Connection, series: TradeSeries, batch: TradeBatch) -> None:
-    """Raise InputError if trades are stored where those of the batch lie, and none of them has an id of these.
+    """Raise InputError if trades are stored between those of the batch, and none of them has an id of these.
 
     Exchanges have their trades singly and summed up, each with ids of its own: side by side they would count twice.
+    The milliseconds of the first and the last say nothing: those of one may be divided between two files.
     """
     if not len(batch):
         return

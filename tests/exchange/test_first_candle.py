@@ -66,14 +66,14 @@ def search(market: Market, habits: Habits, longer: str = "by months", *, limit: 
     return asyncio.run(found.first_open())
 
 
-def test_where_a_start_skips_ahead_one_request_finds_it_and_one_confirms():
+def test_where_a_start_skips_ahead_one_request_finds_it_and_two_confirm():
     market = Market()
     assert search(market, Habits(skips_ahead=True)) == LISTED
-    assert [limit for _, _, _, limit in market.asked] == [1, LIMIT]
-    assert market.asked[1][:3] == ("1m", LISTED - LIMIT * MINUTE, LISTED)
+    assert [limit for _, _, _, limit in market.asked] == [1, LIMIT, LIMIT]
+    assert market.asked[1] == market.asked[2] == ("1m", LISTED - LIMIT * MINUTE, LISTED, LIMIT)
 
 
-@pytest.mark.parametrize(("longer", "most"), [("by months", 6), ("by days", 18)])
+@pytest.mark.parametrize(("longer", "most"), [("by months", 9), ("by days", 33)])
 def test_elsewhere_the_longest_candles_lead_to_it(longer: str, most: int):
     market = Market()
     assert search(market, Habits(), longer) == LISTED
@@ -133,3 +133,28 @@ def test_answers_that_are_wrong_never_make_it_begin_too_late(spoilt: str, answer
 
         found = search(Market(spoil=spoil), habits, longer)
         assert found is None or found <= LISTED
+
+
+@pytest.mark.parametrize("longer", LONGER)
+def test_no_empty_answer_by_mistake_hides_what_came_before_a_market_was_closed(longer: str):
+    closed = (datetime(2019, 6, 1, tzinfo=UTC), datetime(2023, 7, 13, tzinfo=UTC))
+    sound = Market(closed=closed)
+    assert search(sound, Habits(leaves_out_empty=True), longer) == LISTED
+    for struck in range(1, len(sound.asked) + 1):
+        market = Market(closed=closed, spoil=_without(struck, slice(0)))
+        assert search(market, Habits(leaves_out_empty=True), longer) == LISTED
+
+
+@pytest.mark.parametrize("longer", LONGER)
+def test_no_page_that_lacks_its_first_candle_hides_that_of_a_market_with_few_trades(longer: str):
+    quiet = (LISTED.replace(hour=18, minute=0), LISTED.replace(hour=0, minute=0) + timedelta(days=2))
+    sound = Market(closed=quiet)
+    assert search(sound, Habits(leaves_out_empty=True), longer) == LISTED
+    for struck in range(1, len(sound.asked) + 1):
+        market = Market(closed=quiet, spoil=_without(struck, slice(1, None)))
+        found = search(market, Habits(leaves_out_empty=True), longer)
+        assert found is None or found <= LISTED
+
+
+def _without(struck: int, kept: slice) -> Spoil:
+    return lambda opens, asked: opens[kept] if asked == struck else opens

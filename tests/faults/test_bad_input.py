@@ -308,7 +308,7 @@ _EXCHANGES = (
         "down after the first page",
         ("ingest", "ohlcv", "--exchange", "binance", "--symbol", "ETH/BTC", *_DAY),
         3,
-        "Error: binance ETH/BTC 1m: 1 range could not be had, the last because of this: binance can't be asked at the moment",
+        "Error: binance ETH/BTC 1m: 1 range could not be had, the last because of this: binance can't be asked",
         Fault("status", path="klines", probability=0.5, seed=3),
         stores=True,
     ),

@@ -17,6 +17,7 @@ from tapehouse.query.reader import Reader
 from tapehouse.ranges import Substitute
 from tapehouse.store.candles import write_candles
 from tapehouse.store.connection import Connection
+from tapehouse.store.delete import delete_rows
 from tapehouse.timeframe import timeframe
 from tests.files.exported import Shelf, columns_of, every, made_candles, made_listing, made_trades, put_on_shelf
 
@@ -175,11 +176,17 @@ def test_rows_that_are_not_the_exchanges_own_are_named(shelf: Shelf, connection:
     assert label_of(path).substituted == (Substitute(at(minutes=1), at(minutes=3), "trades"),)
 
 
-def test_what_the_sandbox_made_up_is_named_in_every_row(make_shelf: Callable[..., Shelf], tmp_path: Path):
+def test_what_the_sandbox_made_up_is_named_in_every_row(
+    make_shelf: Callable[..., Shelf], connection: Connection, tmp_path: Path
+):
     shelf = make_shelf(from_sandbox=True)
     series = shelf.candles([at(), at(minutes=1)], [(at(), at(minutes=2))])
+    built = [(at(minutes=2), at(minutes=3))]
+    write_candles(
+        connection, series, made_candles([built[0][0]]), asked=built, covered=built, substituted_from="trades"
+    )
     path = shelf.export(series, tmp_path / "one.csv", "csv", is_file=True).files[0].path
-    assert pd.read_csv(path)["source"].tolist() == ["sandbox", "sandbox"]
+    assert pd.read_csv(path)["source"].tolist() == ["sandbox"] * 3
     assert json.loads(path.with_name("one.csv.json").read_text())["from_sandbox"] is True
 
 
@@ -231,6 +238,60 @@ def test_what_retention_dropped_stays_in_the_file(shelf: Shelf, connection: Conn
         connection.execute("delete from retention")
     assert (after.files[0].status, after.rows, after.dropped_before) == ("kept", 120, at(hours=1))
     assert after.files[0].path == before.files[0].path
+
+
+def test_a_month_that_was_deleted_stays_in_its_file_and_is_told(shelf: Shelf, connection: Connection, tmp_path: Path):
+    series = shelf.candles([at(), at(days=31), at(days=59)], [(at(), at(days=60))])
+    shelf.export(series, tmp_path)
+    delete_rows(connection, series, at(days=31), at(days=59))
+    some = shelf.export(series, tmp_path)
+    assert [(one.path.stem, one.status) for one in some.files] == [
+        ("2025-01", "written"),
+        ("2025-02", "kept"),
+        ("2025-03", "written"),
+    ]
+    delete_rows(connection, series)
+    january = shelf.export(series, tmp_path, asked=(at(), at(days=31)))
+    assert [(one.path.stem, one.status, one.rows) for one in january.files] == [("2025-01", "kept", 1)]
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_csv_whose_label_was_not_named_yet_is_known_again(shelf: Shelf, tmp_path: Path, is_replaced: bool):
+    # As an export leaves them that is killed after the first of its two files has its name.
+    series = shelf.candles([at()], [(at(), at(minutes=1))])
+    path = shelf.export(series, tmp_path, "csv").files[0].path
+    beside = path.with_name(f"{path.name}.json")
+    old = beside.read_bytes()
+    shelf.candles([at(minutes=1)], [(at(minutes=1), at(minutes=2))])
+    shelf.export(series, tmp_path, "csv")
+    beside.rename(path.with_name(f".{beside.name}.1.part"))
+    path.with_name(f".{beside.name}.2.part").write_bytes(old[:99])
+    if is_replaced:
+        beside.write_bytes(old)
+    assert [(one.status, one.rows) for one in shelf.export(series, tmp_path, "csv").files] == [("unchanged", 2)]
+    assert json.loads(beside.read_text())["end"] == at(minutes=2).isoformat()
+
+
+def test_a_broken_file_is_not_replaced(shelf: Shelf, tmp_path: Path):
+    series = shelf.candles([at()], [(at(), at(minutes=1))])
+    path = shelf.export(series, tmp_path).files[0].path
+    # The metadata lies before the last eight bytes.
+    path.write_bytes(path.read_bytes()[:-40] + b"\xff" * 32 + path.read_bytes()[-8:])
+    with pytest.raises(InputError, match="was not exported by tapehouse"):
+        shelf.export(series, tmp_path)
+
+
+def test_trades_between_milliseconds_do_not_go_into_feather(shelf: Shelf, tmp_path: Path):
+    series = shelf.trades(made_trades([at(microseconds=5), at(microseconds=900)]), [(at(), at(seconds=1))])
+    with pytest.raises(InputError, match="between milliseconds"):
+        shelf.export(series, tmp_path, "feather")
+    assert not names_below(tmp_path)
+    assert shelf.export(series, tmp_path, "csv").rows == 2
+
+
+def test_ids_with_line_breaks_are_counted_once(shelf: Shelf, tmp_path: Path):
+    series = shelf.trades(made_trades([at(), at(seconds=1)], ids=["a\nb", "c"]), [(at(), at(seconds=2))])
+    assert [shelf.export(series, tmp_path, "csv").rows for _ in range(2)] == [2, 2]
 
 
 def test_an_export_does_not_replace_what_it_did_not_write(shelf: Shelf, tmp_path: Path):

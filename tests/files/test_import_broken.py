@@ -1,5 +1,6 @@
 """Files that are broken in one way each, and what becomes of each: imported, in part or whole, or refused."""
 
+import json
 import zipfile
 from collections import Counter
 from collections.abc import Callable
@@ -106,6 +107,24 @@ def two_files_in_a_zip(path: Path) -> None:
         archive.writestr("b.csv", text(HEADER, *GOOD))
 
 
+def packed_in_no_known_way(path: Path) -> None:
+    content = bytearray(zipped("a.csv", text(HEADER, *GOOD)))
+    unknown, directory = (97).to_bytes(2, "little"), content.index(b"PK\1\2")
+    content[8:10] = content[directory + 10 : directory + 12] = unknown
+    path.write_bytes(content)
+
+
+def with_a_column_twice(path: Path) -> None:
+    table = candle_table()
+    parquet.write_table(table.append_column("volume", table.column("volume")), path)
+
+
+def json_with_half_a_character() -> bytes:
+    rows: list[list[object]] = [list(map(float, line.split(","))) for line in GOOD]
+    rows[4][1] = "\ud800"
+    return json.dumps(rows).encode()
+
+
 def changed(minute: int, column: int, cell: str) -> bytes:
     """Twelve good candles but for one cell."""
     cells = GOOD[minute].split(",")
@@ -132,6 +151,9 @@ BROKEN = [
     refused("JSON cut short", "a.json", b'[{"time": 1735862400000, "open": 1, "high"', "cut short, or no JSON"),
     refused("a zip of two files", "a.zip", two_files_in_a_zip, "holds 2 files"),
     refused("a wrong checksum", "a.csv", with_checksum("0" * 64 + "  a.csv"), "is not what a.csv.CHECKSUM tells"),
+    refused("JSON nested deep", "a.json", b'[{"time":' + b"[" * 5000 + b"]" * 5000 + b"}]", "nested too deep"),
+    refused("a number of 5,000 digits", "a.json", b'[{"time":' + b"1" * 5000 + b"}]", "too long a number"),
+    refused("a zip packed in a way of its own", "a.zip", packed_in_no_known_way, "can't be unpacked here"),
     refused("an empty checksum", "a.csv", with_checksum(""), "is not what a.csv.CHECKSUM tells"),
     imported("Parquet named csv", "a.csv", as_parquet, 12),
     imported("feather named parquet", "a.parquet", as_feather, 12),
@@ -145,6 +167,9 @@ BROKEN = [
     refused("columns of something else", "a.csv", text("name,age", "a,3"), "lacks"),
     refused("trades without an id", "a.csv", text("time,price,amount", f"{START_MS},1,2"), "lacks id of trades"),
     refused("five columns without names", "a.csv", text("1,2,3,4,5"), "does not name its columns"),
+    refused("a cell more in all lines but the first", "a.csv", text(HEADER, f"{GOOD[0]},"), "None of the lines"),
+    refused("a column twice in Parquet", "a.parquet", with_a_column_twice, "names two"),
+    imported("an index without a name", "a.csv", text(f",{HEADER}", *(f"7,{line}" for line in GOOD)), 12),
     refused("a column twice", "a.csv", text("time,open,open,high,low,close,volume", "1,1,1,1,1,1,1"), "names two"),
     # Whose rows they are
     refused("another symbol in its name", "ETH_USDT-1m.csv", text(HEADER, *GOOD), "is of ETH/USDT, not of BTC/USDT"),
@@ -160,6 +185,14 @@ BROKEN = [
         text("symbol," + HEADER, *(f"{'BE'[n % 2]}TC-USDT,{line}" for n, line in enumerate(GOOD))),
         "mixes series, its column symbol holds BTC-USDT, ETC-USDT",
     ),
+    refused(
+        "a perpetual said to be spot",
+        "a.csv",
+        text("symbol," + HEADER, *(f"BTC-USDT-PERP,{line}" for line in GOOD)),
+        "is of BTC-USDT-PERP, not of BTC/USDT",
+    ),
+    refused("no symbol", "a.csv", text(HEADER, *GOOD), "'BTCUSDT' is no symbol", symbol="BTCUSDT"),
+    refused("amounts of an inverse contract", "a.csv", text(HEADER, *GOOD), "--amount-unit", symbol="BTC/USD:BTC"),
     refused(
         "another exchange in its rows",
         "a.csv",
@@ -195,15 +228,39 @@ BROKEN = [
         text(HEADER, *candle_lines(range(0, 60, 5))),
         "says its candles are of 1m, but they are 5m apart",
     ),
-    Broken(
-        "a told timeframe that its rows don't have",
+    refused(
+        "a told timeframe that is longer",
         "a.csv",
         text(HEADER, *candle_lines(range(60))),
-        {"timeframe": timeframe("5m")},
-        QualityError,
-        "48 of 60 rows were rejected",
-        stored=12,
-        rejected={"time_not_aligned": 48},
+        "are 1m apart, not 5m: correct --timeframe",
+        timeframe=timeframe("5m"),
+    ),
+    refused(
+        "a told timeframe that is shorter",
+        "a.csv",
+        text(HEADER, *candle_lines(range(0, 60, 5))),
+        "are 5m apart, not 1m: correct --timeframe",
+        timeframe=timeframe("1m"),
+    ),
+    refused(
+        "a told timeframe that is not that of its name",
+        "BTC_USDT-5m.csv",
+        text(HEADER, *candle_lines([0, 5, 15])),
+        "its candles are of 5m, not of 1m: leave --timeframe out",
+        timeframe=timeframe("1m"),
+    ),
+    refused(
+        "a quiet market, most of whose candles lack",
+        "a.csv",
+        text(HEADER, *candle_lines([0, 5, 6, 11, 16])),
+        "tells the timeframe",
+    ),
+    imported(
+        "a quiet market whose timeframe is told",
+        "a.csv",
+        text(HEADER, *candle_lines(range(0, 60, 5)), candle_line(56)),
+        13,
+        timeframe=timeframe("1m"),
     ),
     partly("a time between minutes", changed(5, 0, str(START_MS + 300_001)), 11, {"time_not_aligned": 1}),
     partly("a time ahead", changed(11, 0, str(FAR_MS - FAR_MS % 60_000)), 11, {"time_outside_window": 1}),
@@ -218,6 +275,7 @@ BROKEN = [
         12,
         {"time_missing": 1, "price_not_finite": 1, "volume_not_finite": 1},
     ),
+    partly("a price that is half a character", json_with_half_a_character(), 11, {"price_not_finite": 1}),
     partly("NaN", changed(4, 1, "NaN"), 11, {"price_not_finite": 1}),
     partly("a price that is a word", changed(4, 4, "abc"), 11, {"price_not_finite": 1}),
     partly("a negative price", changed(4, 3, "-99.75"), 11, {"price_not_positive": 1}),

@@ -78,7 +78,11 @@ def test_trades_whose_ids_are_texts(shelf: Shelf, tmp_path: Path, form: Format):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_substitutes_stay_substitutes(shelf: Shelf, tmp_path: Path, form: Format):
+@pytest.mark.parametrize("from_sandbox", [False, True])
+def test_substitutes_stay_substitutes(
+    make_shelf: Callable[..., Shelf], tmp_path: Path, form: Format, from_sandbox: bool
+):
+    shelf = make_shelf(from_sandbox=from_sandbox)
     series = shelf.candles([at(), at(minutes=5)], [(at(), at(minutes=1)), (at(minutes=5), at(minutes=6))])
     for first, source in ((1, "trades"), (3, "coinbaseexchange BTC/USDT")):
         ranges = [(at(minutes=first), at(minutes=first + 2))]

@@ -1,10 +1,12 @@
 """Backfills through HTTP, ccxt, pandera and the store: where series begin, what is asked for, what fails and stops."""
 
 import asyncio
+import gc
 import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,19 +16,21 @@ from uuid import uuid4
 import pytest
 
 from tapehouse.errors import BeyondRetention, ExchangeError, UnknownSymbol
-from tapehouse.exchange import CandlePage
+from tapehouse.exchange import CandlePage, open_exchange
 from tapehouse.ingest import (
     Backfill,
     CandleRequest,
     IngestPlan,
     IngestResult,
     Outcome,
+    Report,
     SeriesRequest,
     TradeRequest,
     backfill,
     ingest_plan,
     open_series,
     plan_backfill,
+    walk_chunks,
 )
 from tapehouse.ingest.pages import Pages, ingest_pages
 from tapehouse.ranges import TimeRange
@@ -128,14 +132,14 @@ def waiting(connection: Connection) -> list[tuple[datetime, datetime, str, int]]
     ).fetchall()
 
 
-# The sandbox has no candles of a week or a month, so days are the longest: twenty pages of 300 since 2009.
+# The sandbox has no candles of a week or a month, so days are the longest: twenty pages of 300 since 2009, each twice.
 @pytest.mark.parametrize(
     ("name", "symbol", "most"),
     [
-        ("binance", "BTC/USDT", 2),
+        ("binance", "BTC/USDT", 3),
         ("bybit", "BTC/USDT", 14),
         ("okx", "BTC/USDT", 30),
-        ("coinbaseexchange", "BTC/USD", 28),
+        ("coinbaseexchange", "BTC/USD", 47),
     ],
 )
 def test_years_before_a_listing_cost_a_search_and_are_known_to_be_empty(
@@ -176,6 +180,63 @@ def test_empty_answers_by_mistake_make_no_history_look_empty(
     start, end = LISTED - timedelta(days=1), LISTED + timedelta(hours=20)
     fill(sandbox, connection, open_unlimited, CandleRequest("BTC/USDT", timeframe("1m"), start, end), name)
     assert [time for time, _ in stored(connection, name)] == [LISTED + minute * MINUTE for minute in range(1200)]
+
+
+@pytest.mark.parametrize(("name", "symbol"), [("binance", "BTC/USDT"), ("coinbaseexchange", "BTC/USD")])
+def test_an_empty_page_by_mistake_leaves_no_hole(
+    sandbox: Sandbox, connection: Connection, open_unlimited: OpenExchange, name: str, symbol: str
+):
+    fill(sandbox, connection, open_unlimited, request(0, 1, symbol), name)
+    path = "candles" if name == "coinbaseexchange" else "klines"
+    sandbox.faults.add(Fault("short_page", path=path, rows=1000, count=1))
+    fill(sandbox, connection, open_unlimited, request(1, 901, symbol), name)
+    assert [time for time, _ in stored(connection, name)] == [at(minute) for minute in range(901)]
+
+
+def test_trades_need_no_candles_of_a_minute(sandbox: Sandbox, connection: Connection):
+    asked = TradeRequest("BTC/USDT", DAY, DAY + timedelta(minutes=5))
+
+    async def run() -> IngestPlan:
+        async with open_exchange("binance", base_url=sandbox.url) as exchange:
+            series = await open_series(exchange, connection, asked)
+            del exchange._connection.ccxt.timeframes["1m"]  # pyright: ignore[reportPrivateUsage] -- all in the sandbox have them
+            return await plan_backfill(exchange, connection, series, asked.start, asked.end, force=True)
+
+    assert asyncio.run(run()).chunks == ((asked.start, asked.end),)
+
+
+def test_failed_windows_hold_on_to_nothing(sandbox: Sandbox, connection: Connection, open_unlimited: OpenExchange):
+    class Received:
+        """Stands for rows that came before the fault."""
+
+    all_received: list[weakref.ref[Received]] = []
+
+    async def run() -> None:
+        async with open_unlimited("binance", sandbox.url) as exchange:
+            series = await open_series(exchange, connection, request(0, 1))
+
+        async def fetch(span: TimeRange, report: Report) -> None:
+            received = Received()
+            all_received.append(weakref.ref(received))
+            report(IngestResult(fetched=1))
+            error = ExchangeError("Try again later.")
+            error.window = span
+            raise error
+
+        chunks = [(at(first), at(first + 1)) for first in range(20)]
+        alive = 0
+
+        def fail(window: TimeRange) -> None:
+            nonlocal alive
+            gc.collect()
+            alive = sum(one() is not None for one in all_received)
+
+        with pytest.raises(ExchangeError, match="20 ranges could not be had"):
+            await walk_chunks(series, chunks, fetch, fail)
+        # The one being told of, and the one before.
+        assert alive <= 2
+
+    asyncio.run(run())
 
 
 def test_the_beginning_of_candles_is_that_of_trades(
@@ -235,6 +296,20 @@ def test_the_last_candles_are_asked_for_again_only_while_they_are_recent(
     starts = [from_ms(int(one.query["startTime"])) for one in asked_since(sandbox, asked_before)]
     assert len(starts) == 1
     assert starts[0] >= start + timedelta(minutes=110)
+
+
+def test_candles_that_were_recent_when_they_were_fetched_are_asked_for_again_however_old_they_are(
+    sandbox: Sandbox, connection: Connection, open_unlimited: OpenExchange
+):
+    fill(sandbox, connection, open_unlimited, request(0, 100))
+    connection.execute(
+        "update coverage set updated_at = %s where series_id in "
+        "(select series_id from series join instrument using (instrument_id) where exchange = 'binance')",
+        (at(101),),
+    )
+    asked_before = len(sandbox.requests)
+    fill(sandbox, connection, open_unlimited, request(0, 200))
+    assert [one.query["startTime"] for one in asked_since(sandbox, asked_before)] == [str(to_ms(at(95)))]
 
 
 def test_a_window_that_fails_is_noted_the_rest_fetched_and_the_next_run_asks_for_it(

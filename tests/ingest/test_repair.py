@@ -95,12 +95,13 @@ class Store:
     def causes(self, series: AskedSeries) -> list[tuple[int, int, str]]:
         return [(_minute(gap.start), _minute(gap.end), gap.cause) for gap in self.gaps(series)]
 
-    def repair(self, *series: AskedSeries, fallbacks: Sequence[str] = ()) -> list[Repaired]:
+    def repair(self, *series: AskedSeries, causes: Sequence[str] = (), fallbacks: Sequence[str] = ()) -> list[Repaired]:
         repair = asyncio.run(
             repair_exchange(
                 series[0].instrument.exchange,
                 self.connection,
                 [gap for one in series for gap in self.gaps(one)],
+                causes=causes,
                 fallbacks=[FallbackName.parse(text) for text in fallbacks],
                 open_exchange=lambda exchange_id: self._open_exchange(exchange_id, self.sandbox.url),
             )
@@ -147,6 +148,16 @@ def test_a_gap_that_waits_is_not_asked_for_along_with_others(store: Store):
     store.fail("binance", minutes(35, 40))
     asked = len(store.sandbox.requests)
     store.repair(series)
+    assert store.causes(series) == [(35, 40, "failed")]
+    windows = [(int(one.query["startTime"]), int(one.query["endTime"]) + 1) for one in store.asked(since=asked)]
+    assert windows == [(to_ms(at(10)), to_ms(at(35))), (to_ms(at(40)), to_ms(at(60)))]
+
+
+def test_a_gap_that_waits_is_left_alone_where_only_others_are_meant(store: Store):
+    series = store.fetch("binance", minutes(0, 10), minutes(60, 70))
+    store.fail("binance", minutes(35, 40))
+    asked = len(store.sandbox.requests)
+    store.repair(series, causes=["never_asked"])
     assert store.causes(series) == [(35, 40, "failed")]
     windows = [(int(one.query["startTime"]), int(one.query["endTime"]) + 1) for one in store.asked(since=asked)]
     assert windows == [(to_ms(at(10)), to_ms(at(35))), (to_ms(at(40)), to_ms(at(60)))]
@@ -281,12 +292,66 @@ def test_a_market_that_can_not_stand_for_the_other_is_refused(
     assert len(store.gaps(series)) == 1
 
 
-def test_minutes_in_which_nothing_was_traded_are_not_filled_from_elsewhere(store: Store):
+def test_minutes_that_are_left_out_for_want_of_trades_are_asked_for_only_if_named(store: Store):
     series = store.fetch("coinbaseexchange", minutes(0, 120, "QUILL/USD"))
     empty = store.causes(series)
     assert len(empty) > 3
-    store.repair(series, fallbacks=["coinbase"])
+    asked = len(store.sandbox.requests)
+    assert due_by_exchange(store.gaps(series)) == {}
+    assert store.repair(series, fallbacks=["coinbase"]) == []
+    assert store.asked(since=asked) == []
+    assert {one.outcome for one in store.repair(series, causes=["exchange_empty"], fallbacks=["coinbase"])} == {"open"}
     assert store.causes(series) == empty
+    assert {gap.attempts for gap in store.gaps(series)} == {1}
+    # As long as nothing else is open in between, the ledger has one row of them.
+    count = "select count(*) from unavailable where series_id = %s"
+    assert store.connection.execute(count, (series.series_id,)).fetchall() == [(1,)]
+
+
+def test_empty_bars_on_both_sides_of_a_gap_leave_it_to_be_asked_for(store: Store):
+    store.sandbox.faults.add(spoilt("missing_rows", 5, 7))
+    store.sandbox.faults.add(spoilt("missing_rows", 25, 27))
+    series = store.fetch("binance", minutes(0, 10), minutes(20, 30))
+    store.sandbox.faults.add(spoilt("negative_price", 12, 13))
+    store.repair(series)
+    noted = store.connection.execute(
+        "select lower(during), upper(during) from unavailable where series_id = %s and cause = 'exchange_empty'"
+        " order by 1",
+        (series.series_id,),
+    ).fetchall()
+    assert noted == [(at(5), at(7)), (at(25), at(27))]
+
+
+def test_what_another_exchange_gave_wrong_is_marked_so_in_quarantine(store: Store):
+    store.sandbox.faults.add(Fault("missing_rows", host="www.okx.com", start_ms=to_ms(at(5)), end_ms=to_ms(at(7))))
+    series = store.fetch("okx", minutes(0, 10))
+    store.sandbox.faults.add(Fault("negative_price", host="api.bybit.com", start_ms=to_ms(at(5)), end_ms=to_ms(at(6))))
+    store.repair(series, fallbacks=["bybit"])
+    assert store.causes(series) == [(5, 6, "exchange_empty")]
+    [[reasons]] = store.connection.execute(
+        "select reasons from quarantine where series_id = %s", (series.series_id,)
+    ).fetchall()
+    assert "not_of_its_exchange" in reasons
+
+
+def test_another_exchange_fills_also_what_a_lost_one_is_not_asked_for(store: Store):
+    places = range(0, 10_000, 2000)
+    series = store.fetch("okx", *(minutes(place, place + 5) for place in places))
+    ends = [(place + 5, place + 2000) for place in places[:-1]]
+    store.sandbox.faults.add(Fault("status", status=451, host="www.okx.com", path="candles"))
+    repaired = store.repair(series, fallbacks=["bybit"])
+    assert [(_minute(one.gap.start), _minute(one.gap.end)) for one in repaired] == ends
+    assert {one.sources for one in repaired} == {("bybit BTC/USDT",)}
+    assert store.gaps(series) == []
+
+
+def test_history_that_no_exchange_has_is_tried_once_a_run(store: Store):
+    series = store.fetch("okx", minutes(0, 10))
+    record_attempts(store.connection, series, [((at(20), at(30)), 1)], cause="beyond_exchange_history")
+    store.sandbox.faults.add(Fault("missing_rows"))
+    store.repair(series, causes=["beyond_exchange_history"], fallbacks=["bybit", "binance"])
+    [_, beyond] = store.gaps(series)
+    assert (beyond.cause, beyond.attempts) == ("beyond_exchange_history", 2)
 
 
 def test_an_exchange_that_keeps_failing_is_left_alone(store: Store):

@@ -109,6 +109,20 @@ def test_attrs_say_what_was_fetched_missed_and_found_empty(market: MarketData, t
     assert (attrs["incomplete"], attrs["shortened"], attrs["dropped_before"]) == ([], [], None)
 
 
+def test_substitutes_before_the_first_bar_hide_no_later_ones(market: MarketData, tape: Tape, connection: Connection):
+    tape.cover(START, at(days=3))
+    # Each minute by itself, as from a source of its own, more of them than attrs name.
+    before = [(at(hours=12, minutes=minute), f"source {minute}") for minute in range(60)]
+    for time, source in [*before, (at(days=2), "trades")]:
+        connection.execute(
+            "insert into substitute (series_id, during, source) values (%s, tstzrange(%s, %s), %s)",
+            [tape.series_id("1m"), time, time + timedelta(minutes=1), source],
+        )
+    found = market.candles(tape.exchange, tape.symbol, "1d", at(hours=12), at(days=3))
+    assert found.attrs["repaired"] == [[at(days=2).isoformat(), at(days=2, minutes=1).isoformat(), "trades"]]
+    assert found.attrs["shortened"] == []
+
+
 def test_attrs_survive_json_and_copies(market: MarketData, tape: Tape):
     tape.write(random_bars(START, 10))
     attrs = candles(market, tape, "1m", START, at(hours=1)).attrs

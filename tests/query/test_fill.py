@@ -1,4 +1,5 @@
 import io
+import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -110,6 +111,34 @@ def test_a_close_is_found_however_far_back_it_lies(market: MarketData, tape: Tap
     assert_same(found, filled_by_pandas(in_units(bars), minutes(at(days=29), at(days=29, minutes=3))))
 
 
+def test_the_close_is_the_last_of_any_series_wherever_the_window_begins(market: MarketData, tape: Tape):
+    # Up to half past there are candles of 5m themselves, up to the hour they come from 1m.
+    tape.insert(random_bars(START, 6, seed=1).set_axis(minutes(START, at(minutes=30), "5min")), "5m")
+    tape.cover(START, at(minutes=30), "5m")
+    bars = random_bars(START, 60, seed=2)
+    tape.insert(bars)
+    tape.cover(START, at(hours=1))
+    last = in_units(bars)["close"].iloc[-1]
+    for first in (25, 50, 65):
+        found = market.candles(tape.exchange, tape.symbol, "5m", at(minutes=first), at(minutes=75), fill="all")
+        assert found.loc[at(minutes=65) :, "close"].tolist() == [last, last]
+
+
+def test_long_before_the_first_candle_no_row_is_made_up(market: MarketData, tape: Tape):
+    bars = random_bars(START, 2)
+    tape.insert(bars)
+    tape.cover(START, at(minutes=3))
+    tracemalloc.start()
+    try:
+        found = market.candles(tape.exchange, tape.symbol, "1m", at(days=-9000), at(minutes=3), fill="all")
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert_same(found, filled_by_pandas(in_units(bars), minutes(START, at(minutes=3))))
+    # Their open times alone would take 104 MB.
+    assert peak_bytes < 20_000_000
+
+
 def test_months_are_filled_by_the_calendar(market: MarketData, tape: Tape):
     months = pd.date_range(START, periods=6, freq="MS")
     bars = random_bars(START, 6).set_axis(months)
@@ -150,9 +179,12 @@ def test_filling_changes_no_candle_and_no_row_depends_on_where_the_window_begins
     tape = make_tape()
     bars = random_bars(START, 240, seed=data.draw(st.integers(0, 99)))
     there = np.array(data.draw(st.lists(st.booleans(), min_size=240, max_size=240)))
-    tape.insert(bars[there])
     cut = data.draw(st.integers(1, 239))
-    tape.cover_all([(START, at(minutes=cut)), (at(minutes=min(cut + 7, 239)), at(minutes=240))])
+    resumed = min(cut + 7, 239)
+    # What was not fetched has no candles.
+    there[cut:resumed] = False
+    tape.insert(bars[there])
+    tape.cover_all([(START, at(minutes=cut)), (at(minutes=resumed), at(minutes=240))])
 
     def read(first: int, fill: Fill | None) -> pd.DataFrame:
         return market.candles(tape.exchange, tape.symbol, timeframe, at(minutes=first), at(minutes=240), fill=fill)

@@ -56,6 +56,17 @@ def test_candles_that_follow_from_the_trades_agree(connection: Connection, make_
     assert read_agreement(connection, exchange=instrument.exchange) == [found]
 
 
+def test_candles_from_elsewhere_are_not_compared(connection: Connection, make_instrument: InstrumentFactory):
+    instrument = make_instrument()
+    write(connection, instrument, [(0, 10.0, 10.0, 10.0, 10.0, 1.0)], [(0, 1, 10.0, 1.0, 1)], minutes=(0, 1))
+    built = CandleBatch(np.array([to_us(at(1))]), *(np.array([20.0]) for _ in range(5)))
+    window = [(at(1), at(2))]
+    series = ensure_candle_series(connection, instrument, timeframe("1m"))
+    write_candles(connection, series, built, asked=window, covered=window, substituted_from="kraken BTC/USD")
+    (found,) = compare(connection, instrument)
+    assert (found.minutes, found.differing) == (1, 0)
+
+
 def test_every_difference_is_counted_where_it_is(connection: Connection, make_instrument: InstrumentFactory):
     instrument = make_instrument()
     candles: list[Candle] = [

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pytest
@@ -11,9 +11,11 @@ from tapehouse.candle import CandleBatch
 from tapehouse.errors import NaiveDatetime, ReversedRange
 from tapehouse.query.market import MarketData
 from tapehouse.ranges import TimeRange, Unavailable
+from tapehouse.store import gaps as gaps_module
 from tapehouse.store.batch import record_begin
 from tapehouse.store.candles import write_candles
-from tapehouse.store.connection import Connection
+from tapehouse.store.connection import Connection, connect, is_embedded
+from tapehouse.store.delete import delete_rows
 from tapehouse.store.gaps import find_gaps
 from tapehouse.store.instruments import CandleSeries, Series, TradeSeries, list_series
 from tapehouse.store.ledger import record_attempts
@@ -159,6 +161,13 @@ def test_attempts_wait_at_most_a_month(connection: Connection, make_series: Seri
     assert timedelta(days=29) < gap.next_try_at - datetime.now(UTC) <= timedelta(days=30, minutes=1)
 
 
+def test_a_part_was_asked_for_as_often_as_the_whole(connection: Connection, make_series: SeriesFactory):
+    series = make_series()
+    record_attempts(connection, series, [(span(0, 20), 3)], cause="failed")
+    refuse(connection, series, 5, 10, "failed")
+    assert {gap.attempts for gap in find_gaps(connection, series, at(5), at(10))} == {4}
+
+
 def test_an_attempt_takes_the_place_of_those_within_it(connection: Connection, make_series: SeriesFactory):
     series = make_series()
     write(connection, series, 0, 30, without=set(range(10, 20)))
@@ -257,6 +266,24 @@ def test_bounds_that_make_no_sense_are_refused(
 ):
     with pytest.raises(error):
         find_gaps(connection, make_series(), *bounds)
+
+
+def test_a_deletion_meanwhile_makes_no_gap(
+    connection: Connection, make_series: SeriesFactory, store_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    if is_embedded(connection):
+        pytest.skip("the embedded database lets nobody write while a transaction is open")
+    series = make_series()
+    write(connection, series, 0, 30, without={3})
+    read_empty = gaps_module._empty  # pyright: ignore[reportPrivateUsage] -- where a deletion would show
+
+    def after_a_deletion(*known: Any) -> list[TimeRange]:
+        with connect(store_url) as other:
+            delete_rows(other, series, at(10), at(20))
+        return read_empty(*known)
+
+    monkeypatch.setattr(gaps_module, "_empty", after_a_deletion)
+    assert found(connection, series) == [(3, 4, "exchange_empty")]
 
 
 def test_series_are_listed_by_what_is_asked(connection: Connection, make_series: SeriesFactory):
