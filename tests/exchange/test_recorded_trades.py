@@ -49,7 +49,12 @@ def market_of(exchange: Any) -> Mapping[str, Any]:
 
 def watched(exchange_id: str) -> Any:
     return watched_exchange(
-        exchange_id, habits_of(exchange_id), timeout_s=1.0, on_request=lambda: None, on_headers=lambda _: None
+        exchange_id,
+        habits_of(exchange_id),
+        timeout_s=1.0,
+        on_request=lambda: None,
+        on_headers=lambda _: None,
+        pacer=None,
     )
 
 
