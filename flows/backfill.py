@@ -25,14 +25,14 @@ from tasks.load import check_database
 from tasks.progress import progress_artifact
 from tasks.report import BACKFILL_KEY, SeriesReport, publish_ingest, raise_failures
 
-Dataset = Literal["ohlcv", "trades"]
+Dataset = Literal["ohlcv", "trade"]
 
 _MARKETS: Final = [CandleMarkets(exchange="binance", symbols=["BTC/USDT", "ETH/USDT"])]
 
 
 def _run_name() -> str:
     asked = flow_run.parameters
-    what = "trades" if asked["dataset"] == "trades" else asked["timeframe"]
+    what = "trades" if asked["dataset"] == "trade" else asked["timeframe"]
     return f"backfill {what} {named(asked['markets'])} from {asked['start']}"
 
 
@@ -53,7 +53,7 @@ async def backfill(
 
     Args:
         markets: What to fetch: exchanges and their symbols.
-        dataset: Candles (ohlcv), or single trades.
+        dataset: Candles (ohlcv), or single trades (trade).
         timeframe: The candles' length.
         start: From when on: 30d or 52w ago, a UTC date such as 2025-05-01, or a time with its zone
             such as 2025-05-01T12:30:00Z. What lies before an exchange's first candle is found and not walked through.
@@ -65,7 +65,7 @@ async def backfill(
     await check_database()
 
     def request(market: CandleMarkets, symbol: str) -> SeriesRequest:
-        if dataset == "trades":
+        if dataset == "trade":
             return TradeRequest(symbol, since, until)
         return CandleRequest(symbol, timeframe_named(market.timeframe or timeframe), since, until)
 

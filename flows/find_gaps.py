@@ -1,19 +1,16 @@
 """The flow that finds gaps and says why they are there: `python -m flows.find_gaps [--exchange kraken]`."""
 
 from collections import Counter
-from typing import Literal
 
 import click
 from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.command import run_here
-from flows.gaps import asked_gaps
+from flows.gaps import Dataset, asked_gaps
 from flows.ingest_ohlcv import TimeframeName
 from tasks.gap_report import publish_gaps
 from tasks.load import check_database
-
-Dataset = Literal["ohlcv", "trades"]
 
 
 def _run_name() -> str:
@@ -38,7 +35,7 @@ async def find_gaps(
     Args:
         exchange: Only series of this exchange, by ccxt's name for it; of all if left out.
         symbol: Only series of this symbol; all if left out.
-        dataset: Only candles (ohlcv), or only trades; both if left out.
+        dataset: Only candles (ohlcv), or only trades (trade); both if left out.
         timeframe: Only candles of this length; of all lengths if left out.
         start: From when on: 12h or 7d ago, a date such as 2025-05-01, or a time with its zone; each series
             from the first moment that was ever asked for, if left out.

@@ -1,7 +1,6 @@
 """The flow that closes gaps: `python -m flows.repair_gaps [--exchange kraken] [--fallback coinbaseexchange]`."""
 
 import asyncio
-from typing import Literal
 
 import click
 from prefect import flow
@@ -9,15 +8,13 @@ from prefect.runtime import flow_run
 
 from flows.command import run_here
 from flows.derived import refresh_derived
-from flows.gaps import asked_gaps
+from flows.gaps import Dataset, asked_gaps
 from flows.ingest_ohlcv import TimeframeName
 from tapehouse.ingest import FallbackName, due_by_exchange
 from tasks.gap_report import publish_repair, repair_reports
 from tasks.gaps import repair_gaps as repair
 from tasks.load import check_database
 from tasks.report import raise_failures
-
-Dataset = Literal["ohlcv", "trades"]
 
 
 def _run_name() -> str:
@@ -44,7 +41,7 @@ async def repair_gaps(
     Args:
         exchange: Only series of this exchange, by ccxt's name for it; of all if left out.
         symbol: Only series of this symbol; all if left out.
-        dataset: Only candles (ohlcv), or only trades; both if left out.
+        dataset: Only candles (ohlcv), or only trades (trade); both if left out.
         timeframe: Only candles of this length; of all lengths if left out.
         start: From when on: 12h or 7d ago, a date such as 2025-05-01, or a time with its zone; each series
             from the first moment that was ever asked for, if left out.

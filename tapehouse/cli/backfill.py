@@ -27,7 +27,7 @@ _EPILOG: Final = """\b
 Examples:
   tapehouse backfill --exchange binance --symbol 'BTC/USDT,ETH/USDT' --timeframe 1m --start 2025-05-01 --end 2025-06-01
   tapehouse backfill --exchange binance,okx --symbol BTC/USDT --timeframe 1h,1d --start 52w
-  tapehouse backfill --exchange binance --symbol BTC/USDT --dataset trades --start 2025-05-01 --end 2025-05-01T06:00:00Z
+  tapehouse backfill --exchange binance --symbol BTC/USDT --dataset trade --start 2025-05-01 --end 2025-05-01T06:00:00Z
   tapehouse backfill --sandbox --exchange kraken --symbol BTC/USD --timeframe 1d --start 52w --json
 
 \b
@@ -51,7 +51,7 @@ refused, unless --force is given: `tapehouse db retention` shows how long what i
 )
 @click.option(
     "--dataset",
-    type=click.Choice(["ohlcv", "trades"]),
+    type=click.Choice(["ohlcv", "trade"]),
     default="ohlcv",
     show_default=True,
     help="Candles, or single trades.",
@@ -112,9 +112,9 @@ def _requests(
     from tapehouse.ingest import CandleRequest, TradeRequest
     from tapehouse.timeframe import timeframe
 
-    if dataset == "trades":
+    if dataset == "trade":
         if timeframes:
-            raise InputError("Trades have no timeframe: leave --timeframe out, or --dataset trades.")
+            raise InputError("Trades have no timeframe: leave --timeframe out, or --dataset trade.")
         return "trades", [TradeRequest(symbol, start, end) for symbol in symbols]
     lengths = [timeframe(name) for name in distinct(timeframes or ("1m",), what="timeframe", example="--timeframe 1m")]
     requests: list[SeriesRequest] = [

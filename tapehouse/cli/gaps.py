@@ -64,12 +64,10 @@ def gap_options(command: Command) -> Command:
     return command
 
 
-def dataset_meant(dataset: str | None, timeframe: str | None) -> Dataset | None:
-    """The dataset as the store names it; raises InputError for trades of a timeframe."""
-    if dataset == "trades" and timeframe is not None:
-        raise InputError("Trades have no timeframe: leave --timeframe out, or --dataset trades.")
-    names: dict[str, Dataset] = {"ohlcv": "ohlcv", "trades": "trade"}
-    return names[dataset] if dataset else None
+def require_fitting_dataset(dataset: Dataset | None, timeframe: str | None) -> None:
+    """Raise InputError for trades of a timeframe."""
+    if dataset == "trade" and timeframe is not None:
+        raise InputError("Trades have no timeframe: leave --timeframe out, or --dataset trade.")
 
 
 def require_gap_range(start: datetime | None, end: datetime | None) -> None:
@@ -94,7 +92,7 @@ def span_text(length: timedelta) -> str:
 _GAP_OPTIONS: Final[tuple[Callable[[Any], Any], ...]] = (
     click.option("--exchange", metavar="NAME", help="Only series of this exchange."),
     click.option("--symbol", metavar="SYMBOL", help="Only series of this symbol."),
-    click.option("--dataset", type=click.Choice(["ohlcv", "trades"]), help="Only candles, or only trades."),
+    click.option("--dataset", type=click.Choice(["ohlcv", "trade"]), help="Only candles, or only trades."),
     click.option("--timeframe", metavar="NAME", help="Only candles of this length: 1m, 1h..."),
     click.option("--start", type=moment_option, metavar="TIME", help="From when on: 7d (ago), a date, or ISO 8601."),
     click.option("--end", type=moment_option, metavar="TIME", help="Up to when, written likewise."),
@@ -112,7 +110,7 @@ def gaps(
     *,
     exchange: str | None,
     symbol: str | None,
-    dataset: str | None,
+    dataset: Dataset | None,
     timeframe: str | None,
     start: datetime | None,
     end: datetime | None,
@@ -122,12 +120,12 @@ def gaps(
 ) -> None:
     """Show where series of candles and trades have gaps, and why."""
     require_gap_range(start, end)
-    meant = dataset_meant(dataset, timeframe)
+    require_fitting_dataset(dataset, timeframe)
 
     from tapehouse.query.market import MarketData
 
     with MarketData.connect(usable_database(url)) as market:
-        found = records(market.gaps(exchange, symbol, dataset=meant, timeframe=timeframe, start=start, end=end))
+        found = records(market.gaps(exchange, symbol, dataset=dataset, timeframe=timeframe, start=start, end=end))
     chosen = [one for one in found if not causes or one["cause"] in causes]
     if as_json:
         print_json({"gaps": chosen})

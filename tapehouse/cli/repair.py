@@ -11,7 +11,7 @@ import click
 
 from tapehouse.cli.derived import Derived, refresh_derived, tell_derived
 from tapehouse.cli.failures import report_each
-from tapehouse.cli.gaps import GAP_COLUMNS, Dataset, dataset_meant, gap_options, require_gap_range, span_text
+from tapehouse.cli.gaps import GAP_COLUMNS, Dataset, gap_options, require_fitting_dataset, require_gap_range, span_text
 from tapehouse.cli.options import database_option, exchange_options, json_option, open_database, usable_database
 from tapehouse.cli.output import Column, print_json, print_table, remark, utc_text
 from tapehouse.cli.venue import exchange_address
@@ -62,7 +62,7 @@ def repair(
     *,
     exchange: str | None,
     symbol: str | None,
-    dataset: str | None,
+    dataset: Dataset | None,
     timeframe: str | None,
     start: datetime | None,
     end: datetime | None,
@@ -76,9 +76,10 @@ def repair(
 ) -> None:
     """Close gaps: from the exchange, from other stored data, from another exchange."""
     require_gap_range(start, end)
-    meant, names = dataset_meant(dataset, timeframe), _fallbacks(fallbacks)
+    require_fitting_dataset(dataset, timeframe)
+    names = _fallbacks(fallbacks)
     database = usable_database(url)
-    found = _find(database, exchange, symbol, meant, timeframe, start, end)
+    found = _find(database, exchange, symbol, dataset, timeframe, start, end)
     treated = _treated(found, causes)
     if dry_run:
         _show_plan(treated, as_json=as_json)

@@ -21,8 +21,10 @@ _EARLIEST: Final = datetime(2009, 1, 3, tzinfo=UTC)
 _LONGEST_MONTH: Final = timedelta(days=31)
 # So often a found beginning may turn out not to be one before the search gives up.
 _CONFIRMATIONS: Final = 5
-# What a search finds empty is never asked for again, so no single empty answer is believed.
+# What a search finds empty is never asked for again, so no single empty answer is believed. Where a start skips
+# ahead an answer with a candle has led there, and an empty one only agrees with it.
 _EMPTY_ANSWERS: Final = 2
+_EMPTY_ANSWERS_IF_LED: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class FirstCandleSearch:
 
     async def _earliest(self, length: Timeframe, start: datetime, end: datetime | None, limit: int) -> datetime | None:
         """The earliest time told by rows that were asked for with these; None once none came so often."""
-        for _ in range(_EMPTY_ANSWERS):
+        for _ in range(_EMPTY_ANSWERS_IF_LED if self.habits.skips_ahead else _EMPTY_ANSWERS):
             times_ms = times_of(await self.ask(length, start, end, limit))
             is_asked = (times_ms != NO_TIME) & (times_ms >= to_ms(start)) & (times_ms < to_ms(end or self.now))
             if is_asked.any():

@@ -126,6 +126,8 @@ def _arrow_batches(table: Table, columns: Sequence[str] | None) -> Iterator[Batc
         yield _no_rows(file.schema, columns)
         for number in range(file.num_record_batches):
             rows = file.get_batch(number)
+            # Nothing of it was looked at so far: what is damaged could end the process.
+            rows.validate(full=True)
             for start in range(0, len(rows), BATCH_ROWS):
                 yield Batch(rows.slice(start, BATCH_ROWS))
 

@@ -21,8 +21,7 @@ from tapehouse.timeframe import to_ms
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
 
-# As ratios of whole numbers, since a product with 1e-6 is not the nearest float64.
-_UNITS: Final[dict[TimeUnit, tuple[int, int]]] = {"s": (1000, 1), "ms": (1, 1), "us": (1, 1000), "ns": (1, 1_000_000)}
+_MS_PER_UNIT: Final[dict[TimeUnit, float]] = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 _UNIT_NAMES: Final[dict[TimeUnit, str]] = {
     "s": "seconds",
     "ms": "milliseconds",
@@ -84,8 +83,8 @@ class Clock:
 
     def _by_their_size(self, column: Array, values: Float64Array) -> Float64Array:
         times_ms = values.copy()
-        for unit, (ms, units) in _UNITS.items():
-            is_of_unit = (values >= BELIEVABLE_MS.start * units / ms) & (values < BELIEVABLE_MS.stop * units / ms)
+        for unit, ms in _MS_PER_UNIT.items():
+            is_of_unit = (values >= BELIEVABLE_MS.start / ms) & (values < BELIEVABLE_MS.stop / ms)
             if is_of_unit.any():
                 self.seen[_since_1970(unit)] += int(is_of_unit.sum())
                 times_ms[is_of_unit] = _in_ms(column, values, unit)[is_of_unit]
@@ -159,8 +158,7 @@ def _in_ms(column: Array, values: Float64Array, unit: TimeUnit) -> Float64Array:
     if unit == "ns" and pa.types.is_integer(column.type) and not column.null_count:
         # float64 holds no nanoseconds since 1970, whole microseconds it does.
         return column.to_numpy(zero_copy_only=False) // 1000 / 1000
-    ms, units = _UNITS[unit]
-    return values * ms / units
+    return values / 1000 if unit == "us" else values * _MS_PER_UNIT[unit]
 
 
 def _as_numbers(column: Array) -> Array:
@@ -176,7 +174,8 @@ def _matches(texts: Array, pattern: str) -> "np.ndarray[tuple[int], np.dtype[np.
 
 def _ms_of_timestamps(column: Array) -> Float64Array:
     times_us = compute.cast(compute.cast(column, pa.timestamp("us", column.type.tz), safe=False), pa.int64())
-    return compute.divide(compute.cast(times_us, pa.float64()), 1000.0).to_numpy(zero_copy_only=False)
+    # Where float64 can't hold it, it is no time that anyone means.
+    return compute.divide(compute.cast(times_us, pa.float64(), safe=False), 1000.0).to_numpy(zero_copy_only=False)
 
 
 def _ms_of_index(times: pd.DatetimeIndex) -> Float64Array:

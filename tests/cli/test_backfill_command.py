@@ -89,7 +89,7 @@ def test_what_lies_before_the_first_candle_is_not_walked_through(cli: Cli) -> No
 def test_trades_are_fetched_too(cli: Cli) -> None:
     asked = _backfill("ETH/USDT", _DAY, _DAY + timedelta(minutes=10))
 
-    result = cli(*asked, "--dataset", "trades", "--json")
+    result = cli(*asked, "--dataset", "trade", "--json")
 
     (series,) = _series(result)
     assert result.exit_code == 0
@@ -117,7 +117,7 @@ def test_a_series_that_fails_is_named_and_stops_no_other(cli: Cli, sandbox: Sand
         (("--exchange", "binanc"), "ccxt knows no exchange 'binanc': did you mean binance"),
         (("--exchange", ","), "No exchange was given"),
         (("--timeframe", "7m"), "'7m'"),
-        (("--dataset", "trades", "--timeframe", "1m"), "Trades have no timeframe"),
+        (("--dataset", "trade", "--timeframe", "1m"), "Trades have no timeframe"),
         (("--end", "2025-01-01"), "--start is"),
     ],
 )

@@ -108,7 +108,7 @@ def test_ctrl_c_stops_a_repair_cleanly(program: Program, sandbox: Sandbox, cli: 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("gaps", "--dataset", "trades", "--timeframe", "1m"), "Trades have no timeframe"),
+        (("gaps", "--dataset", "trade", "--timeframe", "1m"), "Trades have no timeframe"),
         (("gaps", "--timeframe", "7m"), "7m"),
         (("gaps", "--start", "1d", "--end", "2d"), "swap them"),
         (("repair", "--fallback", "kraken:", "--dry-run"), "names no fallback"),

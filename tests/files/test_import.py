@@ -366,9 +366,16 @@ def test_freqtrade_trades_are_read(connection: Connection, exchange: str, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("name", "symbol"), [("BTC-USDT", "BTC/USDT"), ("BTC-USDT-PERP", "BTC/USDT:USDT"), ("BTC-USD-PERP", "BTC/USD:BTC")]
+    ("name", "symbol", "told"),
+    [
+        ("BTC-USDT", "BTC/USDT", {}),
+        ("BTC-USDT-PERP", "BTC/USDT:USDT", {}),
+        ("BTC-USD-PERP", "BTC/USD:BTC", {"amount_unit": "base"}),
+    ],
 )
-def test_cryptofeed_trades_are_read(connection: Connection, exchange: str, tmp_path: Path, name: str, symbol: str):
+def test_cryptofeed_trades_are_read(
+    connection: Connection, exchange: str, tmp_path: Path, name: str, symbol: str, told: dict[str, str]
+):
     lines = [
         f"{exchange.upper()},{name},{side},0.125,100.25,{1000 + n},{START_MS / 1000 + n}.123,{START_MS / 1000 + n}.2"
         for n, side in enumerate(("buy", "sell"))
@@ -376,7 +383,7 @@ def test_cryptofeed_trades_are_read(connection: Connection, exchange: str, tmp_p
     lines = [line.replace(".0.", ".") for line in lines]
     header = "exchange,symbol,side,amount,price,id,timestamp,receipt_timestamp"
     (tmp_path / "trades.csv").write_bytes(text(header, *lines))
-    import_path(connection, tmp_path / "trades.csv")
+    import_path(connection, tmp_path / "trades.csv", **told)
     later = timedelta(milliseconds=123)
     expected = [(time + later, *rest) for time, *rest in (*trades([0]), *trades([1], "sell"))]
     assert rows_of(connection, exchange, "trade_view") == expected

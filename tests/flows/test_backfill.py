@@ -103,7 +103,7 @@ async def test_only_what_is_missing_before_between_and_after_is_fetched(
 async def test_trades_have_no_timeframe(server: PrefectServer, database: Connection) -> None:
     del server
     (report,) = await backfill(
-        markets(binance=["ETH/BTC"]), "trades", start=DAY.isoformat(), end=(DAY + timedelta(minutes=10)).isoformat()
+        markets(binance=["ETH/BTC"]), "trade", start=DAY.isoformat(), end=(DAY + timedelta(minutes=10)).isoformat()
     )
 
     stored = database.execute("select count(*) from trade_view where symbol = 'ETH/BTC'").fetchone()

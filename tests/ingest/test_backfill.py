@@ -136,7 +136,7 @@ def waiting(connection: Connection) -> list[tuple[datetime, datetime, str, int]]
 @pytest.mark.parametrize(
     ("name", "symbol", "most"),
     [
-        ("binance", "BTC/USDT", 3),
+        ("binance", "BTC/USDT", 2),
         ("bybit", "BTC/USDT", 14),
         ("okx", "BTC/USDT", 30),
         ("coinbaseexchange", "BTC/USD", 47),
