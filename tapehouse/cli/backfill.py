@@ -27,7 +27,7 @@ _EPILOG: Final = """\b
 Examples:
   tapehouse backfill --exchange binance --symbol 'BTC/USDT,ETH/USDT' --timeframe 1m --start 2025-05-01 --end 2025-06-01
   tapehouse backfill --exchange binance,okx --symbol BTC/USDT --timeframe 1h,1d --start 52w
-  tapehouse backfill --exchange binance --symbol BTC/USDT --dataset trade --start 2025-05-01 --end 2025-05-01T06:00:00Z
+  tapehouse backfill --exchange binance --symbol BTC/USDT --dataset trade --start 2h --end 1h
   tapehouse backfill --sandbox --exchange kraken --symbol BTC/USD --timeframe 1d --start 52w --json
 
 \b

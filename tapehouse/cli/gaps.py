@@ -9,7 +9,7 @@ import click
 
 from tapehouse.cli.options import database_option, json_option, moment_option, require_sensible_range, usable_database
 from tapehouse.cli.output import Column, print_json, print_table, records, remark
-from tapehouse.errors import InputError
+from tapehouse.errors import InputError, UnknownSeries
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Dataset = Literal["ohlcv", "trade"]
@@ -126,6 +126,8 @@ def gaps(
 
     with MarketData.connect(usable_database(url)) as market:
         found = records(market.gaps(exchange, symbol, dataset=dataset, timeframe=timeframe, start=start, end=end))
+        if not found and market.coverage(exchange, symbol).empty:
+            raise UnknownSeries("No such series is stored: `tapehouse coverage` shows all there are.")
     chosen = [one for one in found if not causes or one["cause"] in causes]
     if as_json:
         print_json({"gaps": chosen})

@@ -15,6 +15,7 @@ from tapehouse.cli.gaps import GAP_COLUMNS, Dataset, gap_options, require_fittin
 from tapehouse.cli.options import database_option, exchange_options, json_option, open_database, usable_database
 from tapehouse.cli.output import Column, print_json, print_table, remark, utc_text
 from tapehouse.cli.venue import exchange_address
+from tapehouse.errors import InputError, UnknownSeries
 
 if TYPE_CHECKING:
     from tapehouse.ingest import ExchangeRepair, FallbackName, Repaired, Treatment
@@ -122,6 +123,8 @@ def _find(
     length = timeframe_named(timeframe) if timeframe else None
     with open_database(database_url) as connection:
         asked = list_series(connection, exchange=exchange, symbol=symbol, dataset=dataset, timeframe=length)
+        if not asked:
+            raise UnknownSeries("No such series is stored: `tapehouse coverage` shows all there are.")
         return [gap for series in asked for gap in find_gaps(connection, series, start, end)]
 
 
@@ -152,6 +155,7 @@ def _repair(
             exchange_address(*asked, sandbox=sandbox, exchange_url=exchange_url) as base_url,
             _progress(due) as note,
         ):
+            _require_sandbox(gaps, base_url)
             return repair_all(
                 gaps,
                 causes=causes,
@@ -163,6 +167,13 @@ def _repair(
     except KeyboardInterrupt:
         remark("Stopped. What was committed stays: run the same command again to go on.")
         raise
+
+
+def _require_sandbox(gaps: "Sequence[Gap]", base_url: str | None) -> None:
+    """Raise InputError rather than ask a real exchange for what the sandbox invented: that would be tried in vain."""
+    invented = next((gap.series for gap in gaps if gap.series.instrument.from_sandbox), None)
+    if invented is not None and base_url is None:
+        raise InputError(f"{invented} came from the sandbox: add --sandbox, or --exchange-url with its address.")
 
 
 @contextmanager

@@ -108,7 +108,7 @@ def test_a_series_that_fails_is_named_and_stops_no_other(cli: Cli, sandbox: Sand
     assert (states["NOPE/USDT"], states["ETH/USDT"]) == ("failed", "failed")
     assert states["BTC/USDT"] != "failed"
     assert "Error: binance NOPE/USDT 1m: binance has no symbol 'NOPE/USDT'" in result.stderr
-    assert "Error: binance ETH/USDT 1m: binance ETH/USDT 1m: 60 of 60 rows were rejected" in result.stderr
+    assert "Error: binance ETH/USDT 1m: 60 of 60 rows were rejected" in result.stderr
 
 
 @pytest.mark.parametrize(

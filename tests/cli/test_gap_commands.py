@@ -132,3 +132,25 @@ def test_options_that_make_no_sense_are_refused(cli: Cli, arguments: tuple[str, 
 )
 def test_lengths_are_told_by_their_largest_units(length: timedelta, text: str):
     assert span_text(length) == text
+
+
+@pytest.mark.parametrize("command", ["gaps", "repair"])
+def test_a_series_that_is_not_stored_is_no_series_without_gaps(cli: Cli, command: str):
+    result = cli(command, "--exchange", "kraken", "--symbol", "NOPE/USD")
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Error: No such series is stored" in result.stderr
+
+
+@pytest.mark.usefixtures("holes")
+def test_what_the_sandbox_invented_is_not_asked_of_a_real_exchange(
+    cli: Cli, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("TAPEHOUSE_EXCHANGE_URL")
+    before = causes(cli)
+
+    result = cli("repair", *SERIES)
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Error: binance SOL/USDT 3m came from the sandbox: add --sandbox" in result.stderr
+    assert causes(cli) == before
