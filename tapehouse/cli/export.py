@@ -29,7 +29,7 @@ Examples:
   tapehouse export archive
   tapehouse export archive --exchange binance --symbol BTC/USDT,ETH/USDT --timeframe 1m --start 2025-01-01
   tapehouse export archive --exchange binance --dataset trade --start 7d
-  tapehouse export user_data/data --exchange binance --timeframe 5m --format feather
+  tapehouse export user_data/data --exchange binance --timeframe 1m --format feather
   tapehouse export btc.csv --exchange binance --symbol BTC/USDT --timeframe 1h --start 2025-01-01
 
 \b

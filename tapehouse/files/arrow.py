@@ -5,8 +5,9 @@ from typing import Any, TypeAlias
 
 from tapehouse.errors import needs_extra
 
-# A column, and some rows of all columns, as pyarrow has them.
+# A column, a cell, and some rows of all columns, as pyarrow has them.
 Array: TypeAlias = Any
+Scalar: TypeAlias = Any
 Rows: TypeAlias = Any
 Schema: TypeAlias = Any
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tapehouse.candle import BELIEVABLE_MS, VALUE_COLUMNS, Float64Array
 from tapehouse.errors import InputError
 from tapehouse.files import cells
-from tapehouse.files.arrow import Array, Rows, pa
+from tapehouse.files.arrow import Array, Rows, Scalar, pa
 from tapehouse.files.layouts import Role
 from tapehouse.files.tables import BATCH_ROWS
 from tapehouse.files.understanding import Understanding
@@ -112,16 +112,20 @@ def trade_columns(file: Understanding, portion: Portion) -> TradeColumns:
 
 def raw_row(file: Understanding, portion: Portion, line: int) -> object:
     """The row as the file has it: by the names of its columns, or as a list where it names none."""
-    (row,) = portion.rows.slice(line, 1).to_pylist()
-    plain = {name: _plain(cell) for name, cell in row.items()}
-    return plain if file.table.is_named else list(plain.values())
+    cells_of_line = [_plain(column[line]) for column in portion.rows.columns]
+    return dict(zip(file.table.names, cells_of_line, strict=True)) if file.table.is_named else cells_of_line
 
 
 def _column(file: Understanding, portion: Portion, role: Role) -> Array:
     return portion.rows.column(file.layout.columns[role])
 
 
-def _plain(cell: object) -> object:
+def _plain(scalar: Scalar) -> object:
+    try:
+        cell = scalar.as_py()
+    except (OverflowError, ValueError):
+        # A time of a year that no datetime has.
+        return f"{scalar.value} as {scalar.type}"
     return cell.isoformat() if isinstance(cell, datetime | date) else cell
 
 

@@ -17,7 +17,7 @@ from tapehouse.candle import BELIEVABLE_MS, Float64Array, Int64Array
 from tapehouse.errors import InputError
 from tapehouse.files.arrow import Array, compute
 from tapehouse.files.layouts import Layout, Role
-from tapehouse.files.tables import Table
+from tapehouse.files.tables import Table, reading_table
 from tapehouse.files.times import Clock
 from tapehouse.timeframe import Timeframe, timeframe_of_seconds, to_ms
 from tapehouse.timeframe import timeframe as timeframe_named
@@ -108,14 +108,15 @@ def survey_table(table: Table, layout: Layout, clock: Clock) -> Survey:
     survey = Survey(now_ms=to_ms(datetime.now(UTC)))
     roles: list[Role] = ["time", *(role for role in _SERIES_ROLES if role in layout.columns)]
     columns = {role: layout.columns[role] for role in roles}
-    for batch in table.batches(list(dict.fromkeys(columns.values()))):
-        survey.rows += len(batch.rows)
-        survey.misshapen += len(batch.misshapen)
-        misshapen_at = [before for before, _ in batch.misshapen]
-        survey.add_times(clock.read(batch.rows.column(columns["time"])), misshapen_at)
-        for role in roles[1:]:
-            survey.values.setdefault(role, set()).update(_words(batch.rows.column(columns[role])))
-            _require_few(table, columns[role], role, survey.values[role])
+    with reading_table(table.path):
+        for batch in table.batches(list(dict.fromkeys(columns.values()))):
+            survey.rows += len(batch.rows)
+            survey.misshapen += len(batch.misshapen)
+            misshapen_at = [before for before, _ in batch.misshapen]
+            survey.add_times(clock.read(batch.rows.column(columns["time"])), misshapen_at)
+            for role in roles[1:]:
+                survey.values.setdefault(role, set()).update(_words(batch.rows.column(columns[role])))
+                _require_few(table, columns[role], role, survey.values[role])
     return survey
 
 

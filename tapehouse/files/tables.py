@@ -65,7 +65,7 @@ class Table:
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[Batch]:
         """The rows in the order of the file, of those columns alone if any are given; raises InputError."""
-        with _reading_arrow(self.path):
+        with reading_table(self.path):
             match self.content.form:
                 case "Parquet":
                     yield from _parquet_batches(self, columns)
@@ -80,7 +80,7 @@ class Table:
 def open_table(path: Path) -> Table:
     """The file as a table; raises InputError where it is none, or damaged."""
     content = look_into(path)
-    with _reading_arrow(path):
+    with reading_table(path):
         match content.form:
             case "Parquet":
                 with arrow.parquet.ParquetFile(path) as file:
@@ -95,7 +95,8 @@ def open_table(path: Path) -> Table:
 
 
 @contextmanager
-def _reading_arrow(path: Path) -> Generator[None]:
+def reading_table(path: Path) -> Generator[None]:
+    """Raise InputError where the file, or what was read from it, is damaged."""
     try:
         with reading(path):
             yield
@@ -115,6 +116,7 @@ def _parquet_batches(table: Table, columns: Sequence[str] | None) -> Iterator[Ba
     with arrow.parquet.ParquetFile(table.path) as file:
         yield _no_rows(file.schema_arrow, columns)
         for rows in file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
+            rows.validate(full=True)
             yield Batch(rows)
 
 
@@ -126,7 +128,6 @@ def _arrow_batches(table: Table, columns: Sequence[str] | None) -> Iterator[Batc
         yield _no_rows(file.schema, columns)
         for number in range(file.num_record_batches):
             rows = file.get_batch(number)
-            # Nothing of it was looked at so far: what is damaged could end the process.
             rows.validate(full=True)
             for start in range(0, len(rows), BATCH_ROWS):
                 yield Batch(rows.slice(start, BATCH_ROWS))

@@ -59,7 +59,12 @@ def imported(about: str, name: str, content: bytes | Callable[[Path], None], sto
 
 
 def partly(
-    about: str, content: bytes, stored: int, rejected: dict[str, int], name: str = "a.csv", **told: Any
+    about: str,
+    content: bytes | Callable[[Path], None],
+    stored: int,
+    rejected: dict[str, int],
+    name: str = "a.csv",
+    **told: Any,
 ) -> Broken:
     return Broken(about, name, content, told, stored=stored, rejected=rejected)
 
@@ -114,6 +119,17 @@ def packed_in_no_known_way(path: Path) -> None:
     path.write_bytes(content)
 
 
+def as_feather_without_its_words(path: Path) -> None:
+    words = pa.DictionaryArray.from_arrays(pa.array([*[0] * 11, 99], pa.int32()), ["binance"], safe=False)
+    write_feather(candle_table().append_column("source", words), path)
+
+
+def with_a_time_beyond_all_years(path: Path) -> None:
+    times = candle_table().column("date").cast(pa.int64()).to_pylist()
+    column = pa.array([*times[:11], 2**62], pa.timestamp("us", "UTC"))
+    parquet.write_table(candle_table().set_column(0, "date", column), path)
+
+
 def with_a_column_twice(path: Path) -> None:
     table = candle_table()
     parquet.write_table(table.append_column("volume", table.column("volume")), path)
@@ -148,6 +164,8 @@ BROKEN = [
     refused("a gz cut short", "a.csv.gz", gzipped(text(HEADER, *candle_lines(range(5000))))[:-900], "damaged or cut"),
     refused("a Parquet file cut short", "a.parquet", as_cut_parquet, "a.parquet is damaged"),
     refused("a feather file cut short", "a.feather", as_cut_feather, "a.feather is damaged"),
+    refused("feather that lacks words", "a.feather", as_feather_without_its_words, "a.feather is damaged"),
+    partly("a time beyond all years", with_a_time_beyond_all_years, 11, {"time_not_believable": 1}),
     refused("JSON cut short", "a.json", b'[{"time": 1735862400000, "open": 1, "high"', "cut short, or no JSON"),
     refused("a zip of two files", "a.zip", two_files_in_a_zip, "holds 2 files"),
     refused("a wrong checksum", "a.csv", with_checksum("0" * 64 + "  a.csv"), "is not what a.csv.CHECKSUM tells"),
