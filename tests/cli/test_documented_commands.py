@@ -54,6 +54,8 @@ def own_database(environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         yield
 
 
+# A busy machine takes minutes for all of them.
+@pytest.mark.timeout(900)
 def test_every_example_of_the_help_runs(cli: Cli) -> None:
     examples = _examples(main)
 
