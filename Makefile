@@ -24,9 +24,9 @@ $(READY): requirements/uv.txt requirements/dev.txt pyproject.toml
 demo: $(READY) ## Run the whole path on this machine: exchange, flows, database, queries
 	@$(BIN)/python -m flows.demo
 
-# Two files at a time, each process with a database of its own: tests wait more than they compute.
+# Two files at a time, each process with a database of its own: tests wait more than they compute. In our order.
 test: $(READY) ## Run the test suite on a real TimescaleDB and real ccxt over HTTP
-	@$(BIN)/pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(READY) ## Check format, style and import layers
 	@$(BIN)/ruff format --check .

@@ -16,6 +16,12 @@ hypothesis.settings.register_profile("tapehouse", max_examples=50, deadline=None
 hypothesis.settings.load_profile("tapehouse")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the campaigns: while one of them runs for minutes there is enough left to run beside it."""
+    campaigns = {item.path for item in items if item.get_closest_marker("campaign")}
+    items.sort(key=lambda item: item.path not in campaigns)
+
+
 @pytest.fixture(scope="session")
 def embedded_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
     """The URL of an embedded database that lives as long as the test session."""

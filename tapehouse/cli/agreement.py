@@ -12,4 +12,4 @@ def require_yes(question: str, *, undone: str) -> None:
     if not sys.stdin.isatty():
         raise InputError(f"{undone}: there is nobody to ask here, so add --yes.")
     if not click.confirm(question, err=True):
-        raise InputError(f"{undone}: answer y, or add --yes.")
+        raise InputError(f"{undone}.")

@@ -37,7 +37,7 @@ Parquet lies in folders named as Hive does (dataset=ohlcv/exchange=binance/symbo
 a file a month, a year of candles of a day and longer, a day of trades: pandas, pyarrow, DuckDB and
 polars read it as it is. Feather has freqtrade's layout and names. The same command again writes
 files that have new rows, and all files of a series in which older rows were changed; rows that
-retention has dropped since stay in the Parquet files.
+were dropped by retention or deleted since stay in the Parquet files.
 """
 _SUFFIXES: Final[dict[str, "Format"]] = {".parquet": "parquet", ".feather": "feather", ".csv": "csv"}
 _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -111,6 +111,8 @@ def _target(path: Path, form: "Format | None") -> "Target":
         raise InputError(f"{path} is named as {named}, and --format says {form}: choose one.")
     if not named and path.is_file():
         raise InputError(f"{path} is a file that is no {', '.join(_SUFFIXES)}: name a folder, or another file.")
+    if not named and path.suffix and not path.exists():
+        raise InputError(f"{path} is named as no {', '.join(_SUFFIXES)}: name it so, or make it a folder first.")
     return Target(path, named or form or "parquet", is_file=named is not None)
 
 
@@ -211,10 +213,11 @@ def _remark_on(one: "SeriesExport") -> None:
         remark(f"{one.series}: nothing of that time was fetched, so there is no file.")
     if one.dropped_before:
         remark(f"{one.series}: retention has dropped what was before {utc_text(one.dropped_before)} UTC.")
-    kept = [file.path for file in one.files if file.status == "kept"]
-    if kept:
+    more = [file.path for file in one.files if file.lost]
+    if more:
         remark(
-            f"{one.series}: {len(kept)} files hold more than the database and were left as they are, first {kept[0]}."
+            f"{one.series}: {len(more)} of the files hold what the database has no longer, the first is {more[0]}: "
+            "remove such files before an export to have only what it has."
         )
     for start, end in one.gaps[:_GAPS_SHOWN]:
         remark(f"{one.series}: gap {utc_text(start)} to {utc_text(end)} UTC.")

@@ -13,6 +13,7 @@ from tapehouse.cli.derived import Derived, refresh_derived, tell_derived
 from tapehouse.cli.failures import report_each
 from tapehouse.cli.options import Command, database_option, json_option, open_database, usable_database
 from tapehouse.cli.output import Column, print_json, print_pairs, print_table, remark, utc_text
+from tapehouse.cli.venue import require_exchange_name
 from tapehouse.errors import StoreUnreachable, TapehouseError
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def import_(path: Path, *, dry_run: bool, force: bool, url: str | None, as_json:
     from tapehouse.files.found import find_data_files
 
     options = _options(**told)
+    require_exchange_name(options.exchange)
     paths = find_data_files(path)
     if dry_run:
         _show_understood([_understood(one, options, url) for one in paths], as_json=as_json)

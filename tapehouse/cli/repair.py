@@ -14,7 +14,7 @@ from tapehouse.cli.failures import report_each
 from tapehouse.cli.gaps import GAP_COLUMNS, Dataset, gap_options, require_fitting_dataset, require_gap_range, span_text
 from tapehouse.cli.options import database_option, exchange_options, json_option, open_database, usable_database
 from tapehouse.cli.output import Column, print_json, print_table, remark, utc_text
-from tapehouse.cli.venue import exchange_address
+from tapehouse.cli.venue import exchange_address, require_exchange_name
 from tapehouse.errors import InputError, UnknownSeries
 
 if TYPE_CHECKING:
@@ -104,7 +104,10 @@ def _fallbacks(texts: Sequence[str]) -> "list[FallbackName]":
         return []
     from tapehouse.ingest import FallbackName
 
-    return [FallbackName.parse(text) for text in texts]
+    names = [FallbackName.parse(text) for text in texts]
+    for name in names:
+        require_exchange_name(name.exchange_id)
+    return names
 
 
 def _find(

@@ -81,7 +81,9 @@ def _change(keep: str) -> tuple[str, str | None]:
     """The dataset and the interval that `ohlcv=5y` means; None for ever."""
     dataset, _, period = (part.strip() for part in keep.partition("="))
     if dataset not in _DATASETS:
-        raise InputError(f"{keep!r} names none of {', '.join(_DATASETS)}: {_HOW}")
+        raise InputError(
+            f"{dataset!r} is dropped by no retention: name one of {', '.join(_DATASETS)}, as in --keep ohlcv=5y."
+        )
     if period == _FOREVER:
         return dataset, None
     match = _PERIOD.fullmatch(period)

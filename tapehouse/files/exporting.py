@@ -16,10 +16,10 @@ from tapehouse.errors import InputError
 from tapehouse.files.background import BackgroundWriter, writing
 from tapehouse.files.columns import Piece
 from tapehouse.files.formats import Format, begin_draft, label_in, rows_in
+from tapehouse.files.former import former_rows, with_former
 from tapehouse.files.label import FileLabel
 from tapehouse.files.places import flat_file, partition_folder, partitions
 from tapehouse.files.stored import Holding, OpenRange, read_holding, stream_rows, timeframe_of
-from tapehouse.query.decode import CopyDecoder
 from tapehouse.query.reader import Reader
 from tapehouse.ranges import TimeRange, intersect_ranges, merge_ranges, subtract_ranges
 from tapehouse.store.connection import Connection
@@ -54,15 +54,16 @@ class Target:
 class ExportedFile:
     """A file and what it holds.
 
-    It was `written`, or is `unchanged` as it held these rows already, or was `kept` as it holds more than the
-    database does: rows that retention has dropped since, that were deleted with all others of the file's time, or
-    of a database that was replaced.
+    It was `written`, or is `unchanged` as it held these rows already, or was `kept` as it is: nothing of its time is
+    stored any more, or the database is another one that knows less. `lost` is what the file knows and the database does
+    not: an export takes nothing out of a Parquet file that retention has dropped since, or someone has deleted.
     """
 
     path: Path
     status: Status
     rows: int
     label: FileLabel
+    lost: tuple[TimeRange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ def _left_alone(
     for path in partition_folder(target.path, series, timeframe_of(series)).glob("[!.]*.parquet"):
         label = None if path in exported else label_in("parquet", path)
         if label and start < label.end and (end is None or label.start < end):
-            yield ExportedFile(path, "kept", rows_in("parquet", path), label)
+            yield ExportedFile(path, "kept", rows_in("parquet", path), label, lost=label.covered)
 
 
 def _places(
@@ -187,32 +188,52 @@ class _SeriesExporter:
         self, connection: Connection, path: Path, window: OpenRange, old: FileLabel | None
     ) -> ExportedFile | None:
         holding = read_holding(connection, self.series, window)
-        if old and self.target.form == "parquet" and not self.target.is_file and _holds_more(old, holding):
-            return ExportedFile(path, "kept", rows_in("parquet", path), old)
+        lost = self._lost(old, holding)
+        if old and lost and not _is_same_store(old, holding):
+            return ExportedFile(path, "kept", rows_in("parquet", path), old, lost=tuple(lost))
         if holding.label is None:
             return None
-        if old and old.has_rows_of(holding.label):
-            return ExportedFile(path, "unchanged", rows_in(self.target.form, path), old)
-        rows = self._write(connection, path, holding, holding.label)
-        return ExportedFile(path, "written", rows, holding.label)
+        label = with_former(holding.label, old, lost) if old and lost else holding.label
+        if old and old.has_rows_of(label):
+            return ExportedFile(path, "unchanged", rows_in(self.target.form, path), old, lost=tuple(lost))
+        rows = self._write(connection, path, holding, label, lost)
+        return ExportedFile(path, "written", rows, label, lost=tuple(lost))
 
-    def _write(self, connection: Connection, path: Path, holding: Holding, label: FileLabel) -> int:
+    def _lost(self, old: FileLabel | None, holding: Holding) -> list[TimeRange]:
+        """What the file, one of a folder of Parquet, knows and the database does not."""
+        if old is None or self.target.form != "parquet" or self.target.is_file:
+            return []
+        return subtract_ranges(old.covered, holding.label.covered if holding.label else [])
+
+    def _write(
+        self, connection: Connection, path: Path, holding: Holding, label: FileLabel, lost: list[TimeRange]
+    ) -> int:
         has_texts = bool(holding.id_bytes)
         with writing(path):
             draft = begin_draft(self.target.form, path, label, has_texts=has_texts)
         self.writer.begin(draft)
         rows = 0
 
-        def hand_over(decoder: CopyDecoder) -> None:
+        def add(piece: Piece) -> None:
             nonlocal rows
-            piece = Piece.of(decoder, label, has_texts=has_texts)
             count, reached = len(piece.time_us), from_us(int(piece.time_us[-1]))
             self.writer.write(draft, piece)
             rows += count
             self._tell(count, reached)
 
         try:
-            stream_rows(connection, self.series, holding, hand_over)
+            for span in sorted([*lost, *subtract_ranges([(label.start, label.end)], lost)]):
+                if span in lost:
+                    for piece in former_rows(path, label, span, has_texts=has_texts):
+                        add(piece)
+                else:
+                    stream_rows(
+                        connection,
+                        self.series,
+                        span,
+                        lambda decoder: add(Piece.of(decoder, label, has_texts=has_texts)),
+                        id_bytes=holding.id_bytes,
+                    )
         except BaseException:
             self.writer.discard(draft)
             raise
@@ -240,10 +261,5 @@ class _SeriesExporter:
             raise InputError(f"{path} holds {held} data and the database {stored}: export to another folder.")
 
 
-def _holds_more(old: FileLabel, holding: Holding) -> bool:
-    """Whether the file holds what the database has lost, by retention or because it is another one."""
-    lost = subtract_ranges(old.covered, holding.label.covered if holding.label else [])
-    if not lost:
-        return False
-    is_same_store = holding.label is not None and holding.label.first_seen_at == old.first_seen_at
-    return not is_same_store or (holding.dropped_before is not None and lost[0][0] < holding.dropped_before)
+def _is_same_store(old: FileLabel, holding: Holding) -> bool:
+    return holding.label is not None and holding.label.first_seen_at == old.first_seen_at

@@ -19,7 +19,7 @@ from tapehouse.query.plan import Read, reach_of
 from tapehouse.query.question import Question
 from tapehouse.query.rows import copy_out, even_portions, uneven_portions
 from tapehouse.query.trades import room_for_ids, trade_fields, trade_statement
-from tapehouse.ranges import Substitute
+from tapehouse.ranges import Substitute, TimeRange
 from tapehouse.store.connection import Connection
 from tapehouse.store.instruments import CandleSeries, TradeSeries, find_instrument
 from tapehouse.store.substitutes import read_substitutes
@@ -89,21 +89,22 @@ def read_holding(connection: Connection, series: CandleSeries | TradeSeries, ask
 def stream_rows(
     connection: Connection,
     series: CandleSeries | TradeSeries,
-    holding: Holding,
+    span: TimeRange,
     hand_over: Callable[[CopyDecoder], None],
+    *,
+    id_bytes: int,
 ) -> None:
-    """Hand over the rows of the label's window in their order, a piece at a time; the decoder is emptied after each."""
-    assert holding.label is not None
-    span, instrument_id = (holding.label.start, holding.label.end), series.instrument.instrument_id
+    """Hand over the rows of that span in their order, a piece at a time; the decoder is emptied after each."""
+    instrument_id = series.instrument.instrument_id
     if isinstance(series, CandleSeries):
         decoder = _PieceDecoder([Field.integer("time"), Field.floats("values", len(VALUE_COLUMNS))], hand_over)
         read = Read("ohlcv", series.timeframe, span, (span,))
         for portion in even_portions(connection, span, decoder, step=series.timeframe.length):
             copy_out(connection, candle_statement(instrument_id, read, portion), decoder)
     else:
-        decoder = _PieceDecoder(trade_fields(holding.id_bytes), hand_over)
+        decoder = _PieceDecoder(trade_fields(id_bytes), hand_over)
         for portion in uneven_portions(connection, "trade", instrument_id, span, decoder):
-            copy_out(connection, trade_statement(instrument_id, portion, holding.id_bytes), decoder)
+            copy_out(connection, trade_statement(instrument_id, portion, id_bytes), decoder)
     decoder.hand_over_rest()
 
 

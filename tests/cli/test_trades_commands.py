@@ -166,10 +166,11 @@ def test_candles_that_differ_from_trades_are_counted_by_column(cli: Cli, databas
 
 
 def test_nothing_to_compare_is_said(cli: Cli) -> None:
-    result = cli("compare", "--exchange", "nowhere")
+    result = cli("compare", "--exchange", "okx", "--symbol", "NONE/USDT")
 
     assert (result.exit_code, result.stdout) == (0, "")
     assert "Nothing to compare: ingest 1m candles (ohlcv) and trades of the same time." in result.stderr
+    assert cli("compare", "--exchange", "nowhere").exit_code == 2
 
 
 def test_rejected_trades_are_in_quarantine_with_their_dataset(cli: Cli, sandbox: Sandbox) -> None:

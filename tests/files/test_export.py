@@ -11,6 +11,7 @@ import pytest
 
 from tapehouse.errors import InputError
 from tapehouse.files.arrow import parquet
+from tapehouse.files.exporting import SeriesExport
 from tapehouse.files.formats import Format
 from tapehouse.files.label import FileLabel, read_schema_label
 from tapehouse.query.reader import Reader
@@ -35,6 +36,17 @@ def label_of(path: Path) -> FileLabel:
     label = read_schema_label(parquet.read_schema(path).metadata)
     assert label is not None
     return label
+
+
+def content_of(done: SeriesExport) -> pd.DataFrame:
+    return pd.concat([pd.read_parquet(one.path, partitioning=None) for one in done.files], ignore_index=True).astype(
+        {"source": "str"}
+    )
+
+
+def assert_same_rows(before: pd.DataFrame, after: "pd.DataFrame | SeriesExport") -> None:
+    frame = after if isinstance(after, pd.DataFrame) else content_of(after)
+    pd.testing.assert_frame_equal(before, frame, check_exact=True)
 
 
 def names_below(folder: Path) -> list[str]:
@@ -236,23 +248,63 @@ def test_what_retention_dropped_stays_in_the_file(shelf: Shelf, connection: Conn
         after = shelf.export(series, tmp_path)
     finally:
         connection.execute("delete from retention")
-    assert (after.files[0].status, after.rows, after.dropped_before) == ("kept", 120, at(hours=1))
+    assert (after.rows, after.dropped_before, after.files[0].lost) == (120, at(hours=1), ((at(), at(hours=1)),))
     assert after.files[0].path == before.files[0].path
 
 
-def test_a_month_that_was_deleted_stays_in_its_file_and_is_told(shelf: Shelf, connection: Connection, tmp_path: Path):
-    series = shelf.candles([at(), at(days=31), at(days=59)], [(at(), at(days=60))])
-    shelf.export(series, tmp_path)
-    delete_rows(connection, series, at(days=31), at(days=59))
-    some = shelf.export(series, tmp_path)
-    assert [(one.path.stem, one.status) for one in some.files] == [
-        ("2025-01", "written"),
-        ("2025-02", "kept"),
-        ("2025-03", "written"),
+def test_what_was_deleted_stays_in_the_files_and_is_told(shelf: Shelf, connection: Connection, tmp_path: Path):
+    opens = every(timedelta(hours=6), at(), at(days=70))
+    series = shelf.candles(opens, [(at(), at(days=70))], timeframe="6h")
+    before = content_of(shelf.export(series, tmp_path))
+    # The end of January, all of February, the beginning of March.
+    delete_rows(connection, series, at(days=20), at(days=62))
+    assert_same_rows(before, after := shelf.export(series, tmp_path))
+    assert [(one.path.stem, one.status, one.lost) for one in after.files] == [
+        ("2025-01", "written", ((at(days=20), at(days=31)),)),
+        ("2025-02", "kept", ((at(days=31), at(days=59)),)),
+        ("2025-03", "written", ((at(days=59), at(days=62)),)),
     ]
+    assert after.covered == [(at(), at(days=70))]
+    assert {one.status for one in shelf.export(series, tmp_path).files} == {"unchanged", "kept"}
+    # What comes anew takes the place of what was lost, and what is new is added.
+    shelf.candles(opens[84:88], [(at(days=21), at(days=22))], timeframe="6h", seed=9)
+    shelf.candles([at(days=70)], [(at(days=70), at(days=70, hours=6))], timeframe="6h", seed=5)
+    again = content_of(shelf.export(series, tmp_path))
+    assert again["close"].tolist()[84:88] == made_candles(opens[84:88], seed=9).close.tolist()
+    assert_same_rows(before.drop(before.index[84:88]), again.drop(again.index[84:88]).iloc[:-1])
+    assert len(again) == len(before) + 1
     delete_rows(connection, series)
     january = shelf.export(series, tmp_path, asked=(at(), at(days=31)))
-    assert [(one.path.stem, one.status, one.rows) for one in january.files] == [("2025-01", "kept", 1)]
+    assert [(one.path.stem, one.status, one.rows) for one in january.files] == [("2025-01", "kept", 124)]
+
+
+@pytest.mark.parametrize("has_texts", [False, True])
+def test_trades_that_were_deleted_stay_in_the_file(
+    shelf: Shelf, connection: Connection, tmp_path: Path, has_texts: bool
+):
+    times = every(timedelta(seconds=7, microseconds=3), at(), at(hours=1))
+    batch = made_trades(times, ids=[f"{number}-é" for number in range(len(times))] if has_texts else None)
+    series = shelf.trades(batch, [(at(), at(hours=1))])
+    before = content_of(shelf.export(series, tmp_path))
+    delete_rows(connection, series, at(minutes=10), at(minutes=20))
+    assert_same_rows(before, shelf.export(series, tmp_path))
+    assert set(before["side"]) == {"buy", "sell", "unknown"}
+
+
+def test_a_source_stays_with_the_rows_that_stay_in_the_file(shelf: Shelf, connection: Connection, tmp_path: Path):
+    series = shelf.candles(every(MINUTE, at(), at(hours=1)), [(at(), at(hours=1))])
+    connection.execute(
+        "insert into substitute values (%s, tstzrange(%s, %s), 'trades')",
+        (series.series_id, at(minutes=10), at(minutes=30)),
+    )
+    before = content_of(shelf.export(series, tmp_path))
+    delete_rows(connection, series, at(minutes=20), at(minutes=40))
+    assert_same_rows(before, after := shelf.export(series, tmp_path))
+    assert (before["source"] == "trades").sum() == 20
+    assert [(one.start, one.end) for one in after.files[0].label.substituted] == [
+        (at(minutes=10), at(minutes=20)),
+        (at(minutes=20), at(minutes=30)),
+    ]
 
 
 @pytest.mark.parametrize("is_replaced", [False, True])

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 from uuid import uuid4
 
 import numpy as np
@@ -140,19 +141,21 @@ class Tape:
         return [close for (close,) in self.connection.execute(statement, (self.instrument_id,))]
 
 
-@pytest.fixture(scope="session")
-def quiet_url(store_url: str) -> str:
+_RETENTION_JOBS: Final = """
+    select alter_job(job_id, scheduled => %s)
+    from timescaledb_information.jobs
+    where proc_name in ('retain_ohlcv', 'retain_ticks', 'policy_retention')
+"""
+
+
+@pytest.fixture(scope="module")
+def quiet_url(store_url: str) -> Iterator[str]:
     """The migrated database; its retention, which a native server runs by itself, is off and has dropped nothing."""
     with connect(store_url) as connection:
-        connection.execute(
-            """
-            select alter_job(job_id, scheduled => false)
-            from timescaledb_information.jobs
-            where proc_name in ('retain_ohlcv', 'retain_ticks', 'policy_retention')
-            """
-        )
+        connection.execute(_RETENTION_JOBS, (False,))
         connection.execute("delete from retention")
-    return store_url
+        yield store_url
+        connection.execute(_RETENTION_JOBS, (True,))
 
 
 @pytest.fixture

@@ -33,6 +33,18 @@ def at(**delta: float) -> datetime:
     return START + timedelta(**delta)
 
 
+@pytest.fixture
+def make_tape(make_tape: Callable[..., Tape]) -> Callable[..., Tape]:
+    """Whatever the rollups know by now of those days, nothing is read from them."""
+
+    def make(symbol: str = "BTC/USDT", *, exchange: str | None = None) -> Tape:
+        tape = make_tape(symbol, exchange=exchange)
+        tape.mark_stale(START, at(days=3))
+        return tape
+
+    return make
+
+
 def filled_by_pandas(history: pd.DataFrame, shown: pd.DatetimeIndex) -> pd.DataFrame:
     """The bars at those times, where there is none the last close of the history before, and nothing that adds up."""
     closes = history["close"].reindex(history.index.union(shown)).ffill()
