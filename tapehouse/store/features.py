@@ -5,7 +5,7 @@ refresh computes those seconds and no others, and one that is killed is done aga
 are in `tapehouse.features`, what they are given is read in `tapehouse.store.feature_sources`.
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -91,17 +91,22 @@ def refresh_features(
 
     Seconds that have not ended by the server's clock stay noted as stale. Where retention has dropped what
     a row is computed from, the row stays as it is. Calls `progress` with the instrument's name and the range
-    before each piece of at most an hour. Revisions do not grow: they are of what was written.
+    before each piece of at most an hour; hours without any rows are passed together, unsaid. Revisions do
+    not grow: they are of what was written.
     """
     # Of two refreshes at once, one could write what it has computed from less than the other.
     with store_errors(), advisory_lock(connection, _LOCK_KEY, wait_s=_LOCK_WAIT_S, busy=_LOCK_BUSY):
         bounds = _read_bounds(connection)
         done: list[FeatureRefresh] = []
         for instrument_id, exchange, symbol in connection.execute(query("read_stale_instruments")).fetchall():
-            for piece in _pieces(_read_notes(connection, instrument_id), bounds.until):
+            pieces = deque(_pieces(_read_notes(connection, instrument_id), bounds.until))
+            while pieces:
+                piece = pieces.popleft()
                 if progress:
                     progress(f"{exchange} {symbol}", piece.span)
                 done.append(_refresh_whole(connection, instrument_id, piece, bounds))
+                if pieces and not done[-1].written + done[-1].removed:
+                    done += _pass_empty(connection, instrument_id, pieces)
     return FeatureRefresh(
         tuple(merge_ranges(span for one in done for span in one.ranges)),
         sum(one.written for one in done),
@@ -116,6 +121,21 @@ def _refresh_whole(connection: Connection, instrument_id: int, piece: _Piece, bo
             return _refresh(connection, instrument_id, piece, bounds)
 
     return try_again(act, busy=_PIECE_BUSY)
+
+
+def _pass_empty(connection: Connection, instrument_id: int, pieces: deque[_Piece]) -> Iterator[FeatureRefresh]:
+    """Take those off the front that have nothing to compute from and nothing computed: years of them cost one look."""
+    (start, _), (_, end) = pieces[0].span, pieces[-1].span
+    look = {"instrument_id": instrument_id, "start": start - _REACH, "end": end + _REACH}
+    (time,) = one_row(connection.execute(query("read_next_feature_time"), look))
+    empty: list[_Piece] = []
+    while pieces and (time is None or pieces[0].span[1] + _REACH <= time):
+        empty.append(pieces.popleft())
+    if empty:
+        stale_ids = np.unique(np.concatenate([piece.stale_ids for piece in empty]))
+        settle = {"stale_ids": IntegerColumn(stale_ids), "until": empty[-1].span[1]}
+        (settled,) = one_row(connection.execute(query("settle_stale_features"), settle))
+        yield FeatureRefresh(tuple(piece.span for piece in empty), 0, 0, settled)
 
 
 def _read_notes(connection: Connection, instrument_id: int) -> list[_Notes]:

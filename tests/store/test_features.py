@@ -11,7 +11,7 @@ from psycopg.types.range import TimestamptzRange
 
 from tapehouse.book import NO_NONCE, BookBatch
 from tapehouse.instrument import Instrument
-from tapehouse.ranges import TimeRange
+from tapehouse.ranges import TimeRange, merge_ranges
 from tapehouse.store.books import write_books
 from tapehouse.store.connection import Connection, connect, is_embedded
 from tapehouse.store.features import FeatureRefresh, refresh_features
@@ -335,18 +335,55 @@ def test_no_other_seconds_are_gone_over_than_notes_touch(connection: Connection,
             "insert into stale_feature (instrument_id, dataset, during) values (%s, %s, %s)",
             (noted.instrument_id, ("order_book", "trade")[number % 2], TimestamptzRange(start, end)),
         )
+    # No second is without a trade nearby: hours without any would be passed together.
+    connection.execute(
+        """
+        insert into trade (instrument_id, time, trade_id, price, amount, side)
+        select %s, time, row_number() over (order by time), 1, 1, 1
+        from generate_series(%s::timestamptz, %s, interval '30 seconds') as t (time)
+        """,
+        (noted.instrument_id, hour, hour + timedelta(hours=20)),
+    )
     expected: dict[int, tuple[int, int]] = {}
     for start, end in spans:
         for second in range(math.floor((start - hour) / SECOND), math.ceil((end - hour) / SECOND)):
             first, last = expected.get(second // 3600, (second, second))
             expected[second // 3600] = (min(first, second), max(last, second))
     seen: list[TimeRange] = []
-    result = refresh_features(connection, progress=lambda _, span: seen.append(span))
+
+    def see(name: str, span: TimeRange) -> None:
+        # What other tests wrote in the seconds before is gone over, too.
+        if name == f"{noted.exchange} {noted.symbol}":
+            seen.append(span)
+
+    refresh_features(connection, progress=see)
     assert seen == [
         (hour + first * SECOND, hour + (last + 1) * SECOND) for _, (first, last) in sorted(expected.items())
     ]
-    assert result.settled == len(spans)
     assert notes(connection, noted) == []
+
+
+def test_years_without_rows_are_passed_and_nothing_in_them_is_missed(
+    connection: Connection, make_instrument: InstrumentFactory
+):
+    made = make_instrument()
+    refresh_features(connection)
+    year = timedelta(days=365) / SECOND
+    write_random_trades(connection, made, [-2 * year, -year + 3599.75, 0.5, 7200.5], seed=3)
+    write_random_books(connection, made, [-year + 3601.0], seed=4)
+    seen: list[TimeRange] = []
+    result = refresh_features(connection, progress=lambda _, span: seen.append(span))
+    assert len(seen) < 20
+    assert merge_ranges([*result.ranges, *seen]) == list(result.ranges)
+    assert notes(connection, made) == []
+    assert_recomputed(connection, made)
+    # What was computed goes, however far it lies from all that is left.
+    connection.execute("delete from trade where instrument_id = %s and time > %s", (made.instrument_id, at(-year)))
+    connection.execute("delete from order_book where instrument_id = %s", (made.instrument_id,))
+    mark_stale(connection, made, at(-2 * year), at(year))
+    refresh_features(connection)
+    assert_recomputed(connection, made)
+    assert notes(connection, made) == []
 
 
 def test_what_is_written_while_features_are_computed_stays_noted(
