@@ -173,9 +173,9 @@ class GeneratedHistory:
 
     def _minute_of(self, rank: int) -> int:
         """The minute that holds the trade with that rank."""
-        at_rate = rank / self._character.trades_per_minute
-        first = self._listed_minute + int(at_rate - 2.0 * _SWING) - 2
-        so_far = self._trades_so_far(first, int(2.0 * _SWING) + 6)
+        minutes_a_trade = 1.0 / self._character.trades_per_minute
+        first = self._listed_minute + int(rank * minutes_a_trade - 2.0 * _SWING) - 2
+        so_far = self._trades_so_far(first, int(2.0 * _SWING + minutes_a_trade) + 6)
         return first + int(np.searchsorted(so_far, rank, side="right")) - 1
 
     def _minutes(self, first: int, count: int) -> Trades:

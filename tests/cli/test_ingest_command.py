@@ -130,7 +130,7 @@ def test_what_an_exchange_does_not_give_is_said(
 def test_ctrl_c_keeps_what_was_committed_and_the_next_run_goes_on(
     program: Program, cli: Cli, sandbox: Sandbox, database: EmbeddedStatus
 ) -> None:
-    asked = (*_BINANCE, "--symbol", "ETH/BTC", "--since", "2025-01-01", "--until", "2025-01-09")
+    asked = (*_BINANCE, "--symbol", "ETH/BTC", "--since", "2025-02-01", "--until", "2025-02-09")
     sandbox.latency_ms = 100
     process = program(*asked)
     with connect(database.url or "") as connection:
@@ -144,7 +144,7 @@ def test_ctrl_c_keeps_what_was_committed_and_the_next_run_goes_on(
     with connect(database.url or "") as connection:
         kept = _minutes_stored(connection)
     assert stdout.splitlines()[-1].split()[-1] == "stopped"
-    again = "tapehouse ingest ohlcv --exchange binance --symbol ETH/BTC --since 2025-01-01 --until 2025-01-09"
+    again = "tapehouse ingest ohlcv --exchange binance --symbol ETH/BTC --since 2025-02-01 --until 2025-02-09"
     assert f"Stopped. What was stored stays: {kept:,} rows. To go on: {again}" in stderr.splitlines()
     report = _json(cli(*asked, "--json"))
     # 8 days of minutes, of which the trailing five are asked for again in any case.
@@ -153,6 +153,7 @@ def test_ctrl_c_keeps_what_was_committed_and_the_next_run_goes_on(
 
 def _minutes_stored(connection: Any) -> int:
     row = connection.execute(
-        "select count(*) from ohlcv join instrument using (instrument_id) where symbol = 'ETH/BTC'"
+        "select count(*) from ohlcv join instrument using (instrument_id) where symbol = 'ETH/BTC' "
+        "and time between '2025-02-01' and '2025-02-09'"
     ).fetchone()
     return int(row[0])

@@ -68,6 +68,18 @@ def test_any_range_holds_the_trades_of_a_longer_one(exchange: str, symbol: str) 
         assert np.array_equal(getattr(part, name), getattr(whole, name)[inside])
 
 
+@pytest.mark.parametrize("symbol", ["BTC/USD", "QUILL/USD"])
+def test_each_trade_is_found_by_its_rank(symbol: str) -> None:
+    # Of the second there is one in ten minutes.
+    market = history("coinbaseexchange", symbol)
+    trades = market.trades(NOW_MS - 30 * DAY_MS, NOW_MS)
+    first = market.rank_at((NOW_MS - 30 * DAY_MS) * 1_000_000)
+
+    for place in range(0, len(trades.price), 1 + len(trades.price) // 4000):
+        (trade_id,) = market.ranked(first + place, first + place + 1).trade_id
+        assert trade_id == trades.trade_id[place]
+
+
 @SYMBOLS
 def test_trades_are_in_order_and_their_ids_have_no_hole(exchange: str, symbol: str) -> None:
     trades = history(exchange, symbol).trades(NOW_MS - 3 * DAY_MS, NOW_MS)
