@@ -12,7 +12,6 @@ from tapehouse.cli.output import print_json, print_pairs, remark, utc_text
 from tapehouse.errors import InputError, ReversedRange
 
 if TYPE_CHECKING:
-    from tapehouse.ranges import TimeRange
     from tapehouse.store.delete import Deletion
     from tapehouse.store.instruments import Dataset, Series
     from tapehouse.timeframe import Timeframe
@@ -91,7 +90,8 @@ def delete(
     if found is None:
         _tell_nothing(series, as_json=as_json)
     elif not dry_run:
-        _tell(series, found, refresh_derived(address, progress=_tell_refresh), as_json=as_json)
+        remark("Computing anew what is derived from it.")
+        _tell(series, found, refresh_derived(address), as_json=as_json)
 
 
 def _dataset_meant(dataset: "Dataset | None", timeframe: str | None) -> "tuple[Dataset, Timeframe | None]":
@@ -143,10 +143,6 @@ def _require_agreement(series: "Series", found: "Deletion", *, yes: bool) -> Non
 
 def _tell_step(step: "Deletion") -> None:
     remark(f"{step.rows:,} rows deleted, back to {utc_text(step.span[0])} UTC")
-
-
-def _tell_refresh(what: str, span: "TimeRange") -> None:
-    remark(f"{what}: {utc_text(span[0])} to {utc_text(span[1])} UTC")
 
 
 def _tell(series: "Series", deleted: "Deletion", derived: Derived, *, as_json: bool) -> None:

@@ -14,7 +14,7 @@ from tapehouse.cli.failures import report_each
 from tapehouse.cli.options import Command, database_option, json_option, open_database, usable_database
 from tapehouse.cli.output import Column, print_json, print_pairs, print_table, remark, utc_text
 from tapehouse.cli.venue import require_exchange_name
-from tapehouse.errors import StoreUnreachable, TapehouseError
+from tapehouse.errors import StoreUnreachable, TapehouseError, UnknownExchange
 
 if TYPE_CHECKING:
     from tapehouse.files.importing import ImportResult
@@ -78,7 +78,7 @@ def import_(path: Path, *, dry_run: bool, force: bool, url: str | None, as_json:
     from tapehouse.files.found import find_data_files
 
     options = _options(**told)
-    require_exchange_name(options.exchange)
+    _remark_on_exchange(options.exchange)
     paths = find_data_files(path)
     if dry_run:
         _show_understood([_understood(one, options, url) for one in paths], as_json=as_json)
@@ -108,6 +108,14 @@ def _options(*, timeframe: str | None, exchange: str | None, **told: Any) -> "Op
         timeframe=timeframe_named(timeframe) if timeframe else None,
         **told,
     )
+
+
+def _remark_on_exchange(exchange: str | None) -> None:
+    """Files may be of an exchange that ccxt does not know; more often it is a slip of the fingers."""
+    try:
+        require_exchange_name(exchange)
+    except UnknownExchange:
+        remark(f"ccxt knows no exchange {exchange!r}: there are only files to take its data from.")
 
 
 def _understood(path: Path, options: "Options", url: str | None) -> _Imported:
@@ -202,12 +210,20 @@ def _counts(one: _Imported) -> dict[str, object]:
 def _show_understood(found: Sequence[_Imported], *, as_json: bool) -> None:
     if as_json:
         print_json({"files": [_as_json(one) for one in found]})
-    else:
-        for one in found:
-            if one.file is not None:
-                print_pairs({"file": str(one.path), **_in_words(one.file)})
-                click.echo()
+    elif len(found) == 1 and found[0].file is not None:
+        print_pairs({"file": str(found[0].path), **_in_words(found[0].file)})
+    elif understood := [(one.path, one.file) for one in found if one.file is not None]:
+        columns = (Column("file", wraps=True), Column("exchange"), Column("symbol"), Column("rows are"))
+        more = (Column("rows", align="right"), Column("first (UTC)"), Column("last (UTC)"))
+        print_table((*columns, *more), (_understood_row(path, file) for path, file in understood))
+        remark(
+            f"{len(understood):,} of {len(found):,} files are understood; name one alone to see how, or ask for --json."
+        )
     report_each((str(one.path), one.error) for one in found)
+
+
+def _understood_row(path: Path, file: "Understanding") -> list[object]:
+    return [str(path), file.exchange, file.symbol, _rows_are(file), file.rows, file.first, file.last]
 
 
 def _in_words(file: "Understanding") -> dict[str, object]:

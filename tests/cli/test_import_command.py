@@ -54,6 +54,21 @@ def test_a_dry_run_shows_what_was_understood_and_writes_nothing(cli: Cli, tmp_pa
     assert cli("instruments", "--exchange", exchange, "--json").stdout.count(exchange) == 0
 
 
+def test_a_dry_run_over_several_files_has_a_line_for_each(cli: Cli, tmp_path: Path, exchange: str):
+    for name in ("BTC_USDT-1m.csv", "ETH_USDT-5m.csv"):
+        (tmp_path / name).write_bytes(text(HEADER, *candle_lines([0, 5])))
+    (tmp_path / "notes.md").write_text("# Notes\n")
+
+    shown = cli("import", str(tmp_path), "--exchange", exchange, "--dry-run")
+
+    assert shown.exit_code == 2
+    lines = [line.split() for line in shown.stdout.splitlines() if exchange in line]
+    assert [(line[2], line[3], line[5]) for line in lines] == [("BTC/USDT", "1m", "2"), ("ETH/USDT", "5m", "2")]
+    assert f"ccxt knows no exchange '{exchange}'" in shown.stderr
+    assert "2 of 3 files are understood" in shown.stderr
+    assert "notes.md" in shown.stderr
+
+
 def test_one_bad_file_does_not_stop_the_others(cli: Cli, tmp_path: Path, exchange: str):
     (tmp_path / "a.csv").write_bytes(b"")
     (tmp_path / "b.csv").write_bytes(text(HEADER, *candle_lines(range(3))))
