@@ -32,6 +32,8 @@ GAP_COLUMNS: Final = (
     Column("to (UTC)"),
     Column("length", align="right"),
 )
+# A year of a market that hardly trades has thousands.
+MOST_SHOWN: Final = 1000
 _EPILOG: Final = """\b
 Examples:
   tapehouse gaps
@@ -74,6 +76,12 @@ def require_gap_range(start: datetime | None, end: datetime | None) -> None:
     """Raise InputError where the start lies ahead, ReversedRange where the end is not after it."""
     if start is not None:
         require_sensible_range(start, end, names=("--start", "--end"))
+
+
+def remark_on_rest(gaps: int) -> None:
+    """Say how many gaps a table leaves out."""
+    if gaps > MOST_SHOWN:
+        remark(f"... and {gaps - MOST_SHOWN:,} more: --json lists them all.")
 
 
 def span_text(length: timedelta) -> str:
@@ -133,7 +141,8 @@ def gaps(
         print_json({"gaps": chosen})
     elif chosen:
         columns = (*GAP_COLUMNS, Column("cause"), Column("attempts", align="right"), Column("next try (UTC)"))
-        print_table(columns, map(_row, chosen))
+        print_table(columns, map(_row, chosen[:MOST_SHOWN]))
+        remark_on_rest(len(chosen))
         remark(counts_text(Counter(one["cause"] for one in chosen)))
     else:
         remark("No gaps: of what was asked for, everything is there.")

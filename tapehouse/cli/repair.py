@@ -11,7 +11,16 @@ import click
 
 from tapehouse.cli.derived import Derived, refresh_derived, tell_derived
 from tapehouse.cli.failures import report_each
-from tapehouse.cli.gaps import GAP_COLUMNS, Dataset, gap_options, require_fitting_dataset, require_gap_range, span_text
+from tapehouse.cli.gaps import (
+    GAP_COLUMNS,
+    MOST_SHOWN,
+    Dataset,
+    gap_options,
+    remark_on_rest,
+    require_fitting_dataset,
+    require_gap_range,
+    span_text,
+)
 from tapehouse.cli.options import database_option, exchange_options, json_option, open_database, usable_database
 from tapehouse.cli.output import Column, print_json, print_table, remark, utc_text
 from tapehouse.cli.venue import exchange_address, require_exchange_name
@@ -214,9 +223,11 @@ def _show_plan(treated: "Sequence[tuple[Gap, Treatment]]", *, as_json: bool) -> 
         Column("next try (UTC)"),
         Column("plan"),
     )
-    rows = [[*_place(gap), gap.cause, gap.attempts or None, gap.next_try_at, _WORDS[how]] for gap, how in treated]
-    if rows:
+    if treated:
+        shown = treated[:MOST_SHOWN]
+        rows = ([*_place(gap), gap.cause, gap.attempts or None, gap.next_try_at, _WORDS[how]] for gap, how in shown)
         print_table(columns, rows)
+        remark_on_rest(len(treated))
     remark(_standing(treated))
 
 
@@ -228,7 +239,8 @@ def _show(
         return
     if repaired:
         columns = (*GAP_COLUMNS, Column("cause"), Column("outcome"), Column("filled from"), Column("left"))
-        print_table(columns, map(_row, repaired))
+        print_table(columns, map(_row, repaired[:MOST_SHOWN]))
+        remark_on_rest(len(repaired))
         outcomes = Counter(one.outcome for one in repaired)
         remark(f"{len(repaired):,} gaps tried: {', '.join(f'{count:,} {name}' for name, count in outcomes.items())}.")
     else:

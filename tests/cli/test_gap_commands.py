@@ -57,6 +57,16 @@ def test_gaps_are_shown_with_their_causes(cli: Cli):
 
 
 @pytest.mark.usefixtures("holes")
+def test_of_very_many_gaps_a_table_shows_the_first(cli: Cli, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tapehouse.cli.gaps.MOST_SHOWN", 1)
+    table = cli("gaps", *SERIES)
+    assert "exchange_empty" in table.stdout
+    assert "never_asked" not in table.stdout
+    assert "... and 1 more: --json lists them all." in table.stderr
+    assert len(causes(cli)) == 2
+
+
+@pytest.mark.usefixtures("holes")
 def test_repair_closes_gaps_and_then_has_nothing_to_do(cli: Cli, sandbox: Sandbox):
     planned = cli("repair", *SERIES, "--dry-run", "--json")
     assert [gap["treatment"] for gap in json.loads(planned.stdout)["gaps"]] == ["ask", "ask"]
