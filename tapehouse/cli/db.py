@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from tapehouse.cli.agreement import require_yes
 from tapehouse.cli.options import database_option, json_option
 from tapehouse.cli.output import print_json, print_pairs, remark
 from tapehouse.cli.retention import retention
 from tapehouse.config import DATABASE_URL, settings_from_environment
-from tapehouse.errors import InputError
 
 if TYPE_CHECKING:
     from tapehouse.store.migrate import Migration
@@ -137,8 +137,8 @@ def reset(*, yes: bool) -> None:
     from tapehouse import embedded
 
     data_dir = settings_from_environment().data_dir
-    if not yes and not _confirmed(f"Delete everything stored in {data_dir}?"):
-        raise InputError("Nothing was deleted: answer y, or add --yes.")
+    if not yes:
+        require_yes(f"Delete everything stored in {data_dir}?", undone="Nothing was deleted")
     embedded.reset(data_dir)
     click.echo(f"Deleted what was stored in {data_dir}. `tapehouse db up` starts anew.")
 
@@ -191,12 +191,3 @@ def _tell_applied(applied: Sequence[str]) -> None:
         click.echo(f"Applied {name}.")
     if not applied:
         click.echo("All migrations were applied already.")
-
-
-def _confirmed(question: str) -> bool:
-    try:
-        return click.confirm(question, err=True)
-    except click.Abort:
-        # End of input, as in a script that was not told --yes; the question's line is still open.
-        click.echo(err=True)
-        return False

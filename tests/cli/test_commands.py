@@ -178,9 +178,9 @@ def test_db_up_down_and_reset(cli: Cli, tmp_path: Path, monkeypatch: pytest.Monk
         assert cli("db", "down").stdout == "The embedded database was not running.\n"
         assert cli("db", "status").exit_code == 4
 
-        assert cli("db", "reset", input="n\n").exit_code == 2
+        assert cli("db", "reset").exit_code == 2
         assert (tmp_path / "data" / "pgdata").exists()
-        assert cli("db", "reset", input="y\n").exit_code == 0
+        assert cli("db", "reset", "--yes").exit_code == 0
         assert not (tmp_path / "data" / "pgdata").exists()
     finally:
         cli("db", "down")

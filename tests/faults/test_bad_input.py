@@ -196,7 +196,7 @@ _INPUT = (
         "Can't write {folder}: Is a directory.",
         *(*_CANDLES, "--format", "parquet", "--output", "{folder}"),
     ),
-    _asked("reset without a yes", 2, "Nothing was deleted.", "db", "reset"),
+    _asked("reset without a yes", 2, "Nothing was deleted: there is nobody to ask here, so add --yes.", "db", "reset"),
     _asked("fallback that nobody knows", 2, "ccxt knows no exchange 'binanze'", "repair", "--fallback", "binanze"),
     _asked("export to a table of Excel", 2, "x.xlsx is named as no .parquet, .feather, .csv", "export", "x.xlsx"),
     _asked("no recordings", 2, "{folder} holds no recordings", "sandbox", "--replay", "{folder}", "--port", "0"),

@@ -106,16 +106,16 @@ async def test_a_second_run_asks_for_the_last_candles_only_and_changes_nothing(s
 
 async def test_a_series_longer_than_a_chunk_is_one_task_a_chunk(server: PrefectServer) -> None:
     (report,) = await ingest_ohlcv(
-        [CandleMarkets(exchange="binanceusdm", symbols=["ETH/USDT:USDT"])],
+        [CandleMarkets(exchange="binanceusdm", symbols=["QUILL/USDT:USDT"])],
         since=(DAY - timedelta(days=35)).isoformat(),
         until=DAY.isoformat(),
     )
 
     assert report.result.inserted == 35 * 1440
-    runs = server.post("/task_runs/filter", {"task_runs": {"name": {"like_": "binanceusdm ETH/USDT:USDT 1m from"}}})
+    runs = server.post("/task_runs/filter", {"task_runs": {"name": {"like_": "binanceusdm QUILL/USDT:USDT 1m from"}}})
     oldest, newest = DAY - timedelta(days=35), DAY - timedelta(minutes=50_000)
     assert {run["name"] for run in runs} == {
-        f"binanceusdm ETH/USDT:USDT 1m from {start:%Y-%m-%d %H:%M}" for start in (oldest, newest)
+        f"binanceusdm QUILL/USDT:USDT 1m from {start:%Y-%m-%d %H:%M}" for start in (oldest, newest)
     }
 
 

@@ -436,7 +436,13 @@ def test_ctrl_c_stops_at_once_and_keeps_what_came(
     command += ["--symbol", "BTC/USDT", "--start", at(0).isoformat(), "--end", at(100_000).isoformat()]
     command += ["--url", store_url, "--exchange-url", sandbox.url]
     asked_before = len(sandbox.requests)
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        # A shell that runs the tests in the background lets them and their children ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         while len(asked_since(sandbox, asked_before)) < 4:
             time.sleep(0.005)
         sandbox.faults.add(Fault(path="klines", **fault))

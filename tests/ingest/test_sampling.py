@@ -252,7 +252,11 @@ def test_what_the_database_says_of_one_market_stops_no_other(
     )
     outcomes = sample(sandbox, store_url, open_unlimited, ticks=4)
     assert isinstance(outcomes["ETH/USDT"].error, StoreError)
-    assert [outcomes[symbol].inserted for symbol in ("BTC/USDT", "SOL/USDT")] == [4, 4]
+    for symbol in ("BTC/USDT", "SOL/USDT"):
+        # A busy machine misses ticks.
+        outcome = outcomes[symbol]
+        assert (outcome.error, outcome.sampled + outcome.missed) == (None, 4)
+        assert outcome.inserted == outcome.sampled > 0
 
 
 @pytest.mark.parametrize(
