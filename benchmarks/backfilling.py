@@ -24,7 +24,7 @@ from tapehouse.ingest import (
     open_series,
     plan_backfill,
 )
-from tapehouse.ingest.batch import limit_writers
+from tapehouse.ingest.batch import at_work
 from tapehouse.store.connection import Connection, connect
 from tapehouse.timeframe import timeframe, to_ms
 
@@ -169,14 +169,14 @@ class _Eight:
 
 
 async def _eight_time_s(database_url: str, url: str, candles: int, fill: Callable[[_Eight], Awaitable[None]]) -> float:
-    limit_writers()
     connections = [connect(database_url) for _ in _EIGHT_SYMBOLS]
     try:
         async with our_exchange(url, rate_limited=False) as exchange:
             await exchange.listing(SYMBOL)
-            started_s = time.perf_counter()
-            await fill(_Eight(exchange, connections, candles))
-            return time.perf_counter() - started_s
+            with at_work():
+                started_s = time.perf_counter()
+                await fill(_Eight(exchange, connections, candles))
+                return time.perf_counter() - started_s
     finally:
         for connection in connections:
             connection.close()

@@ -33,7 +33,7 @@ class PlainParsing:
     side_cell: ClassVar[int | str | None] = None
 
     def parse_ohlcvs(self, ohlcvs: object, market: object = None, *context: Any, **options: Any) -> object:  # noqa: ANN401 -- passed on
-        """Candles as rows `[ms, open, high, low, close, volume]`."""
+        """Candles as rows of ms, open, high, low, close and volume, each a list or a tuple."""
         if not isinstance(ohlcvs, list):
             return _ccxt(super()).parse_ohlcvs(ohlcvs, market, *context, **options)
         rows = cast("list[object]", ohlcvs)
@@ -92,7 +92,8 @@ def _plain_candles(rows: list[object]) -> list[object] | None:
         numbers = [list(map(float, cast("tuple[str, ...]", column))) for column in values]
     except ValueError:
         return None
-    return list(map(list, zip(times_ms, *numbers, strict=True)))
+    # Tuples, since the garbage collector leaves those of numbers alone.
+    return list(zip(times_ms, *numbers, strict=True))
 
 
 def _maker_row(trade: Mapping[str, object]) -> tuple[object, ...]:

@@ -4,10 +4,11 @@ What an ingest of one series does is `tapehouse.ingest.run`'s, or `tapehouse.ing
 """
 
 import asyncio
+import gc
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias, TypeVar
 
@@ -123,15 +124,25 @@ async def ingest_each(
             group.create_task(one(request))
 
 
-def limit_writers() -> None:
-    """Let no more than two threads of the running event loop validate and write at the same time."""
+@contextmanager
+def at_work() -> Generator[None]:
+    """How the running event loop pulls many pages with little work, as long as the block lasts.
+
+    No more than two of its threads validate and write at the same time. What the process holds already, all of ccxt
+    and pandas, is left alone by the garbage collector, which the rows of each page would send through it again.
+    """
     writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="tapehouse-writer")
     asyncio.get_running_loop().set_default_executor(writers)
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 async def _run_all(runs: Sequence["_Run"], database_url: str, base_url: str | None) -> None:
-    limit_writers()
     async with AsyncExitStack() as stack:
+        stack.enter_context(at_work())
         # All are opened before any is asked, so that one with a wrong name stops what has not begun.
         exchanges = [
             await stack.enter_async_context(open_shared_exchange(run.exchange_id, database_url, base_url=base_url))

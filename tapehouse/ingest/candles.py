@@ -56,8 +56,8 @@ async def _light(pages: AsyncIterator[CandlePage]) -> AsyncIterator[CandlePage]:
     have it walk through all of ccxt and pandas again and again.
     """
     async for page in pages:
-        if set(map(type, page.rows)) == {list}:
-            yield replace(page, rows=list(map(tuple, cast("list[list[object]]", page.rows))))
+        if set(map(type, page.rows)) == {tuple}:
+            yield page
             continue
         rows = [tuple(cast("list[object]", row)) if isinstance(row, list) else row for row in page.rows]
         yield replace(page, rows=rows)

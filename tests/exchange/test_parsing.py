@@ -46,6 +46,5 @@ def test_candles_are_read_as_ccxt_reads_each(rows: list[Any]):
         pacer=None,
     )
     plain: Any = ccxt.binance()
-    assert exchange.parse_ohlcvs(rows, {"inverse": False}) == [
-        plain.parse_ohlcv(row, {"inverse": False}) for row in rows
-    ]
+    parsed = [list(row) if isinstance(row, tuple) else row for row in exchange.parse_ohlcvs(rows, {"inverse": False})]
+    assert parsed == [plain.parse_ohlcv(row, {"inverse": False}) for row in rows]
