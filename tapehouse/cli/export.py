@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
+from tapehouse.cli.failures import report_each
 from tapehouse.cli.options import (
     database_option,
     json_option,
@@ -17,7 +18,7 @@ from tapehouse.cli.options import (
     require_sensible_range,
 )
 from tapehouse.cli.output import Column, print_json, print_table, remark, utc_text
-from tapehouse.errors import InputError, UnknownSeries
+from tapehouse.errors import InputError, StoreUnreachable, TapehouseError, UnknownSeries
 
 if TYPE_CHECKING:
     from tapehouse.files.exporting import ExportedFile, Progress, SeriesExport, Target
@@ -37,7 +38,7 @@ Parquet lies in folders named as Hive does (dataset=ohlcv/exchange=binance/symbo
 a file a month, a year of candles of a day and longer, a day of trades: pandas, pyarrow, DuckDB and
 polars read it as it is. Feather has freqtrade's layout and names. The same command again writes
 files that have new rows, and all files of a series in which older rows were changed; rows that
-were dropped by retention or deleted since stay in the Parquet files.
+were dropped by retention or deleted since stay in the Parquet files of a folder.
 """
 _SUFFIXES: Final[dict[str, "Format"]] = {".parquet": "parquet", ".feather": "feather", ".csv": "csv"}
 _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -91,11 +92,12 @@ def export(
             f"{path} is one file, and {len(found)} series were asked for ({', '.join(map(str, found[:3]))}...): "
             "name a folder, or say which with --exchange, --symbol, --timeframe and --dataset."
         )
-    exports = _export(found, target, (start or _EVER, end), url=url)
+    exports, failures = _export(found, target, (start or _EVER, end), url=url)
     if as_json:
         print_json({"path": str(path), "format": target.form, "series": [_as_json(one) for one in exports]})
-        return
-    _show(exports)
+    elif exports:
+        _show(exports)
+    report_each(failures.items())
 
 
 def _listed(given: Sequence[str]) -> list[str]:
@@ -152,23 +154,30 @@ def _export(
     asked: tuple[datetime, datetime | None],
     *,
     url: str | None,
-) -> "list[SeriesExport]":
+) -> "tuple[list[SeriesExport], dict[str, TapehouseError]]":
+    """What was exported, and what failed by series; one that fails stops no other."""
     from tapehouse.files.exporting import export_series
     from tapehouse.query.reader import Reader
     from tapehouse.store.address import database_url
 
     reader = Reader.connect(database_url(url))
     exports: list[SeriesExport] = []
+    failures: dict[str, TapehouseError] = {}
     try:
         for series in found:
-            with _progress(str(series)) as progressed:
-                exports.append(export_series(reader, series, target, asked, progressed=progressed))
+            try:
+                with _progress(str(series)) as progressed:
+                    exports.append(export_series(reader, series, target, asked, progressed=progressed))
+            except StoreUnreachable:
+                raise
+            except TapehouseError as error:
+                failures[str(series)] = error
     except KeyboardInterrupt:
         remark("Stopped. The files that are complete stay: run the same command again to go on.")
         raise
     finally:
         reader.close()
-    return exports
+    return exports, failures
 
 
 @contextmanager

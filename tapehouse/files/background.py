@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from tapehouse.errors import InputError
+from tapehouse.files.arrow import Rows
 from tapehouse.files.columns import Piece
 from tapehouse.files.formats import Draft
 
@@ -44,7 +45,7 @@ class BackgroundWriter:
         """Take over a draft."""
         self._unfinished.append(draft)
 
-    def write(self, draft: Draft, piece: Piece) -> None:
+    def write(self, draft: Draft, piece: Piece | Rows) -> None:
         """Add the piece to the draft; waits where too many wait already."""
         self._do(draft.path, lambda: draft.write(piece))
 

@@ -4,7 +4,7 @@ All of a file comes from one snapshot of the database. What a file holds beside 
 `places`, how it is written `formats`.
 """
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Literal
 
 from tapehouse.errors import InputError
+from tapehouse.files.arrow import Rows
 from tapehouse.files.background import BackgroundWriter, writing
 from tapehouse.files.columns import Piece
 from tapehouse.files.formats import Format, begin_draft, label_in, rows_in
 from tapehouse.files.former import former_rows, with_former
 from tapehouse.files.label import FileLabel
+from tapehouse.files.owned import require_own
 from tapehouse.files.places import flat_file, partition_folder, partitions
 from tapehouse.files.stored import Holding, OpenRange, read_holding, stream_rows, timeframe_of
+from tapehouse.query.decode import CopyDecoder
 from tapehouse.query.reader import Reader
 from tapehouse.ranges import TimeRange, intersect_ranges, merge_ranges, subtract_ranges
 from tapehouse.store.connection import Connection
@@ -54,9 +57,9 @@ class Target:
 class ExportedFile:
     """A file and what it holds.
 
-    It was `written`, or is `unchanged` as it held these rows already, or was `kept` as it is: nothing of its time is
-    stored any more, or the database is another one that knows less. `lost` is what the file knows and the database does
-    not: an export takes nothing out of a Parquet file that retention has dropped since, or someone has deleted.
+    It was `written`, or is `unchanged` as it held these rows already, or was `kept` as nothing of its time is stored
+    any more. `lost` is what the file knows and the database does not: from the Parquet files of a folder an export
+    takes nothing that retention has dropped since, or someone has deleted.
     """
 
     path: Path
@@ -135,8 +138,8 @@ def _left_alone(
     start, end = asked
     for path in partition_folder(target.path, series, timeframe_of(series)).glob("[!.]*.parquet"):
         label = None if path in exported else label_in("parquet", path)
-        if label and start < label.end and (end is None or label.start < end):
-            yield ExportedFile(path, "kept", rows_in("parquet", path), label, lost=label.covered)
+        if label and (lost := intersect_ranges(label.covered, [(start, end or label.end)])):
+            yield ExportedFile(path, "kept", rows_in("parquet", path), label, tuple(lost))
 
 
 def _places(
@@ -180,33 +183,37 @@ class _SeriesExporter:
     def file(self, path: Path, window: OpenRange) -> ExportedFile | None:
         """Export one file; None where what it was to hold has been deleted meanwhile."""
         old = label_in(self.target.form, path)
-        if not self.target.is_file:
-            self._require_own(path, old)
+        if path.is_file():
+            require_own(path, old, self.series, is_file=self.target.is_file)
         return self.reader.read(lambda connection: self._file(connection, path, window, old))
 
     def _file(
         self, connection: Connection, path: Path, window: OpenRange, old: FileLabel | None
     ) -> ExportedFile | None:
         holding = read_holding(connection, self.series, window)
-        lost = self._lost(old, holding)
-        if old and lost and not _is_same_store(old, holding):
-            return ExportedFile(path, "kept", rows_in("parquet", path), old, lost=tuple(lost))
         if holding.label is None:
             return None
-        label = with_former(holding.label, old, lost) if old and lost else holding.label
+        label, lost = holding.label, self._lost(path, old, holding.label)
+        if old and lost:
+            label = with_former(label, old, lost)
         if old and old.has_rows_of(label):
-            return ExportedFile(path, "unchanged", rows_in(self.target.form, path), old, lost=tuple(lost))
-        rows = self._write(connection, path, holding, label, lost)
-        return ExportedFile(path, "written", rows, label, lost=tuple(lost))
+            return ExportedFile(path, "unchanged", rows_in(self.target.form, path), old, lost)
+        return ExportedFile(path, "written", self._write(connection, path, holding, label, lost), label, lost)
 
-    def _lost(self, old: FileLabel | None, holding: Holding) -> list[TimeRange]:
+    def _lost(self, path: Path, old: FileLabel | None, label: FileLabel) -> tuple[TimeRange, ...]:
         """What the file, one of a folder of Parquet, knows and the database does not."""
         if old is None or self.target.form != "parquet" or self.target.is_file:
-            return []
-        return subtract_ranges(old.covered, holding.label.covered if holding.label else [])
+            return ()
+        lost = subtract_ranges(old.covered, label.covered)
+        if lost and not old.can_join(label):
+            raise InputError(
+                f"{path} knows more than the database, which is another one or counts amounts in other units: "
+                "export to another folder."
+            )
+        return tuple(lost)
 
     def _write(
-        self, connection: Connection, path: Path, holding: Holding, label: FileLabel, lost: list[TimeRange]
+        self, connection: Connection, path: Path, holding: Holding, label: FileLabel, lost: Sequence[TimeRange]
     ) -> int:
         has_texts = bool(holding.id_bytes)
         with writing(path):
@@ -214,26 +221,24 @@ class _SeriesExporter:
         self.writer.begin(draft)
         rows = 0
 
-        def add(piece: Piece) -> None:
+        def add(piece: Piece | Rows, count: int, reached: datetime) -> None:
             nonlocal rows
-            count, reached = len(piece.time_us), from_us(int(piece.time_us[-1]))
             self.writer.write(draft, piece)
             rows += count
             self._tell(count, reached)
 
+        def hand_over(decoder: CopyDecoder) -> None:
+            piece = Piece.of(decoder, label, has_texts=has_texts)
+            add(piece, len(piece.time_us), from_us(int(piece.time_us[-1])))
+
         try:
+            former = set(lost)
             for span in sorted([*lost, *subtract_ranges([(label.start, label.end)], lost)]):
-                if span in lost:
-                    for piece in former_rows(path, label, span, has_texts=has_texts):
-                        add(piece)
+                if span in former:
+                    for table in former_rows(path, span):
+                        add(table, len(table), span[1])
                 else:
-                    stream_rows(
-                        connection,
-                        self.series,
-                        span,
-                        lambda decoder: add(Piece.of(decoder, label, has_texts=has_texts)),
-                        id_bytes=holding.id_bytes,
-                    )
+                    stream_rows(connection, self.series, span, hand_over, id_bytes=holding.id_bytes)
         except BaseException:
             self.writer.discard(draft)
             raise
@@ -244,22 +249,3 @@ class _SeriesExporter:
         self.rows += count
         start, end = self.span
         self.progressed(Standing(self.rows, reached, (reached - start) / (end - start)))
-
-    def _require_own(self, path: Path, old: FileLabel | None) -> None:
-        instrument = self.series.instrument
-        if path.exists() and old is None:
-            raise InputError(f"{path} was not exported by tapehouse: move it away, or export to another folder.")
-        if old is None:
-            return
-        if (old.listing.exchange, old.listing.symbol) != (instrument.exchange, instrument.symbol):
-            raise InputError(
-                f"{path} holds {old.listing.exchange} {old.listing.symbol}, whose name gives the same file name as "
-                f"{instrument.symbol}: export to another folder."
-            )
-        if old.listing.from_sandbox != instrument.from_sandbox:
-            held, stored = ("invented", "real") if old.listing.from_sandbox else ("real", "invented")
-            raise InputError(f"{path} holds {held} data and the database {stored}: export to another folder.")
-
-
-def _is_same_store(old: FileLabel, holding: Holding) -> bool:
-    return holding.label is not None and holding.label.first_seen_at == old.first_seen_at

@@ -11,15 +11,25 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
+from uuid import uuid4
 
 from tapehouse.errors import InputError
-from tapehouse.files.arrow import Schema, csv, ipc, pa, parquet
+from tapehouse.files.arrow import Rows, Schema, csv, ipc, pa, parquet
 from tapehouse.files.checksums import sha256_of
 from tapehouse.files.columns import Columns, FreqtradeColumns, Piece
-from tapehouse.files.label import BESIDE_SUFFIX, FileLabel, label_beside, read_label_beside, read_schema_label
+from tapehouse.files.label import (
+    BESIDE_SUFFIX,
+    FileLabel,
+    label_beside,
+    label_of_arrow,
+    label_of_parquet,
+    read_label_beside,
+    rows_of_arrow,
+    rows_told,
+)
 from tapehouse.files.lines import header, lines_of
 
 Format = Literal["parquet", "feather", "csv"]
@@ -42,8 +52,8 @@ class Draft(Protocol):
         """What its name is going to be."""
         ...
 
-    def write(self, piece: Piece) -> None:
-        """Add rows; the piece must not be used afterwards."""
+    def write(self, piece: Piece | Rows) -> None:
+        """Add rows; the piece must not be used afterwards. Parquet also takes rows of another file of its layout."""
         ...
 
     def finish(self) -> None:
@@ -85,10 +95,11 @@ def label_in(form: Format, path: Path) -> FileLabel | None:
     try:
         match form:
             case "parquet":
-                return read_schema_label(parquet.read_schema(path).metadata)
+                with parquet.ParquetFile(path) as file:
+                    return label_of_parquet(file)
             case "feather":
-                with pa.OSFile(os.fspath(path)) as file:
-                    return read_schema_label(ipc.open_file(file).schema.metadata)
+                with pa.memory_map(os.fspath(path)) as file:
+                    return label_of_arrow(ipc.open_file(file))
             case "csv":
                 return _label_of_csv(path)
     # Of some broken files pyarrow raises OSError.
@@ -103,8 +114,7 @@ def rows_in(form: Format, path: Path) -> int:
             return parquet.read_metadata(path).num_rows
         case "feather":
             with pa.memory_map(os.fspath(path)) as file:
-                batches = ipc.open_file(file)
-                return sum(batches.get_batch(number).num_rows for number in range(batches.num_record_batches))
+                return rows_of_arrow(ipc.open_file(file))
         case "csv":
             # A line is not always a row: ids may hold line breaks.
             whole, only_time = csv.ParseOptions(newlines_in_values=True), csv.ConvertOptions(include_columns=["time"])
@@ -138,15 +148,20 @@ def _remove_abandoned(path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A file under its name for the time being."""
+    """A file under its name for the time being, which no other export gives to its own."""
 
     path: Path
+    key: str = field(default_factory=lambda: uuid4().hex)
 
     @property
     def name(self) -> Path:
-        return self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        return self.path.with_name(f".{self.path.name}.{self.key}.part")
 
     def keep(self) -> None:
+        # The file in whose place it comes may be the only one with some of its rows.
+        if self.path.exists():
+            with self.name.open("rb") as file:
+                os.fsync(file.fileno())
         self.name.replace(self.path)
 
     def drop(self) -> None:
@@ -162,11 +177,15 @@ class _ParquetDraft:
         self._part = _Part(path)
         self._columns = columns
         self._writer: Any = parquet.ParquetWriter(self._part.name, columns.schema, **parquet_settings(columns.schema))
+        self._rows = 0
 
-    def write(self, piece: Piece) -> None:
-        self._writer.write_table(self._columns.table(piece))
+    def write(self, piece: Piece | Rows) -> None:
+        rows = self._columns.table(piece) if isinstance(piece, Piece) else piece.cast(self._columns.schema)
+        self._writer.write_table(rows)
+        self._rows += len(rows)
 
     def finish(self) -> None:
+        self._writer.add_key_value_metadata(rows_told(self._rows))
         self._writer.close()
         self._part.keep()
 
@@ -186,11 +205,19 @@ class _FeatherDraft:
         options = ipc.IpcWriteOptions(compression="lz4")
         self._file = self._part.name.open("wb")
         self._writer: Any = ipc.new_file(self._file, columns.schema, options=options)
+        self._rows = 0
 
-    def write(self, piece: Piece) -> None:
-        self._writer.write_table(self._columns.table(piece))
+    def write(self, piece: Piece | Rows) -> None:
+        rows = self._columns.table(piece)
+        self._writer.write_table(rows)
+        self._rows += len(rows)
 
     def finish(self) -> None:
+        # Arrow's files have room for it at their batches alone.
+        none = pa.RecordBatch.from_arrays(
+            [pa.nulls(0, one.type) for one in self._columns.schema], schema=self._columns.schema
+        )
+        self._writer.write_batch(none, custom_metadata=rows_told(self._rows))
         self._writer.close()
         self._file.close()
         self._part.keep()
@@ -214,7 +241,7 @@ class _CsvDraft:
         self._file = self._part.name.open("wb")
         self._add(header(columns.schema.names))
 
-    def write(self, piece: Piece) -> None:
+    def write(self, piece: Piece | Rows) -> None:
         # Candles open at whole seconds.
         precision = "s" if self._label.dataset == "ohlcv" else "us"
         self._add(lines_of(self._columns.table(piece), precision=precision))

@@ -20,6 +20,8 @@ from tapehouse.timeframe import timeframe as timeframe_named
 
 # The key of the label in the metadata of a Parquet or Arrow schema.
 SCHEMA_KEY: Final = b"tapehouse"
+# The key of the number of rows that the file was finished with, behind these: the label is not that of a part of them.
+ROWS_KEY: Final = b"tapehouse_rows"
 # What is put behind the name of a CSV file, which has no room for a label, to name the file that holds it.
 BESIDE_SUFFIX: Final = ".json"
 
@@ -62,6 +64,11 @@ class FileLabel:
         return self.listing.amount_unit if self.dataset == "ohlcv" else self.listing.trade_unit
 
     @property
+    def name(self) -> str:
+        """The name of the series, as the store gives it."""
+        return f"{self.listing.exchange} {self.listing.symbol} {self.timeframe or 'trades'}"
+
+    @property
     def gaps(self) -> list[TimeRange]:
         """What of the window is not known."""
         return subtract_ranges([(self.start, self.end)], self.covered)
@@ -69,6 +76,10 @@ class FileLabel:
     def has_rows_of(self, other: "FileLabel") -> bool:
         """Whether both are of the same rows; what exchanges tell of an instrument otherwise changes by the day."""
         return _row_facts(self) == _row_facts(other)
+
+    def can_join(self, other: "FileLabel") -> bool:
+        """Whether rows of both may stand in one file: they are of one store, and their amounts count the same."""
+        return (self.first_seen_at, self.amount_unit) == (other.first_seen_at, other.amount_unit)
 
     def to_json(self) -> str:
         """The label as one line of JSON; times in ISO 8601, UTC."""
@@ -94,10 +105,27 @@ class FileLabel:
         )
 
 
-def read_schema_label(metadata: Mapping[bytes, bytes] | None) -> FileLabel | None:
-    """The label in a schema's metadata, if there is one; raises InputError for one that can't be understood."""
-    text = (metadata or {}).get(SCHEMA_KEY)
-    return None if text is None else _label(text, "The file's schema")
+def label_of_parquet(file: Any) -> FileLabel | None:  # noqa: ANN401 -- pyarrow ships no types
+    """The label in an open ParquetFile, if it is one of all of its rows; raises InputError for one of no sense."""
+    return _schema_label(file.schema_arrow.metadata, file.metadata.metadata, rows=file.metadata.num_rows)
+
+
+def label_of_arrow(file: Any) -> FileLabel | None:  # noqa: ANN401 -- pyarrow ships no types
+    """The label in an open Arrow file, if it is one of all of its rows; raises InputError for one of no sense."""
+    if SCHEMA_KEY not in (file.schema.metadata or {}) or not file.num_record_batches:
+        return None
+    behind = file.get_batch_with_custom_metadata(file.num_record_batches - 1)[1]
+    return _schema_label(file.schema.metadata, dict(behind or {}), rows=rows_of_arrow(file))
+
+
+def rows_of_arrow(file: Any) -> int:  # noqa: ANN401 -- pyarrow ships no types
+    """How many rows an open Arrow file has."""
+    return sum(file.get_batch(number).num_rows for number in range(file.num_record_batches))
+
+
+def rows_told(rows: int) -> dict[bytes, bytes]:
+    """What to write behind the rows of a file whose schema has a label."""
+    return {ROWS_KEY: str(rows).encode()}
 
 
 def read_label_beside(path: Path, *, sha256: str) -> FileLabel | None:
@@ -119,6 +147,16 @@ def read_label_beside(path: Path, *, sha256: str) -> FileLabel | None:
 def label_beside(label: FileLabel, *, sha256: str) -> str:
     """What to write beside a file whose content has that sha256, in hex."""
     return json.dumps({**json.loads(label.to_json()), "sha256": sha256}, indent=2) + "\n"
+
+
+def _schema_label(
+    schema: Mapping[bytes, bytes] | None, behind: Mapping[bytes, bytes] | None, *, rows: int
+) -> FileLabel | None:
+    # Tables keep their schema when rows are taken out of them.
+    text = (schema or {}).get(SCHEMA_KEY)
+    if text is None or (behind or {}).get(ROWS_KEY) != rows_told(rows)[ROWS_KEY]:
+        return None
+    return _label(text, "The file's schema")
 
 
 def _row_facts(label: FileLabel) -> dict[str, object]:

@@ -20,7 +20,7 @@ from tapehouse.files.arrow import Array, Rows, Schema, pa
 from tapehouse.files.checksums import sha256_of
 from tapehouse.files.content import Content, look_into, reading
 from tapehouse.files.json_values import json_values
-from tapehouse.files.label import FileLabel, read_label_beside, read_schema_label
+from tapehouse.files.label import FileLabel, label_of_arrow, label_of_parquet, read_label_beside
 
 # pandera's cost is by the batch, memory by the row.
 BATCH_ROWS: Final = 50_000
@@ -84,10 +84,11 @@ def open_table(path: Path) -> Table:
         match content.form:
             case "Parquet":
                 with arrow.parquet.ParquetFile(path) as file:
-                    return _arrow_table(content, file.schema_arrow)
+                    return _arrow_table(content, file.schema_arrow, label_of_parquet(file))
             case "Arrow":
                 with pa.memory_map(str(path)) as source:
-                    return _arrow_table(content, arrow.ipc.open_file(source).schema)
+                    file = arrow.ipc.open_file(source)
+                    return _arrow_table(content, file.schema, label_of_arrow(file))
             case "JSON":
                 return _json_table(content)
             case "CSV":
@@ -107,9 +108,9 @@ def reading_table(path: Path) -> Generator[None]:
         raise InputError(f"{path.name} is not in UTF-8: convert it.") from error
 
 
-def _arrow_table(content: Content, schema: Schema) -> Table:
+def _arrow_table(content: Content, schema: Schema, label: FileLabel | None) -> Table:
     _require_distinct(content, schema.names)
-    return Table(content, tuple(schema.names), True, (), read_schema_label(schema.metadata))
+    return Table(content, tuple(schema.names), True, (), label)
 
 
 def _parquet_batches(table: Table, columns: Sequence[str] | None) -> Iterator[Batch]:

@@ -38,6 +38,9 @@ _SECOND: Final = timeframe("1s")
 # So much is read, computed and committed at a time.
 _PIECE: Final = timeframe("1h")
 _REACH: Final = timedelta(seconds=REACH_S)
+# How far ahead is looked at first where an hour was empty, and how much further each time in vain.
+_FIRST_LOOK: Final = timedelta(days=1)
+_FURTHER: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +108,8 @@ def refresh_features(
                 if progress:
                     progress(f"{exchange} {symbol}", piece.span)
                 done.append(_refresh_whole(connection, instrument_id, piece, bounds))
-                if pieces and not done[-1].written + done[-1].removed:
-                    done += _pass_empty(connection, instrument_id, pieces)
+                if not done[-1].written + done[-1].removed:
+                    done.append(_pass_empty(connection, instrument_id, pieces))
     return FeatureRefresh(
         tuple(merge_ranges(span for one in done for span in one.ranges)),
         sum(one.written for one in done),
@@ -123,19 +126,34 @@ def _refresh_whole(connection: Connection, instrument_id: int, piece: _Piece, bo
     return try_again(act, busy=_PIECE_BUSY)
 
 
-def _pass_empty(connection: Connection, instrument_id: int, pieces: deque[_Piece]) -> Iterator[FeatureRefresh]:
-    """Take those off the front that have nothing to compute from and nothing computed: years of them cost one look."""
-    (start, _), (_, end) = pieces[0].span, pieces[-1].span
-    look = {"instrument_id": instrument_id, "start": start - _REACH, "end": end + _REACH}
-    (time,) = one_row(connection.execute(query("read_next_feature_time"), look))
+def _pass_empty(connection: Connection, instrument_id: int, pieces: deque[_Piece]) -> FeatureRefresh:
+    """Take off the front what has nothing to compute from and nothing computed: years of it cost a few looks."""
     empty: list[_Piece] = []
-    while pieces and (time is None or pieces[0].span[1] + _REACH <= time):
-        empty.append(pieces.popleft())
-    if empty:
-        stale_ids = np.unique(np.concatenate([piece.stale_ids for piece in empty]))
-        settle = {"stale_ids": IntegerColumn(stale_ids), "until": empty[-1].span[1]}
-        (settled,) = one_row(connection.execute(query("settle_stale_features"), settle))
-        yield FeatureRefresh(tuple(piece.span for piece in empty), 0, 0, settled)
+    time = None
+    look = _FIRST_LOOK
+    while pieces and time is None:
+        start = pieces[0].span[0]
+        time = _next_time(connection, instrument_id, start - _REACH, start + look)
+        passed = time or start + look
+        while pieces and pieces[0].span[1] + _REACH <= passed:
+            empty.append(pieces.popleft())
+        look *= _FURTHER
+    return _settle(connection, empty) if empty else FeatureRefresh((), 0, 0, 0)
+
+
+def _next_time(connection: Connection, instrument_id: int, start: datetime, end: datetime) -> datetime | None:
+    """When there is first anything to compute from, or computed, in [start, end)."""
+    parameters = {"instrument_id": instrument_id, "start": start, "end": end}
+    return one_row(connection.execute(query("read_next_feature_time"), parameters, prepare=False))[0]
+
+
+def _settle(connection: Connection, pieces: Sequence[_Piece]) -> FeatureRefresh:
+    """Trim the notes of pieces that there is nothing to do about."""
+    stale_ids = np.unique(np.concatenate([piece.stale_ids for piece in pieces]))
+    parameters = {"stale_ids": IntegerColumn(stale_ids), "until": pieces[-1].span[1]}
+    statement = query("settle_stale_features")
+    (settled,) = try_again(lambda: one_row(connection.execute(statement, parameters)), busy=_PIECE_BUSY)
+    return FeatureRefresh(tuple(piece.span for piece in pieces), 0, 0, settled)
 
 
 def _read_notes(connection: Connection, instrument_id: int) -> list[_Notes]:

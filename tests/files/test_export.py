@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from psycopg.sql import SQL
 
 from tapehouse.errors import InputError
 from tapehouse.files.arrow import parquet
 from tapehouse.files.exporting import SeriesExport
-from tapehouse.files.formats import Format
-from tapehouse.files.label import FileLabel, read_schema_label
+from tapehouse.files.formats import Format, label_in
+from tapehouse.files.label import FileLabel, label_of_parquet
+from tapehouse.files.tables import open_table
 from tapehouse.query.reader import Reader
 from tapehouse.ranges import Substitute
 from tapehouse.store.candles import write_candles
@@ -23,6 +25,7 @@ from tapehouse.timeframe import timeframe
 from tests.files.exported import Shelf, columns_of, every, made_candles, made_listing, made_trades, put_on_shelf
 
 dataset: Any = importlib.import_module("pyarrow.dataset")
+feather: Any = importlib.import_module("pyarrow.feather")
 FORMS: list[Format] = ["parquet", "feather", "csv"]
 MINUTE = timedelta(minutes=1)
 NEW_YEAR = datetime(2025, 1, 1, tzinfo=UTC)
@@ -33,7 +36,8 @@ def at(**delta: float) -> datetime:
 
 
 def label_of(path: Path) -> FileLabel:
-    label = read_schema_label(parquet.read_schema(path).metadata)
+    with parquet.ParquetFile(path) as file:
+        label = label_of_parquet(file)
     assert label is not None
     return label
 
@@ -353,6 +357,64 @@ def test_an_export_does_not_replace_what_it_did_not_write(shelf: Shelf, tmp_path
     with pytest.raises(InputError, match="was not exported by tapehouse"):
         shelf.export(series, tmp_path, "feather")
     assert pd.read_feather(path)["date"].tolist() == [1]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_one_file_replaces_nothing_but_its_own_series(shelf: Shelf, tmp_path: Path, form: Format):
+    minutes = shelf.candles([at()], [(at(), at(minutes=1))])
+    hours = shelf.candles([at()], [(at(), at(hours=1))], timeframe="1h")
+    mine, notes = tmp_path / f"mine.{form}", tmp_path / f"notes.{form}"
+    notes.write_text("mine")
+    for _ in range(2):
+        shelf.export(minutes, mine, form, is_file=True)
+    with pytest.raises(InputError, match=r"BTC/USDT 1m and not exchange-\w+ BTC/USDT 1h: name another file"):
+        shelf.export(hours, mine, form, is_file=True)
+    with pytest.raises(InputError, match="was not exported by tapehouse"):
+        shelf.export(minutes, notes, form, is_file=True)
+    assert notes.read_text() == "mine"
+
+
+def test_a_file_that_knows_more_is_of_this_store_and_unit_or_refused(
+    shelf: Shelf, connection: Connection, tmp_path: Path
+):
+    series = shelf.candles(every(MINUTE, at(), at(hours=2)), [(at(), at(hours=2))])
+    path = shelf.export(series, tmp_path).files[0].path
+    written = path.read_bytes()
+    delete_rows(connection, series, at(), at(hours=1))
+    for change in (
+        "amount_unit = 'contract'",
+        "amount_unit = 'base', first_seen_at = first_seen_at - interval '1 day'",
+    ):
+        connection.execute(
+            SQL("update instrument set {} where exchange = %s").format(SQL(change)),  # pyright: ignore[reportArgumentType] -- written above
+            [shelf.listing.exchange],
+        )
+        with pytest.raises(InputError, match="another one or counts amounts in other units"):
+            shelf.export(series, tmp_path)
+    assert path.read_bytes() == written
+
+
+def test_ids_that_became_texts_join_former_numbers(shelf: Shelf, connection: Connection, tmp_path: Path):
+    series = shelf.trades(made_trades(every(MINUTE, at(), at(hours=1))), [(at(), at(hours=1))])
+    shelf.export(series, tmp_path)
+    shelf.trades(made_trades([at(minutes=59, seconds=30)], ids=["x1"]), [(at(minutes=59, seconds=30), at(hours=1))])
+    delete_rows(connection, series, at(minutes=10), at(minutes=20))
+    ids = content_of(shelf.export(series, tmp_path))["trade_id"].tolist()
+    assert ids == [*(str(number) for number in range(1, 61)), "x1"]
+
+
+@pytest.mark.parametrize("form", ["parquet", "feather"])
+def test_a_part_of_a_file_has_no_label(shelf: Shelf, tmp_path: Path, form: Format):
+    series = shelf.candles(every(MINUTE, at(), at(hours=1)), [(at(), at(hours=1))])
+    path = shelf.export(series, tmp_path, form).files[0].path
+    assert label_in(form, path) is not None
+    whole = parquet.read_table(path, partitioning=None) if form == "parquet" else feather.read_table(path)
+    if form == "parquet":
+        parquet.write_table(whole.slice(0, 40), path)
+    else:
+        feather.write_feather(whole.slice(0, 40), str(path))
+    assert label_in(form, path) is None
+    assert open_table(path).label is None
 
 
 def test_two_symbols_of_one_file_name_are_told_apart(
