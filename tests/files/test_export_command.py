@@ -98,6 +98,18 @@ def test_a_table_tells_files_and_gaps(make_shelf: Callable[..., Shelf], export: 
     assert export(tmp_path, *which).stdout.splitlines()[-1].split()[-6:] == ["2", "1", "1", "0", "1", "0"]
 
 
+def test_one_series_that_fails_stops_no_other(shelf: Shelf, export: Callable[..., Result], tmp_path: Path):
+    # Feather has no room for times between milliseconds.
+    shelf.trades(made_trades([at(microseconds=5)]), [(at(), at(minutes=1))])
+    shelf.candles([at()], [(at(), at(minutes=1))])
+    shelf.candles([at()], [(at(), at(minutes=3))], timeframe="3m")
+    result = export(tmp_path, "--exchange", shelf.listing.exchange, "--format", "feather")
+    assert result.exit_code == 2
+    assert [line.split()[2] for line in result.stdout.splitlines() if "BTC/USDT" in line] == ["1m", "3m"]
+    assert "BTC/USDT trades" in result.stderr
+    assert len(list(tmp_path.rglob("*.feather"))) == 2
+
+
 @pytest.mark.parametrize("form", ["parquet", "feather", "csv"])
 def test_a_killed_export_leaves_no_half_file(shelf: Shelf, store_url: str, tmp_path: Path, form: str):
     times = every(timedelta(seconds=2), at(), at(days=4))
