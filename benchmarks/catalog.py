@@ -45,6 +45,7 @@ BENCHMARKS: Final[dict[str, Callable[[Setting], Outcome]]] = {
     "bytes_per_compressed_trade": compressing.bytes_per_compressed_trade,
     "bytes_per_compressed_snapshot_20": compressing.bytes_per_compressed_snapshot_20,
     "export_parquet_vs_pyarrow_write": exporting_files.export_parquet_vs_pyarrow_write,
+    "export_parquet_vs_same_settings": exporting_files.export_parquet_vs_same_settings,
     "import_tapehouse_ms": importing.import_tapehouse_ms,
 }
 BARS: Final = {
