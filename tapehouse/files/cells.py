@@ -1,4 +1,4 @@
-"""Cells as numbers, ids and sides: columns of any type that a file may have, exactly.
+"""Cells as numbers, ids, sides and truths: columns of any type that a file may have, exactly.
 
 What can't be read as a number becomes NaN, and validation rejects its row. Times are `times`' business.
 """
@@ -7,6 +7,7 @@ from math import nan
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from tapehouse.candle import Float64Array
 from tapehouse.files.arrow import Array, compute, pa
@@ -19,7 +20,7 @@ _SIDES: Final = {
     **dict.fromkeys(("sell", "s"), float(SOLD)),
     **dict.fromkeys(("", "unknown", None), float(UNKNOWN_SIDE)),
 }
-_TRUTHS: Final = {"true": True, "1": True, "false": False, "0": False}
+_TRUTHS: Final = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
 def numbers(column: Array) -> Float64Array:
@@ -60,6 +61,11 @@ def sides(column: Array) -> Float64Array:
 def sides_of_makers(column: Array) -> Float64Array:
     """The taker's side where the cells say whether the buyer was the maker; NaN for what says neither."""
     return _translated(column, {cell: float(SOLD if truth else BOUGHT) for cell, truth in _TRUTHS.items()})
+
+
+def are_false(column: Array) -> npt.NDArray[np.bool_]:
+    """Whether each cell says no; what is no truth value does not."""
+    return _translated(column, {cell: float(truth) for cell, truth in _TRUTHS.items()}) == 0
 
 
 def _translated(column: Array, meanings: dict[str, float] | dict[str | None, float]) -> Float64Array:

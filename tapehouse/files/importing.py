@@ -17,7 +17,15 @@ import numpy.typing as npt
 from tapehouse.candle import BELIEVABLE_MS, CandleBatch, Reject
 from tapehouse.files.ahead import one_ahead
 from tapehouse.files.opening import open_series
-from tapehouse.files.rows import Portion, candle_values, portions, portions_in_order, raw_row, trade_columns
+from tapehouse.files.rows import (
+    Portion,
+    candle_values,
+    open_candles,
+    portions,
+    portions_in_order,
+    raw_row,
+    trade_columns,
+)
 from tapehouse.files.understanding import Understanding
 from tapehouse.ranges import Substitute, TimeRange, intersect_ranges, merge_ranges, subtract_ranges
 from tapehouse.store.batch import WriteResult
@@ -154,7 +162,10 @@ def _split(window: _Window, split: Callable[[Portion], S]) -> _Part[S]:
 def _split_candles(file: Understanding, timeframe: Timeframe, portion: Portion) -> CandleSplit:
     start, end = _bounds(file, timeframe)
     values, raw_of = candle_values(file, portion), partial(raw_row, file, portion)
-    return split_candle_columns(portion.times_ms, values, timeframe, start=start, end=end, raw_of=raw_of)
+    is_open = open_candles(file, portion)
+    return split_candle_columns(
+        portion.times_ms, values, timeframe, start=start, end=end, raw_of=raw_of, is_open=is_open
+    )
 
 
 def _split_trades(file: Understanding, portion: Portion) -> TradeSplit:

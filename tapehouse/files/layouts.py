@@ -14,7 +14,7 @@ from tapehouse.files.tables import Table
 from tapehouse.store.instruments import Dataset
 
 Role = Literal[
-    "time", "open", "high", "low", "close", "volume",
+    "time", "open", "high", "low", "close", "volume", "is_closed",
     "id", "price", "amount", "side", "is_buyer_maker",
     "exchange", "symbol", "timeframe", "source",
 ]  # fmt: skip
@@ -34,6 +34,7 @@ _CANDLE_NAMES: Final[Mapping[Role, Sequence[str]]] = {
     "low": ("low", "l"),
     "close": ("close", "c"),
     "volume": ("volume", "vol", "v"),
+    "is_closed": ("closed", "isclosed", "x"),
 }  # fmt: skip
 _TRADE_NAMES: Final[Mapping[Role, Sequence[str]]] = {
     "time": _TRADE_TIMES,

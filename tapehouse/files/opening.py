@@ -41,13 +41,22 @@ def _instrument(connection: Connection, file: Understanding) -> Instrument:
                 f"{known.exchange} {known.symbol} is stored in {unit} units, and {file.path.name} counts "
                 f"{file.amount_unit} units: convert its amounts, or import it into another database."
             )
+        # Binance's own files count what its API does, from which the store has the instrument.
+        if unit == "contract" and known.contract_size != 1 and not file.layout.is_binance:
+            _require_amount_unit(file, f"as those of {known.symbol} in the store do", known.base)
         return known
     if file.table.label is not None:
         return add_instrument(connection, file.table.label.listing)
     listing = listing_of_symbol(file.exchange, file.symbol, file.amount_unit or "base")
-    if file.amount_unit is None and listing.settle == listing.base:
-        raise InputError(
-            f"Nothing tells whether the amounts of {file.path.name} count contracts, as they mostly do where "
-            f"{listing.base} settles, or {listing.base}: say it with --amount-unit contract or base."
-        )
+    if listing.settle == listing.base:
+        _require_amount_unit(file, f"as they mostly do where {listing.base} settles", listing.base)
     return add_instrument(connection, replace(listing, from_sandbox=file.from_sandbox))
+
+
+def _require_amount_unit(file: Understanding, why: str, base: str) -> None:
+    """Refuse amounts that nobody says the unit of, where they may count contracts."""
+    if file.amount_unit is None:
+        raise InputError(
+            f"Nothing tells whether the amounts of {file.path.name} count contracts, {why}, or {base}: say it with "
+            "--amount-unit contract or base."
+        )

@@ -92,6 +92,11 @@ def candle_values(file: Understanding, portion: Portion) -> Float64Array:
     return np.column_stack([cells.numbers(_column(file, portion, name)) for name in VALUE_COLUMNS])
 
 
+def open_candles(file: Understanding, portion: Portion) -> npt.NDArray[np.bool_] | None:
+    """Which candles the file itself says had not closed; None where it does not say of any whether they had."""
+    return cells.are_false(_column(file, portion, "is_closed")) if "is_closed" in file.layout.columns else None
+
+
 def trade_columns(file: Understanding, portion: Portion) -> TradeColumns:
     """The columns of trades; where a file tells no side, it is unknown."""
     columns = file.layout.columns

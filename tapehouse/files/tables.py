@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final, cast
 
@@ -201,13 +202,20 @@ def _passed(misshapen: deque[tuple[int, object]], number: int, rows: int) -> Ite
 
 def _json_table(content: Content) -> Table:
     with content.open() as file:
-        first = next(json_values(file, content.path.name), None)
+        values = list(islice(json_values(file, content.path.name), BATCH_ROWS))
+    first = values[0] if values else None
     if isinstance(first, dict):
-        return Table(content, tuple(map(str, cast("dict[str, object]", first))), True, (), None)
+        return Table(content, _keys(values), True, (), None)
     if isinstance(first, list):
         cells = tuple(str(cell) for cell in cast("list[object]", first))
         return Table(content, _numbered(len(cells)), False, cells, None)
     raise InputError(f"{content.path.name} holds no rows: a list of objects, or of lists, is expected.")
+
+
+def _keys(values: Sequence[object]) -> tuple[str, ...]:
+    """The keys of all objects among the values, in the order in which they come first."""
+    objects = (cast("dict[str, object]", value) for value in values if isinstance(value, dict))
+    return tuple(dict.fromkeys(chain.from_iterable(objects)))
 
 
 def _json_batches(table: Table) -> Iterator[Batch]:

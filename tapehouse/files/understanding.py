@@ -30,7 +30,7 @@ _DAY_MS: Final = 86_400_000
 # So many rows tell how far apart they are.
 _ENOUGH_ROWS: Final = 10
 _SANDBOX: Final = "sandbox"
-# By these a CSV that tapehouse wrote is known.
+# By these a file that tapehouse wrote is known, whatever columns another tool has added to it since.
 _EXPORTED_CANDLES: Final = ("time", "open", "high", "low", "close", "volume", "source")
 
 # The symbols of an exchange that are known, by which a name like BTCUSDT is understood.
@@ -114,6 +114,9 @@ def understand(path: Path, options: Options, *, known_symbols: KnownSymbols) -> 
     times = require_one_way(clock, path.name)
     exchange = _exchange(table, layout, told, survey, options)
     first, last = _bounds(survey)
+    vouched = _vouched(table, layout, told)
+    if vouched and told.window and first and last:
+        _require_within(path, told.window, first, last)
     return Understanding(
         table=table,
         layout=layout,
@@ -128,7 +131,7 @@ def understand(path: Path, options: Options, *, known_symbols: KnownSymbols) -> 
         first=first,
         last=last,
         disorder_ms=survey.disorder_ms,
-        vouched=_vouched(table, layout, told),
+        vouched=vouched,
         unplaced=_unplaced(survey),
         is_verified=is_verified,
     )
@@ -265,7 +268,7 @@ def _is_from_sandbox(table: Table, survey: Survey) -> bool:
         raise InputError(f"{table.path.name} mixes rows of the sandbox with others: export it again.")
     if table.label is not None:
         return table.label.listing.from_sandbox
-    if table.names == _EXPORTED_CANDLES and not sources <= {_SANDBOX, "exchange"}:
+    if set(_EXPORTED_CANDLES) <= set(table.names) and not sources <= {_SANDBOX, "exchange"}:
         raise InputError(
             f"{table.path.name} marks rows that are not the exchange's own, and its label is gone: import it with "
             f"{table.path.name}.json beside it, as it was exported."
@@ -280,6 +283,16 @@ def _vouched(table: Table, layout: Layout, told: Told) -> tuple[TimeRange, ...] 
     if told.window is None or not layout.is_binance or table.content.wrapping is None:
         return None
     return (told.window,) if told.window[1] <= datetime.now(UTC) else None
+
+
+def _require_within(path: Path, window: TimeRange, first: datetime, last: datetime) -> None:
+    """Refuse rows outside the day or month that the name tells: of that they say nothing."""
+    start, end = window
+    if not start <= first <= last < end:
+        raise InputError(
+            f"{path.name} is not what it is called, its name says {start} to {end}, its rows are from {first} to "
+            f"{last}: rename it, or get it again."
+        )
 
 
 def _unplaced(survey: Survey) -> tuple[TimeRange, ...]:

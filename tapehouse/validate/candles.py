@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from tapehouse.candle import VALUE_COLUMNS, CandleBatch, Float64Array, Int64Array, Reject
@@ -64,16 +65,21 @@ def split_candle_columns(
     start: datetime,
     end: datetime,
     raw_of: Callable[[int], object],
+    is_open: npt.NDArray[np.bool_] | None = None,
 ) -> CandleSplit:
     """Split candles that are columns already, as `split_candles` does rows.
 
     `times_ms` are NaN where there is no time, `values` has a row a candle: open, high, low, close, volume.
-    `raw_of` gives what to keep of a line that is rejected.
+    `raw_of` gives what to keep of a line that is rejected. `is_open` says which candles had not closed when they
+    were written, where that is known.
     """
     start, end = aware_range(start, end)
     cells = np.column_stack((times_ms, values))
     times_us = believable_us(times_ms)
-    reasons = reasons_by_line(candle_schema(timeframe, start, end), _frame(cells, times_us))
+    frame = _frame(cells, times_us)
+    if is_open is not None:
+        frame["is_open"] = is_open
+    reasons = reasons_by_line(candle_schema(timeframe, start, end, tells_open=is_open is not None), frame)
     good = _good_candles(cells, times_us, failed=reasons)
     rejected = rejects_by_line(raw_of, times_us, reasons)
     return CandleSplit(good, rejected, _covered(good, rejected, timeframe, start, end))

@@ -51,8 +51,13 @@ _BOOK_COLUMNS: Final = {
 }
 
 
-def candle_schema(timeframe: Timeframe, start: datetime, end: datetime) -> pa.DataFrameSchema:
-    """The schema of frames with `time_ms` as received, `time` (UTC, NaT if not believable) and the values."""
+def candle_schema(
+    timeframe: Timeframe, start: datetime, end: datetime, *, tells_open: bool = False
+) -> pa.DataFrameSchema:
+    """The schema of frames with `time_ms` as received, `time` (UTC, NaT if not believable) and the values.
+
+    Where the source tells which candles had not closed yet, `is_open` has that.
+    """
     rules: dict[str, _Rule] = {
         "time_missing": _has_time,
         "time_not_believable": _is_believable,
@@ -65,7 +70,10 @@ def candle_schema(timeframe: Timeframe, start: datetime, end: datetime) -> pa.Da
         "volume_not_finite": lambda frame: np.isfinite(frame["volume"].to_numpy()),
         "volume_negative": lambda frame: ~(frame["volume"].to_numpy() < 0),
     }
-    return _schema(_CANDLE_COLUMNS, rules)
+    if not tells_open:
+        return _schema(_CANDLE_COLUMNS, rules)
+    rules["candle_not_closed"] = lambda frame: ~frame["is_open"].to_numpy()
+    return _schema({**_CANDLE_COLUMNS, "is_open": pa.Column("bool")}, rules)
 
 
 def trade_schema(start: datetime, end: datetime) -> pa.DataFrameSchema:

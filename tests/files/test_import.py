@@ -279,14 +279,39 @@ def test_a_binance_day_of_candles_vouches_for_all_of_it(
     assert coverage_of(connection, exchange) == [(START, START + DAY)]
 
 
-def test_a_binance_month_holds_no_rows_of_another(connection: Connection, exchange: str, tmp_path: Path):
-    path = tmp_path / "BTCUSDT-1m-2025-02.zip"
-    february = [line.replace("17358", "17385") for line in map(kline, range(3))]  # 31.25 days later
-    path.write_bytes(zipped("a.csv", text(kline(0), *february)))
-    import_path(connection, path, exchange=exchange, symbol="BTC/USDT")
-    assert len(rows_of(connection, exchange)) == 3
-    assert reasons_of(connection, exchange) == {"time_outside_window": 1}
-    assert coverage_of(connection, exchange) == [(datetime(2025, 2, 1, tzinfo=UTC), datetime(2025, 3, 1, tzinfo=UTC))]
+@pytest.mark.parametrize(
+    ("period", "minutes"),
+    [
+        pytest.param("2025-01-03", [1440, 1441], id="the day after"),
+        pytest.param("2025-01-03", [-1, 0], id="the last minute of the day before"),
+        pytest.param("2025-01-03", [1439, 1440], id="the first minute of the day after"),
+        pytest.param("2025-02", [0, 29 * 1440], id="the month before"),
+    ],
+)
+def test_a_binance_file_holds_no_rows_of_another_time(
+    connection: Connection, exchange: str, tmp_path: Path, period: str, minutes: list[int]
+):
+    path = tmp_path / f"BTCUSDT-1m-{period}.zip"
+    path.write_bytes(zipped("a.csv", text(*map(kline, minutes))))
+    with pytest.raises(InputError, match=r"its name says .*, its rows are from 2025-01-0"):
+        import_path(connection, path, exchange=exchange, symbol="BTC/USDT")
+    assert coverage_of(connection, exchange) == []
+
+
+def test_a_binance_month_ends_with_its_last_minute(connection: Connection, exchange: str, tmp_path: Path):
+    path = tmp_path / "BTCUSDT-1m-2025-01.zip"
+    path.write_bytes(zipped("a.csv", text(kline(0), kline(29 * 1440 - 1))))
+    assert import_path(connection, path, exchange=exchange, symbol="BTC/USDT").inserted == 2
+    assert coverage_of(connection, exchange) == [(datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 2, 1, tzinfo=UTC))]
+
+
+def test_a_binance_day_of_trades_ends_with_its_last_microsecond(connection: Connection, exchange: str, tmp_path: Path):
+    path = tmp_path / "BTCUSDT-trades-2025-01-03.zip"
+    times_us = [START_MS * 1000, (START_MS + 86_400_000) * 1000 - 1]
+    lines = [f"{number},100.25,0.125,12.53,{time_us},True,True" for number, time_us in enumerate(times_us)]
+    path.write_bytes(zipped("a.csv", text(*lines)))
+    assert import_path(connection, path, exchange=exchange, symbol="BTC/USDT").inserted == 2
+    assert coverage_of(connection, exchange) == [(START, START + DAY)]
 
 
 @pytest.mark.parametrize(
@@ -504,6 +529,25 @@ def test_amounts_of_another_unit_are_refused(connection: Connection, exchange: s
     (tmp_path / "a.csv").write_bytes(text(HEADER, *candle_lines(range(5))))
     with pytest.raises(InputError, match=r"is stored in contract units, and a.csv counts base units"):
         import_path(connection, tmp_path / "a.csv", exchange=exchange, symbol="BTC/USDT:USDT", amount_unit="base")
+
+
+def test_amounts_that_may_count_contracts_are_asked_for(connection: Connection, exchange: str, tmp_path: Path):
+    symbol = "BTC/USDT:USDT"
+    told = {"exchange": exchange, "symbol": symbol}
+    add_instrument(connection, listing(exchange, symbol, amount_unit="contract", contract_size=0.01))
+    (tmp_path / "a.csv").write_bytes(text(HEADER, *candle_lines(range(5))))
+    with pytest.raises(InputError, match=r"of a.csv count contracts, as those of BTC/USDT:USDT .* --amount-unit"):
+        import_path(connection, tmp_path / "a.csv", **told)
+    assert import_path(connection, tmp_path / "a.csv", **told, amount_unit="contract").inserted == 5
+    # Binance's own count what its API does.
+    (tmp_path / "BTCUSDT-1m-2025-01-03.csv").write_bytes(text(kline(7)))
+    assert import_path(connection, tmp_path / "BTCUSDT-1m-2025-01-03.csv", **told).inserted == 1
+
+
+def test_amounts_of_contracts_of_one_coin_need_not_be_told(connection: Connection, exchange: str, tmp_path: Path):
+    add_instrument(connection, listing(exchange, "BTC/USDT:USDT", amount_unit="contract", contract_size=1.0))
+    (tmp_path / "a.csv").write_bytes(text(HEADER, *candle_lines(range(5))))
+    assert import_path(connection, tmp_path / "a.csv", exchange=exchange, symbol="BTC/USDT:USDT").inserted == 5
 
 
 def test_what_retention_would_drop_is_refused_unless_forced(connection: Connection, exchange: str, tmp_path: Path):

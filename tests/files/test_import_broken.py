@@ -135,6 +135,15 @@ def with_a_column_twice(path: Path) -> None:
     parquet.write_table(table.append_column("volume", table.column("volume")), path)
 
 
+def with_substitutes_through_pandas(path: Path) -> None:
+    frame = candle_table().rename_columns(HEADER.split(",")).to_pandas().assign(source="trades")
+    frame[frame.index != 3].to_parquet(path)
+
+
+def json_rows(minutes: range) -> bytes:
+    return json.dumps([list(map(float, line.split(","))) for line in candle_lines(minutes)]).encode()
+
+
 def json_with_half_a_character() -> bytes:
     rows: list[list[object]] = [list(map(float, line.split(","))) for line in GOOD]
     rows[4][1] = "\ud800"
@@ -173,6 +182,9 @@ BROKEN = [
     refused("a number of 5,000 digits", "a.json", b'[{"time":' + b"1" * 5000 + b"}]", "too long a number"),
     refused("a zip packed in a way of its own", "a.zip", packed_in_no_known_way, "can't be unpacked here"),
     refused("an empty checksum", "a.csv", with_checksum(""), "is not what a.csv.CHECKSUM tells"),
+    refused("JSON with more behind its list", "a.json", json_rows(range(12)) + b"\n{}", "with no list where its first"),
+    refused("JSON whose second list is cut short", "a.json", json_rows(range(12)) + b"[[1", "cut short, or no JSON"),
+    imported("two JSON lists one after another", "a.json", json_rows(range(5)) + b"\n" + json_rows(range(5, 12)), 12),
     imported("Parquet named csv", "a.csv", as_parquet, 12),
     imported("feather named parquet", "a.parquet", as_feather, 12),
     imported("CSV named parquet", "a.parquet", text(HEADER, *GOOD), 12),
@@ -219,6 +231,13 @@ BROKEN = [
     ),
     refused("funding rates", "BTC_USDT_USDT-8h-funding_rate.feather", as_feather, "holds funding_rate data"),
     refused("a month that is none", "BTCUSDT-1m-2025-13.csv", text(HEADER, *GOOD), "no day or month that there is"),
+    refused("substitutes through pandas", "a.parquet", with_substitutes_through_pandas, "its label is gone"),
+    refused(
+        "substitutes with a column more",
+        "a.csv",
+        text(f",{HEADER},source", *(f"{n},{line},trades" for n, line in enumerate(GOOD))),
+        "its label is gone",
+    ),
     # Its times
     Broken("local times", "a.csv", text(HEADER, *iso_lines("")), {}, NaiveDatetime, "no time zone.*--time-zone"),
     refused("a zone that is none", "a.csv", text(HEADER, *iso_lines("")), "No time zone", time_zone="Mars/Phobos"),
@@ -298,6 +317,12 @@ BROKEN = [
     partly("a price that is a word", changed(4, 4, "abc"), 11, {"price_not_finite": 1}),
     partly("a negative price", changed(4, 3, "-99.75"), 11, {"price_not_positive": 1}),
     partly("a high below the close", changed(4, 2, "100.25"), 11, {"high_below_open_close_low": 1}),
+    partly(
+        "candles that are not closed",
+        text(f"{HEADER},closed", *(f"{line},{n not in (4, 7)}" for n, line in enumerate(GOOD))),
+        10,
+        {"candle_not_closed": 2},
+    ),
     partly("a negative volume", changed(4, 5, "-1"), 11, {"volume_negative": 1}),
     partly("more digits than float64 has", changed(4, 5, "123456789.123456789"), 11, {"beyond_float_precision": 1}),
     partly("a cell too few, one too many", text(HEADER, *GOOD, "1,2,3", GOOD[3] + ",1"), 12, {"not_a_row": 2}),

@@ -1,14 +1,17 @@
 """Import where a file holds less than it seems to: what is not known of it is not covered, and nothing is guessed."""
 
+import json
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 
 from tapehouse.errors import InputError
 from tapehouse.files.found import find_data_files
+from tapehouse.files.json_values import json_values
 from tapehouse.files.markets import find_symbols
 from tapehouse.files.rows import portions_in_order
 from tapehouse.files.tables import open_table
@@ -84,6 +87,25 @@ def test_a_file_of_lines_that_are_no_rows_is_held_a_block_at_a_time(tmp_path: Pa
     assert max(misshapen for _, misshapen in sizes) < 30_000
 
 
+# JSON
+
+
+def test_lists_of_json_may_be_far_apart():
+    between = b" " * (1 << 20)
+    assert list(json_values(BytesIO(b"[[1]]" + between + b"\n[[2]]" + between), "a.json")) == [[1], [2]]
+    with pytest.raises(InputError, match="goes on with no list"):
+        list(json_values(BytesIO(b"[[1]]" + between + b"x"), "a.json"))
+
+
+def test_a_key_that_the_first_object_lacks_is_read(connection: Connection, exchange: str, tmp_path: Path):
+    facts = {"price": 100.25, "amount": 0.125}
+    rows = [{"timestamp": START_MS + number, "id": number, **facts, "side": "sell"} for number in range(3)]
+    del rows[0]["side"]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    import_path(connection, tmp_path / "a.json", exchange=exchange, **BTC)
+    assert [row[4] for row in rows_of(connection, exchange, "trade_view")] == ["unknown", "sell", "sell"]
+
+
 # Times
 
 
@@ -98,6 +120,19 @@ def test_candles_that_were_open_when_the_file_was_written_are_rejected(
     assert [row[0] for row in rows_of(connection, exchange)] == [START, START + MINUTE, START + 2 * MINUTE]
     assert reasons_of(connection, exchange) == {"time_outside_window": 1}
     assert coverage_of(connection, exchange) == [(START, START + 3 * MINUTE)]
+
+
+@pytest.mark.parametrize("name", ["closed", "is_closed", "x"])
+def test_candles_that_the_file_says_were_open_are_rejected(
+    connection: Connection, exchange: str, tmp_path: Path, name: str
+):
+    states = ["true", "false", "", "1", "0"]
+    lines = [f"{candle_line(minute)},{state}" for minute, state in enumerate(states)]
+    # One of them comes again when it has closed.
+    (tmp_path / "a.csv").write_bytes(text(f"{HEADER},{name}", *lines, f"{candle_line(4)},true"))
+    import_path(connection, tmp_path / "a.csv", exchange=exchange, **BTC)
+    assert reasons_of(connection, exchange) == {"candle_not_closed": 2}
+    assert coverage_of(connection, exchange) == [(START, START + MINUTE), (START + 2 * MINUTE, START + 5 * MINUTE)]
 
 
 @pytest.mark.parametrize("ahead", [timedelta(days=2), timedelta(days=20_000)])
