@@ -14,8 +14,8 @@ from typing import Final, Protocol
 from tapehouse.errors import StoreUnreachable
 
 # Of the pace that ccxt takes to be allowed. The rest is for requests that arrive sooner after one another than
-# they were sent: no second sees more than is allowed unless one is held up by 110 ms more than another.
-_SHARE: Final = 0.90
+# they were sent: no second sees more than is allowed unless one is held up by 150 ms more than another.
+_SHARE: Final = 0.87
 # So late a request may still be sent in its slot; after that the slot is lost.
 _LATE_S: Final = 0.02
 # Who comes new waits for what all others hold, and order books are sampled each second.
