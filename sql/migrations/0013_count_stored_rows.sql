@@ -30,7 +30,7 @@ $$;
 
 call count_stored_rows();
 
--- As before, and what is removed is taken off the counts; a job without "keep" drops nothing.
+-- As before, and what is removed is taken off the counts; what has no "keep" is kept for good.
 create or replace procedure retain_ohlcv(job_id integer, config jsonb)
 language plpgsql
 set search_path from current
@@ -107,6 +107,8 @@ begin
     lock table coverage in exclusive mode;
     for kept in select key as dataset, value as keep from jsonb_each_text(config -> 'keep')
     loop
+        -- least() below would pass over it.
+        continue when kept.keep is null;
         horizon := least(
             now() - kept.keep::interval,
             (select min(lower(during)) from stale_rollup where dataset = kept.dataset),

@@ -10,4 +10,4 @@ set book_imbalance_1s = case when not %(of_books)s then book_imbalance_1s end,
     trade_imbalance_60s = case when %(of_books)s then trade_imbalance_60s end
 where instrument_id = %(instrument_id)s
     and time > %(start)s::timestamptz - interval '1 second'
-    and time < %(end)s::timestamptz + interval '60 seconds'
+    and time < %(end)s::timestamptz + interval '59 seconds'

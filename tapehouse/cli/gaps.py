@@ -48,7 +48,8 @@ Causes:
   failed                   asked for and given up on after retries
   rejected                 what came failed validation: see `tapehouse quarantine`
   before_listing           before the exchange has anything of it
-  after_delisting          after the last row of a market that is no longer traded
+  after_delisting          after a market that is no longer traded was listed last, or after its last
+                           row if all up to then was fetched
   beyond_exchange_history  the exchange no longer gives it
   more_than_a_page         more trades at one time than the exchange gives
 

@@ -17,7 +17,7 @@ from tapehouse.store.connection import Connection, one_row, store_errors
 from tapehouse.store.instruments import CandleSeries, Series
 from tapehouse.store.ledger import mark_features_stale, mark_rollups_stale
 from tapehouse.store.races import try_again
-from tapehouse.store.remains import delete_remains
+from tapehouse.store.remains import delete_remains, delete_unreached_imbalances
 from tapehouse.store.rollups import BASE_TIMEFRAME
 from tapehouse.store.sql import query
 from tapehouse.timeframe import aware_range, aware_utc, from_us, to_us
@@ -98,7 +98,7 @@ def _delete(connection: Connection, series: Series, span: TimeRange) -> Deletion
     if stored:
         statement = _statement(series, query("delete_candles"), query("delete_ticks"))
         connection.execute(statement, _key(series, step), prepare=False)
-        _mark_stale(connection, series, stored)
+        _forget_derived(connection, series, stored)
     if dropped_before and step[0] < dropped_before:
         delete_remains(connection, series, (step[0], min(step[1], dropped_before)))
     if _makes_candles(series):
@@ -143,12 +143,13 @@ def _find_newest(connection: Connection, series: Series, span: TimeRange, *, mos
     return rows, (first, close)
 
 
-def _mark_stale(connection: Connection, series: Series, span: TimeRange) -> None:
-    """Note that what is derived from the rows of that span is out of date."""
+def _forget_derived(connection: Connection, series: Series, span: TimeRange) -> None:
+    """Note that what is derived from the rows of that span is out of date, and delete what no refresh reaches."""
     if _makes_candles(series):
         mark_rollups_stale(connection, series, span)
     if series.dataset != "ohlcv":
         mark_features_stale(connection, series, span)
+        delete_unreached_imbalances(connection, series, span)
 
 
 def _makes_candles(series: Series) -> bool:

@@ -45,7 +45,8 @@ class Gap:
     - `failed`: asked for and given up on after retries;
     - `rejected`: what came failed validation and is in quarantine;
     - `before_listing`: before the exchange has anything of the series;
-    - `after_delisting`: after the last row of an instrument that is no longer traded;
+    - `after_delisting`: after an instrument that is no longer traded was listed last, or after its last row where
+      all from there to then was fetched;
     - `beyond_exchange_history`: the exchange no longer gives it;
     - `more_than_a_page`: so many trades at one point in time that the exchange does not give all of them.
 
@@ -163,9 +164,19 @@ def _kept(facts: _Facts) -> list[TimeRange]:
 def _trading(series: AskedSeries, facts: _Facts) -> TimeRange:
     """From the first to the last moment that the exchange may have rows of, as far as that is known."""
     begins_at, ends_at = facts.begins_at or _EVER[0], _EVER[1]
-    if not facts.is_active and facts.last_row_at is not None:
-        ends_at = _row_end(series, facts.last_row_at)
+    if not facts.is_active:
+        ends_at = _last_row_end(series, facts) or _next_start(series, facts.last_seen_at)
     return begins_at, max(begins_at, ends_at)
+
+
+def _last_row_end(series: AskedSeries, facts: _Facts) -> datetime | None:
+    """The end of a delisted market's last row; None where more may follow the last stored one."""
+    if facts.last_row_at is None:
+        return None
+    end = _row_end(series, facts.last_row_at)
+    covered = _whole(series, _ranges(facts.covered))
+    is_last = any(start <= end and facts.last_seen_at <= stop for start, stop in covered)
+    return end if is_last else None
 
 
 def _row_end(series: AskedSeries, time: datetime) -> datetime:

@@ -145,8 +145,13 @@ class Histories:
 
     def ended(self, series: Planted) -> int | None:
         """The bar behind the last one of a market that is no longer traded."""
+        end = self.end(series)
+        return None if end is None or end > NOW else max(self.traded(series)) + 1
+
+    def end(self, series: Planted) -> datetime | None:
+        """When the market ends or ended, if it does."""
         end_ms = self._markets[series.exchange, series.symbol].history.end_ms
-        return None if end_ms is None or from_ms(end_ms) > NOW else max(self.traded(series)) + 1
+        return None if end_ms is None else from_ms(end_ms)
 
     def trade_times(self, series: Planted) -> list[int]:
         """In which milliseconds of the series there are trades."""

@@ -81,6 +81,14 @@ class Campaign:
             with suppress(ExchangeError):
                 await ingest_series(exchange, self._connection, stored, series.at(plant.first), series.at(plant.stop))
         self._sandbox.faults.clear()
+        self._delist(series, stored)
+
+    def _delist(self, series: Planted, stored: AskedSeries) -> None:
+        """The exchange took a market that is no longer traded off its list when it ended."""
+        self._connection.execute(
+            "update instrument set last_seen_at = %s where instrument_id = %s and not active",
+            (self._histories.end(series), stored.instrument.instrument_id),
+        )
 
     async def repair(self) -> list[Repaired]:
         """Repair each exchange while what lasts is wrong with it."""

@@ -3,16 +3,19 @@
 import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tapehouse import MarketData
+from tapehouse.features.imbalance import SecondsOfBooks
 from tapehouse.instrument import Instrument
-from tapehouse.store import delete
+from tapehouse.store import delete, features
 from tapehouse.store.candles import write_candles
-from tapehouse.store.connection import Connection
+from tapehouse.store.connection import Connection, connect, is_embedded
 from tapehouse.store.delete import Deletion, delete_rows
+from tapehouse.store.feature_sources import read_seconds_of_books
 from tapehouse.store.features import refresh_features
 from tapehouse.store.instruments import (
     ensure_book_series,
@@ -23,7 +26,15 @@ from tapehouse.store.rollups import refresh_rollups
 from tapehouse.timeframe import timeframe
 from tests.store.conftest import InstrumentFactory, SeriesFactory, TradeSeriesFactory, candles
 from tests.store.test_delete import at, facts
-from tests.store.test_features import assert_recomputed, sparse, write_random_books, write_random_trades
+from tests.store.test_features import (
+    Row,
+    assert_recomputed,
+    mark_stale,
+    recomputed_imbalances,
+    sparse,
+    write_random_books,
+    write_random_trades,
+)
 from tests.store.test_features import at as feature_time
 from tests.store.test_features import stored as stored_features
 from tests.store.test_rollups import LEVELS, assert_rollups_equal, frame, random_candles, read_rollup, recomputed
@@ -186,35 +197,152 @@ def test_rollups_that_retention_has_left_go_with_what_they_were_built_from(
     assert all(read_rollup(connection, series, level).empty for level in LEVELS)
 
 
-@pytest.mark.usefixtures("nothing_dropped")
-@pytest.mark.parametrize("dataset", ["trade", "order_book"])
-def test_features_that_retention_has_left_go_with_what_they_were_computed_from(
-    connection: Connection, watched: Instrument, dataset: str
-):
-    ensure = {"trade": ensure_trade_series, "order_book": ensure_book_series}[dataset]
-    books, imbalances = (stored_features(connection, watched, table) for table in ("order_book_1s", "imbalance"))
+def drop(connection: Connection, instrument: Instrument, dataset: str, before: datetime) -> None:
+    """Drop rows as retention does, of that instrument alone."""
     connection.execute(
-        f"delete from {dataset} where instrument_id = %s",  # pyright: ignore[reportArgumentType] -- a literal of this file
-        (watched.instrument_id,),
+        f"delete from {dataset} where instrument_id = %s and time < %s",  # pyright: ignore[reportArgumentType] -- a literal of this file
+        (instrument.instrument_id, before),
     )
-    connection.execute("insert into retention values (%s, 0, %s)", (dataset, feature_time(500)))
+    connection.execute("insert into retention values (%s, 0, %s)", (dataset, before))
 
-    delete_rows(connection, ensure(connection, watched), feature_time(20), feature_time(30))
+
+def without(row: Row, prefix: str) -> Row | None:
+    """An imbalance without the values of trades or of order books; None where none is left."""
+    left = {name: math.nan if name.startswith(prefix) else value for name, value in row.items()}
+    return None if all(math.isnan(value) for value in left.values()) else left
+
+
+@pytest.mark.usefixtures("nothing_dropped")
+def test_trade_imbalances_that_retention_has_left_go_with_what_they_were_computed_from(
+    connection: Connection, watched: Instrument
+):
+    books, before = (stored_features(connection, watched, table) for table in ("order_book_1s", "imbalance"))
+    drop(connection, watched, "trade", feature_time(500))
+
+    delete_rows(connection, ensure_trade_series(connection, watched), feature_time(20), feature_time(29))
+    refresh_features(connection)
+
+    assert stored_features(connection, watched, "order_book_1s") == books
+    # The window of second 88 begins with second 29.
+    touched = {time for time in before if feature_time(20) <= time < feature_time(88)}
+    left = {time: without(row, "trade") if time in touched else row for time, row in before.items()}
+    np.testing.assert_equal(
+        stored_features(connection, watched, "imbalance"), {time: row for time, row in left.items() if row is not None}
+    )
+
+
+@pytest.mark.usefixtures("nothing_dropped")
+def test_book_features_that_retention_has_left_go_with_what_they_were_computed_from(
+    connection: Connection, watched: Instrument
+):
+    books = stored_features(connection, watched, "order_book_1s")
+    deleted = {time for time in books if feature_time(20) <= time < feature_time(30)}
+    assert deleted
+    connection.execute(
+        "delete from order_book where instrument_id = %s and time >= %s and time < %s",
+        (watched.instrument_id, feature_time(20), feature_time(30)),
+    )
+    expected = recomputed_imbalances(connection, watched)
+    drop(connection, watched, "order_book", feature_time(500))
+
+    delete_rows(connection, ensure_book_series(connection, watched), feature_time(20), feature_time(30))
     refresh_features(connection)
 
     left = stored_features(connection, watched, "order_book_1s")
-    deleted = {time for time in books if feature_time(20) <= time < feature_time(30)}
-    assert deleted
-    assert left == {time: row for time, row in books.items() if dataset == "trade" or time not in deleted}
-    prefix = "book" if dataset == "order_book" else "trade"
+    assert left == {time: row for time, row in books.items() if time not in deleted}
+    assert_imbalances(connection, watched, expected)
+
+
+def assert_imbalances(connection: Connection, instrument: Instrument, expected: dict[datetime, Row]) -> None:
+    found = stored_features(connection, instrument, "imbalance")
+    assert sorted(found) == sorted(expected)
+    for time, row in expected.items():
+        assert found[time] == pytest.approx(row, rel=1e-13, abs=1e-13, nan_ok=True), time
+
+
+@pytest.mark.usefixtures("nothing_dropped", "by_tens")
+def test_imbalances_of_books_kept_longer_than_trades_go_with_them(
+    connection: Connection, make_instrument: InstrumentFactory
+):
+    instrument = make_instrument()
+    write_random_books(connection, instrument, sparse(0, 95, seed=1, count=70), seed=2)
+    refresh_features(connection)
+    drop(connection, instrument, "trade", feature_time(500))
+
+    delete_rows(connection, ensure_book_series(connection, instrument))
+    refresh_features(connection)
+
+    assert stored_features(connection, instrument, "order_book_1s") == {}
+    assert stored_features(connection, instrument, "imbalance") == {}
+
+
+@pytest.mark.usefixtures("nothing_dropped")
+@pytest.mark.parametrize(("deleted_from", "deleted_to"), [(25, 200), (25, 40), (70, 85)])
+def test_trade_imbalances_right_behind_what_retention_has_dropped_go_with_them(
+    connection: Connection, watched: Instrument, deleted_from: int, deleted_to: int
+):
+    before = stored_features(connection, watched, "imbalance")
+    drop(connection, watched, "trade", feature_time(20))
+
+    delete_rows(
+        connection, ensure_trade_series(connection, watched), feature_time(deleted_from), feature_time(deleted_to)
+    )
+    refresh_features(connection)
+
     now = stored_features(connection, watched, "imbalance")
-    for second, row in imbalances.items():
-        is_touched = feature_time(20) <= second < feature_time(90)
-        expected = {name: math.nan if is_touched and name.startswith(prefix) else row[name] for name in row}
-        is_left = not all(math.isnan(value) for value in expected.values())
-        assert (second in now) == is_left
-        if is_left:
-            np.testing.assert_equal(now[second], expected)
+    recomputed = recomputed_imbalances(connection, watched)
+    # Refreshes compute second 79 and later ones: their windows begin with second 20.
+    for second in before:
+        is_touched = feature_time(deleted_from) <= second < feature_time(deleted_to + 59)
+        if second >= feature_time(79):
+            expected = recomputed.get(second)
+        else:
+            expected = without(before[second], "trade") if is_touched else before[second]
+        assert now.get(second) == (expected and pytest.approx(expected, rel=1e-13, abs=1e-13, nan_ok=True)), second
+    assert now.keys() <= before.keys()
+
+
+@pytest.mark.usefixtures("nothing_dropped")
+def test_deleting_seconds_without_rows_takes_no_imbalances(connection: Connection, make_instrument: InstrumentFactory):
+    instrument = make_instrument()
+    write_random_books(connection, instrument, [*range(10), *range(40, 50)], seed=2)
+    write_random_trades(connection, instrument, [*range(10), *range(40, 50)], seed=4)
+    refresh_features(connection)
+    before = stored_features(connection, instrument, "imbalance")
+    connection.execute("insert into retention values ('trade', 0, %s)", (feature_time(0),))
+
+    for series in (ensure_trade_series(connection, instrument), ensure_book_series(connection, instrument)):
+        delete_rows(connection, series, feature_time(20), feature_time(30))
+
+    assert stored_features(connection, instrument, "imbalance") == before
+
+
+@pytest.mark.usefixtures("nothing_dropped")
+def test_what_a_refresh_wrote_back_during_a_deletion_goes_with_the_next_one(
+    connection: Connection, watched: Instrument, store_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    if is_embedded(connection):
+        pytest.skip("the embedded database lets nobody write while a transaction is open")
+    connection.execute(
+        "delete from order_book where instrument_id = %s and time >= %s and time < %s",
+        (watched.instrument_id, feature_time(20), feature_time(30)),
+    )
+    expected = recomputed_imbalances(connection, watched)
+    drop(connection, watched, "order_book", feature_time(500))
+    mark_stale(connection, watched, feature_time(0), feature_time(95))
+
+    def after_a_deletion(*asked: Any) -> SecondsOfBooks:
+        books = read_seconds_of_books(*asked)
+        with connect(store_url) as other:
+            delete_rows(other, ensure_book_series(other, watched), feature_time(20), feature_time(30))
+        return books
+
+    monkeypatch.setattr(features, "read_seconds_of_books", after_a_deletion)
+    refresh_features(connection)
+    monkeypatch.undo()
+    refresh_features(connection)
+
+    assert_imbalances(connection, watched, expected)
 
 
 def test_what_was_found_of_deleted_days_goes(connection: Connection, make_series: SeriesFactory):

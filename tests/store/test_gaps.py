@@ -191,13 +191,31 @@ def test_what_lies_behind_a_delisted_market_is_after_the_delisting(connection: C
     series = make_series()
     write(connection, series, 0, 30, without={5, *range(20, 30)})
     assert found(connection, series) == [(5, 6, "exchange_empty"), (20, 30, "exchange_empty")]
-    delist(connection, series, at(40.5))
+    delist(connection, series, at(29.5))
     assert found(connection, series) == [(5, 6, "exchange_empty"), (20, 30, "after_delisting")]
+    assert found(connection, series, 18, 60) == [(20, 60, "after_delisting")]
+
+
+def test_a_market_may_have_gone_on_behind_what_was_fetched(connection: Connection, make_series: SeriesFactory):
+    series = make_series()
+    write(connection, series, 0, 30, without=set(range(20, 30)))
+    delist(connection, series, at(40.5))
+    assert found(connection, series) == [(20, 30, "exchange_empty")]
     assert found(connection, series, 18, 60) == [
-        (20, 30, "after_delisting"),
+        (20, 30, "exchange_empty"),
         (30, 41, "never_asked"),
         (41, 60, "after_delisting"),
     ]
+    # Behind a break it may have gone on as well.
+    write(connection, series, 35, 50, without=set(range(35, 50)))
+    assert found(connection, series) == [
+        (20, 30, "exchange_empty"),
+        (30, 35, "never_asked"),
+        (35, 41, "exchange_empty"),
+        (41, 50, "after_delisting"),
+    ]
+    write(connection, series, 30, 35, without=set(range(30, 35)))
+    assert found(connection, series) == [(20, 50, "after_delisting")]
 
 
 def test_what_retention_has_dropped_is_no_gap(connection: Connection, make_series: SeriesFactory):
@@ -251,10 +269,19 @@ def test_time_without_trades_is_no_gap(connection: Connection, make_trade_series
 def test_trades_end_with_their_market(connection: Connection, make_trade_series: TradeSeriesFactory):
     series = make_trade_series()
     write_trades(connection, series, trades(1, 2), asked=[span(0, 10)], covered=[span(0, 10)])
-    delist(connection, series, at(60))
+    delist(connection, series, at(10))
     [gap] = find_gaps(connection, series)
     assert gap.range == (at(2) + timedelta(milliseconds=1), at(10))
     assert gap.cause == "after_delisting"
+
+
+def test_trades_may_have_gone_on_behind_what_was_fetched(connection: Connection, make_trade_series: TradeSeriesFactory):
+    series = make_trade_series()
+    write_trades(connection, series, trades(0, 0.5), asked=[span(0, 60)], covered=[span(0, 60)])
+    delist(connection, series, at(60 * 24))
+    assert find_gaps(connection, series) == []
+    write_trades(connection, series, trades(), asked=[span(24 * 60 - 10, 24 * 60 + 10)], covered=[span(1430, 1450)])
+    assert found(connection, series) == [(60, 1430, "never_asked"), (1440, 1450, "after_delisting")]
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ FROZEN = {
     "0010_create_trade_views": "69dee4e93d86a65b",
     "0011_add_series_bounds": "80c9e91c5a343851",
     "0012_create_rate_budget": "faa0f7f479e70182",
-    "0013_count_stored_rows": "6fb0f882f386304f",
+    "0013_count_stored_rows": "a342323d231f5a75",
 }
 
 

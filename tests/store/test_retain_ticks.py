@@ -135,6 +135,21 @@ def test_nothing_is_dropped_whose_candles_or_features_are_behind(
     assert kept(undone, instrument, dataset) == ([time] if is_needed else [])
 
 
+def test_what_is_kept_for_good_is_not_dropped(undone: Connection, make_instrument: InstrumentFactory):
+    instrument, time = make_instrument(), days_ago(undone, 200)
+    for write in WRITERS.values():
+        write(undone, instrument, time)
+    settle(undone)
+    # What is behind would keep a horizon even without a period.
+    undone.execute(
+        "insert into stale_rollup (instrument_id, dataset, during) values (%s, 'trade', %s)",
+        (instrument.instrument_id, TimestamptzRange(days_ago(undone, 2), days_ago(undone, 1))),
+    )
+    undone.execute("call retain_ticks(0, %s)", (Jsonb({"keep": {"trade": None, "order_book": "30 days"}}),))
+    assert kept(undone, instrument, "trade") == [time]
+    assert kept(undone, instrument, "order_book") == []
+
+
 def test_writers_and_refreshes_wait_for_what_is_being_dropped(undone: Connection, store_url: str):
     if is_embedded(undone):
         pytest.skip("the embedded database runs one transaction at a time anyway")
