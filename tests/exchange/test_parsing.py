@@ -1,6 +1,6 @@
 """Candles are read the quick way as ccxt itself reads them, one by one."""
 
-from typing import Any, Final
+from typing import Any, cast, Final
 
 import ccxt
 import pytest
@@ -46,5 +46,7 @@ def test_candles_are_read_as_ccxt_reads_each(rows: list[Any]):
         pacer=None,
     )
     plain: Any = ccxt.binance()
-    parsed = [list(row) if isinstance(row, tuple) else row for row in exchange.parse_ohlcvs(rows, {"inverse": False})]
-    assert parsed == [plain.parse_ohlcv(row, {"inverse": False}) for row in rows]
+    parsed: list[Any] = exchange.parse_ohlcvs(rows, {"inverse": False})
+    assert [list(cast("tuple[Any, ...]", row)) if isinstance(row, tuple) else row for row in parsed] == [
+        plain.parse_ohlcv(row, {"inverse": False}) for row in rows
+    ]
