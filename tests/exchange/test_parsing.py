@@ -1,6 +1,6 @@
 """Candles are read the quick way as ccxt itself reads them, one by one."""
 
-from typing import Any, cast, Final
+from typing import Any, Final, cast
 
 import ccxt
 import pytest
