@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any, Final, cast
@@ -34,7 +34,7 @@ async def walk(
 
 
 def rows_of(pages: list[CandlePage]) -> list[Any]:
-    return sorted(cast("list[list[Any]]", [row for page in pages for row in page.rows]))
+    return sorted(list(cast("Sequence[Any]", row)) for page in pages for row in page.rows)
 
 
 def splits_of(pages: list[CandlePage]) -> list[CandleSplit]:
