@@ -25,7 +25,7 @@ MEANINGS: Final[dict[State, str]] = {
     "dropped": "dropped by retention",
     "substituted": "from another source",
     "missing": "never asked for",
-    "beyond": "no longer to be had",
+    "beyond": "not to be had",
     "rejected": "rejected rows",
     "failed": "failed after retries",
 }
@@ -97,9 +97,12 @@ def paint(window: tuple[int, int], layers: Iterable[tuple[State, Ranges]]) -> Pa
 
 def common_ranges(left: Ranges, right: Ranges) -> Ranges:
     """What lies in ranges of both; in more pieces, perhaps, than there have to be."""
-    bounds_us = np.unique(np.concatenate([*left, *right]))
-    is_common = _inside(bounds_us, left) & _inside(bounds_us, right)
-    return bounds_us[is_common], np.append(bounds_us[1:], bounds_us[-1:])[is_common]
+    return _compared(left, right, np.logical_and)
+
+
+def ranges_without(left: Ranges, right: Ranges) -> Ranges:
+    """What lies in ranges of the left and in none of the right; in more pieces, perhaps, than there have to be."""
+    return _compared(left, right, np.greater)
 
 
 def merge_parts(parts: Parts, step_us: int) -> Parts:
@@ -123,6 +126,12 @@ def _within(window: tuple[int, int], ranges: Ranges) -> Ranges:
     start_us, end_us = np.maximum(ranges[0], window[0]), np.minimum(ranges[1], window[1])
     is_left = start_us < end_us
     return start_us[is_left], end_us[is_left]
+
+
+def _compared(left: Ranges, right: Ranges, is_kept: np.ufunc) -> Ranges:
+    bounds_us = np.unique(np.concatenate([*left, *right]))
+    kept = is_kept(_inside(bounds_us, left), _inside(bounds_us, right))
+    return bounds_us[kept], np.append(bounds_us[1:], bounds_us[-1:])[kept]
 
 
 def _inside(times_us: Int64Array, ranges: Ranges) -> npt.NDArray[np.bool_]:

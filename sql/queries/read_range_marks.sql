@@ -1,6 +1,5 @@
--- A row is a kind of ranges of a series: those that could not be had for one cause; those whose rows came from
--- elsewhere ("substituted"); of 1m candles, those that the rollups are behind on ("unrefreshed"). No exchange or
--- symbol means all of them.
+-- A row is a kind of ranges of a series: those whose rows came from elsewhere ("substituted"); of 1m candles, those
+-- that the rollups are behind on ("unrefreshed"). No exchange or symbol means all of them.
 with asked as (
     select s.series_id, s.instrument_id, s.dataset, s.timeframe_s
     from series s
@@ -9,12 +8,7 @@ with asked as (
         and (%(symbol)s::text is null or i.symbol = %(symbol)s)
 )
 
-select series_id, cause as kind, range_agg(during) as ranges
-from asked
-join unavailable using (series_id)
-group by series_id, cause
-union all
-select series_id, 'substituted', range_agg(during)
+select series_id, 'substituted' as kind, range_agg(during) as ranges
 from asked
 join substitute using (series_id)
 group by series_id

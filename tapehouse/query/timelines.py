@@ -5,7 +5,7 @@ missing from what was fetched are rows looked at, step by step, and those of 1m 
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -15,7 +15,7 @@ from psycopg.sql import Identifier
 
 from tapehouse.candle import Int64Array
 from tapehouse.errors import InputError
-from tapehouse.lanes import Lane, Lanes, Ranges, State, common_ranges, paint
+from tapehouse.lanes import NOTHING, STATES, Lane, Lanes, Ranges, State, common_ranges, paint, ranges_without
 from tapehouse.query.inventory import Inventory, read_inventory
 from tapehouse.query.ledger import NO_TIMEFRAME_S
 from tapehouse.query.plan import ROLLUPS
@@ -29,7 +29,12 @@ _STEPS: Final = 1000
 _MINUTE_S: Final = 60
 _NO_RANGES: Final[Ranges] = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
 _NOUNS: Final = {"trade": "trades", "order_book": "order books"}
-_STATES_OF_CAUSES: Final[dict[str, State]] = {"rejected": "rejected", "failed": "failed"}
+_STATES_OF_CAUSES: Final[dict[str, State]] = {
+    "rejected": "rejected",
+    "failed": "failed",
+    "beyond_exchange_history": "beyond",
+    "more_than_a_page": "beyond",
+}
 
 # Ranges of a series by their kind, as read_range_marks.sql names them.
 Marks = Mapping[str, Ranges]
@@ -46,7 +51,8 @@ def read_lanes(
     with store_errors(), connection.transaction():
         inventory = read_inventory(connection, exchange, symbol)
         marks = _read_marks(connection, exchange, symbol)
-        found = list(_series(inventory, marks))
+        tries = _read_tries(connection, exchange, symbol)
+        found = list(_series(inventory, marks, tries))
         asked = [one.asked for one in found if one.asked]
         if not asked:
             return None
@@ -63,23 +69,34 @@ def read_lanes(
     return Lanes(*window, tuple(_lane(one, window, empty.get(one.facts["series_id"], _NO_RANGES)) for one in found))
 
 
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """A range that was asked for in vain, and why."""
+
+    start_us: int
+    end_us: int
+    cause: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Series:
-    """A series: what read_stored_series.sql says of it, and its ranges."""
+    """A series: what read_stored_series.sql says of it, its ranges, and what could not be had, the latest last."""
 
     facts: Mapping[str, Any]
     covered: Ranges
     marks: Marks
+    tries: Sequence[_Try]
     has_empty_bars: bool
 
     @property
     def asked(self) -> tuple[int, int] | None:
         """From when to when anything was asked for; what lies before the series begins does not count."""
-        kinds = self.marks.keys() - {"unrefreshed"}
-        ranges = [one for one in (self.covered, *(self.marks[kind] for kind in kinds)) if len(one[0])]
+        ranges = [(one.start_us, one.end_us) for one in self.tries]
+        for start_us, end_us in (self.covered, self.marks.get("substituted", _NO_RANGES)):
+            ranges += [(int(start_us[0]), int(end_us[-1]))] if len(start_us) else []
         if not ranges:
             return None
-        first, last = min(int(start_us[0]) for start_us, _ in ranges), max(int(end_us[-1]) for _, end_us in ranges)
+        first, last = min(first for first, _ in ranges), max(last for _, last in ranges)
         begins_at = self.facts["begins_at"]
         return (max(first, to_us(begins_at)) if begins_at and to_us(begins_at) < last else first), last
 
@@ -102,7 +119,15 @@ def _read_marks(connection: Connection, exchange: str | None, symbol: str | None
     return dict(marks)
 
 
-def _series(inventory: Inventory, marks: Mapping[int, Marks]) -> Iterator[_Series]:
+def _read_tries(connection: Connection, exchange: str | None, symbol: str | None) -> dict[int, list[_Try]]:
+    tries: dict[int, list[_Try]] = defaultdict(list)
+    asked = connection.execute(query("read_tries"), {"exchange": exchange, "symbol": symbol})
+    for series_id, cause, start, end in asked:
+        tries[series_id].append(_Try(to_us(start), to_us(end), cause))
+    return dict(tries)
+
+
+def _series(inventory: Inventory, marks: Mapping[int, Marks], tries: Mapping[int, Sequence[_Try]]) -> Iterator[_Series]:
     has_bars, bars, ends = inventory.has_bars(), inventory.bars(), np.cumsum(inventory.count)
     for number, facts in enumerate(inventory.series):
         here = slice(int(ends[number] - inventory.count[number]), int(ends[number]))
@@ -110,6 +135,7 @@ def _series(inventory: Inventory, marks: Mapping[int, Marks]) -> Iterator[_Serie
             facts=facts,
             covered=(inventory.start_us[here], inventory.end_us[here]),
             marks=marks.get(facts["series_id"], {}),
+            tries=tries.get(facts["series_id"], ()),
             has_empty_bars=bool(has_bars[number] and bars[number] > facts["rows"]),
         )
 
@@ -130,7 +156,10 @@ def _read_empty(connection: Connection, found: list[_Series], window: tuple[int,
         filled = _read_filled(connection, timeframe, unit, some, (origin_us, int(steps_us[-1] + step_us)), step_us)
         for one in some:
             is_filled = np.isin(steps_us, filled.get(one.facts["instrument_id"], _NO_RANGES[0]))
-            empty[one.facts["series_id"]] = (steps_us[~is_filled], steps_us[~is_filled] + step_us)
+            without = (steps_us[~is_filled], steps_us[~is_filled] + step_us)
+            # A rollup that is behind may lack candles that are there.
+            behind = one.marks.get("unrefreshed", _NO_RANGES) if unit != timeframe else _NO_RANGES
+            empty[one.facts["series_id"]] = ranges_without(without, behind)
     return empty
 
 
@@ -178,24 +207,48 @@ def _lane(one: _Series, window: tuple[int, int], empty: Ranges) -> Lane:
 
 def _layers(one: _Series, window: tuple[int, int], empty: Ranges) -> Iterator[tuple[State, Ranges]]:
     """What to paint over what was not asked for, one over the other."""
-    marks, covered = one.marks, one.covered
+    covered = one.covered
     dropped_before = one.facts["dropped_before"]
     dropped_us = to_us(dropped_before) if dropped_before else window[0]
     if one.asked:
         yield "missing", _range(max(one.asked[0], dropped_us), one.asked[1])
-    for cause in sorted(marks.keys() - {"substituted", "unrefreshed", "exchange_empty"}):
-        yield _STATES_OF_CAUSES.get(cause, "beyond"), marks[cause]
+    yield from _not_had(one.tries)
     yield "rows", covered
     yield "empty", common_ranges(covered, empty)
-    # Rollups may lack candles that are there.
-    yield "rows", common_ranges(covered, marks.get("unrefreshed", _NO_RANGES))
-    yield "empty", common_ranges(covered, marks.get("exchange_empty", _NO_RANGES))
-    yield "substituted", marks.get("substituted", _NO_RANGES)
+    yield "empty", common_ranges(covered, _lone_empty(one))
+    yield "substituted", one.marks.get("substituted", _NO_RANGES)
     yield "dropped", common_ranges(covered, _range(window[0], dropped_us))
     if one.facts["begins_at"]:
         yield "outside", _range(window[0], to_us(one.facts["begins_at"]))
     if one.facts["delisted_at"] and one.asked:
         yield "outside", _range(max(one.asked[1], to_us(one.facts["delisted_at"])), window[1])
+
+
+def _not_had(tries: Sequence[_Try]) -> Iterator[tuple[State, Ranges]]:
+    """By state what could not be had, as the latest attempt says."""
+    known = [one for one in tries if one.cause in _STATES_OF_CAUSES]
+    bounds_us = np.unique(np.array([(one.start_us, one.end_us) for one in known], dtype=np.int64))
+    firsts = np.searchsorted(bounds_us, [one.start_us for one in known]).tolist()
+    lasts = np.searchsorted(bounds_us, [one.end_us for one in known]).tolist()
+    place = np.full(len(bounds_us), NOTHING)
+    for one, first, last in zip(known, firsts, lasts, strict=True):
+        place[first:last] = STATES.index(_STATES_OF_CAUSES[one.cause])
+    for state in sorted(set(_STATES_OF_CAUSES.values())):
+        here = np.flatnonzero(place == STATES.index(state))
+        yield state, (bounds_us[here], bounds_us[here + 1])
+
+
+def _lone_empty(one: _Series) -> Ranges:
+    """Single bars that the exchange answered for without a candle; of longer ranges some bars may have one."""
+    bars = [
+        (each.start_us, each.end_us)
+        for each in one.tries
+        if each.cause == "exchange_empty"
+        and one.timeframe
+        and one.timeframe.close(from_us(each.start_us)) >= from_us(each.end_us)
+    ]
+    start_us, end_us = np.array(sorted(bars), dtype=np.int64).reshape(-1, 2).T
+    return start_us, end_us
 
 
 def _range(start_us: int, end_us: int) -> Ranges:

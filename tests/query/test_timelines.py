@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import pandas as pd
 import psycopg
 import pytest
 from psycopg.types.range import TimestamptzRange
@@ -69,21 +70,46 @@ def test_a_lane_shows_what_the_ledgers_say(tape: Tape):
     ]
 
 
-@pytest.mark.parametrize("name", ["1m", "5m", "1d"])
+def test_causes_are_those_of_the_latest_attempt(tape: Tape):
+    tape.write(random_bars(START, 10))
+    series_id = tape.series_id("1m")
+    for first, last, cause in (
+        (10, 30, "failed"),
+        (10, 60, "beyond_exchange_history"),
+        (50, 55, "rejected"),
+        (70, 80, "failed"),
+        (80, 82, "more_than_a_page"),
+    ):
+        note(tape, series_id, first, last, cause)
+    assert told(read(tape).lanes[0]) == [
+        (0, 10, "rows"),
+        (10, 50, "beyond"),
+        (50, 55, "rejected"),
+        (55, 60, "beyond"),
+        (60, 70, "missing"),
+        (70, 80, "failed"),
+        (80, 82, "beyond"),
+    ]
+
+
+@pytest.mark.parametrize(("name", "count_of_bars"), [("1m", 6000), ("5m", 3000), ("1d", 3000)])
 @pytest.mark.parametrize("is_refreshed", [True, False], ids=["refreshed", "behind"])
-def test_stretches_without_a_candle_are_known_to_be_empty(tape: Tape, name: str, is_refreshed: bool):
+def test_stretches_without_a_candle_are_known_to_be_empty(
+    tape: Tape, name: str, count_of_bars: int, is_refreshed: bool
+):
     step = {"1m": 1, "5m": 5, "1d": 1440}[name]
-    bars = random_bars(START, 3000, step=timedelta(minutes=step))
+    bars = random_bars(START, count_of_bars, step=timedelta(minutes=step))
     tape.write(bars.drop(bars.index[500:1500]), name)
     if is_refreshed:
-        tape.refresh_rollups(START, at(2880 * 2))
+        tape.refresh_rollups(START, at(1440 * 5))
     else:
-        tape.mark_stale(START, at(3000))
+        tape.mark_stale(START, at(6000))
     count(tape)
     (lane,) = read(tape).lanes
-    # Rollups that are behind may lack minutes that are there: then no stretch is called empty.
+    # In more than 3.5 days 1m candles are looked for in rollups. Those that are behind may lack minutes that are
+    # there: then no stretch is called empty.
     if name == "1m" and not is_refreshed:
-        assert told(lane) == [(0, 3000, "rows")]
+        assert told(lane) == [(0, 6000, "rows")]
     else:
         first, last, state = told(lane)[1]
         assert state == "empty"
@@ -91,11 +117,57 @@ def test_stretches_without_a_candle_are_known_to_be_empty(tape: Tape, name: str,
         assert [one[2] for one in told(lane)] == ["rows", "empty", "rows"]
 
 
-def test_an_attempt_in_vain_on_what_was_fetched_tells_of_empty_bars(tape: Tape):
-    tape.write(random_bars(START, 60).drop(at(30)))
+def test_where_no_rollup_is_looked_at_those_behind_hide_nothing(tape: Tape):
+    bars = random_bars(START, 600)
+    tape.write(bars.drop(bars.index[200:500]))
+    tape.mark_stale(START, at(600))
     count(tape)
-    note(tape, tape.series_id("1m"), 30, 31, "exchange_empty")
-    assert told(read(tape).lanes[0]) == [(0, 30, "rows"), (30, 31, "empty"), (31, 60, "rows")]
+    assert told(read(tape).lanes[0]) == [(0, 200, "rows"), (200, 500, "empty"), (500, 600, "rows")]
+
+
+def test_what_rollups_are_behind_on_hides_no_empty_bars_beside_it(tape: Tape):
+    bars = random_bars(START, 6000)
+    tape.write(bars.drop(bars.index[2000:4000]))
+    tape.refresh_rollups(START, at(1440 * 5))
+    tape.mark_stale(at(3000), at(6000))
+    count(tape)
+    assert told(read(tape).lanes[0]) == [(0, 2000, "rows"), (2000, 3000, "empty"), (3000, 6000, "rows")]
+
+
+def test_an_attempt_in_vain_on_many_bars_does_not_tell_that_all_are_empty(tape: Tape):
+    bars = random_bars(START, 500)
+    tape.write(bars.drop(bars.index[[10, 490]]))
+    note(tape, tape.series_id("1m"), 10, 491, "exchange_empty")
+    count(tape)
+    assert told(read(tape).lanes[0]) == [
+        (0, 10, "rows"),
+        (10, 11, "empty"),
+        (11, 490, "rows"),
+        (490, 491, "empty"),
+        (491, 500, "rows"),
+    ]
+
+
+def test_an_attempt_in_vain_on_one_bar_tells_of_it_where_steps_are_longer(tape: Tape):
+    bars = random_bars(START, 3000)
+    tape.write(bars.drop(bars.index[[31, 101, 2000]]))
+    note(tape, tape.series_id("1m"), 31, 32, "exchange_empty")
+    note(tape, tape.series_id("1m"), 101, 2001, "exchange_empty")
+    count(tape)
+    assert told(read(tape).lanes[0]) == [(0, 31, "rows"), (31, 32, "empty"), (32, 3000, "rows")]
+
+
+def test_an_attempt_in_vain_on_one_month_tells_of_it(tape: Tape):
+    months = pd.date_range(START, periods=7, freq="MS")
+    minutes = [(month - months[0]) / timedelta(minutes=1) for month in months]
+    tape.cover(START, at(minutes[6]), "1M")
+    note(tape, tape.series_id("1M"), minutes[2], minutes[3], "exchange_empty")
+    note(tape, tape.series_id("1M"), minutes[4], minutes[6], "exchange_empty")
+    assert told(read(tape).lanes[0]) == [
+        (0, minutes[2], "rows"),
+        (minutes[2], minutes[3], "empty"),
+        (minutes[3], minutes[6], "rows"),
+    ]
 
 
 def test_what_lies_outside_of_a_listing_is_no_gap(tape: Tape):

@@ -3,7 +3,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapehouse.lanes import NOTHING, STATES, Lane, Lanes, Parts, Ranges, State, common_ranges, merge_parts, paint
+from tapehouse.lanes import (
+    NOTHING,
+    STATES,
+    Lane,
+    Lanes,
+    Parts,
+    Ranges,
+    State,
+    common_ranges,
+    merge_parts,
+    paint,
+    ranges_without,
+)
 
 LENGTH = 60
 
@@ -47,11 +59,12 @@ def test_later_layers_lie_over_those_before(layers: list[tuple[State, Ranges]]):
 
 
 @given(left=sorted_ranges(), right=sorted_ranges())
-def test_common_ranges_hold_what_is_in_both(left: Ranges, right: Ranges):
+def test_ranges_are_compared_by_what_they_hold(left: Ranges, right: Ranges):
     def moments(one: Ranges) -> set[int]:
         return {moment for start, end in zip(*one, strict=True) for moment in range(start, end)}
 
     assert moments(common_ranges(left, right)) == moments(left) & moments(right)
+    assert moments(ranges_without(left, right)) == moments(left) - moments(right)
 
 
 def test_a_lone_hole_is_kept_exactly_however_short():
