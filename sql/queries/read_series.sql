@@ -1,6 +1,7 @@
--- A row is a series of an instrument that can help to answer a question, of those datasets and timeframes; with
--- what of the window is covered, and where the rollups and the features over it are behind. Without any such
--- series one row with no dataset; no row means no such instrument. What is known ends by the server's clock.
+-- A row is a series of an instrument that can help to answer a question, one of those named by datasets, timeframes_s
+-- and starts, which are arrays of one length; with what of the time from its start to the end is covered, and
+-- where the rollups and the features over it are behind. No end means all that follows. Without any such series
+-- one row with no dataset; no row means no such instrument.
 select
     i.instrument_id,
     i.price_decimals,
@@ -13,38 +14,41 @@ select
     s.timeframe_s,
     s.revision,
     s.id_bytes,
-    coalesce(c.covered, '{}') * asked.during as covered,
+    coalesce(c.covered, '{}') * s.during as covered,
     r.dropped_before,
     (
-        select coalesce(range_agg(n.during), '{}') * asked.during
+        select coalesce(range_agg(n.during), '{}') * s.during
         from stale_rollup n
-        where n.instrument_id = i.instrument_id and n.dataset = s.dataset and n.during && asked.during
+        where n.instrument_id = i.instrument_id and n.dataset = s.dataset and n.during && s.during
     ) as stale_rollups,
     (
-        select coalesce(range_agg(n.during), '{}') * asked.during
+        select coalesce(range_agg(n.during), '{}') * s.during
         from stale_feature n
-        where n.instrument_id = i.instrument_id and n.dataset = s.dataset and n.during && asked.during
+        where n.instrument_id = i.instrument_id and n.dataset = s.dataset and n.during && s.during
     ) as stale_features,
     (
         select json_agg(json_build_array(lower(n.during), upper(n.during), n.source) order by n.during)
         from (
-            select during * range_merge(asked.during) as during, source
+            select during * range_merge(s.during) as during, source
             from substitute
-            where series_id = s.series_id and during && asked.during
+            where series_id = s.series_id and during && s.during
             order by during
             limit %(substitutes_at_most)s
         ) n
     ) as substitutes
 from instrument i
-cross join lateral (
-    select tstzmultirange(
-        tstzrange(%(start)s, greatest(%(start)s, least(%(end)s::timestamptz, now())))
-    ) as during
-) asked
-left join series s
-    on s.instrument_id = i.instrument_id
-    and s.dataset = any(%(datasets)s)
-    and s.timeframe_s = any(%(timeframes_s)s)
+left join lateral (
+    select
+        series.*,
+        tstzmultirange(tstzrange(a.start, case when %(end)s < a.start then a.start else %(end)s::timestamptz end)) as during
+    from
+        unnest(%(datasets)s::text[], %(timeframes_s)s::integer[], %(starts)s::timestamptz[])
+            as a (dataset, timeframe_s, start)
+    join series
+        on series.instrument_id = i.instrument_id
+        and series.dataset = a.dataset
+        and series.timeframe_s = a.timeframe_s
+) s on true
 left join coverage c using (series_id)
 left join retention r on r.dataset = s.dataset and r.timeframe_s = s.timeframe_s
 where i.exchange = %(exchange)s and i.symbol = %(symbol)s

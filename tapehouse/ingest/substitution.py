@@ -15,6 +15,7 @@ from tapehouse.exchange import Exchange
 from tapehouse.ingest.pages import finish_in_thread
 from tapehouse.instrument import Instrument, Listing
 from tapehouse.query.candles import read_minute_candles, read_trade_candles
+from tapehouse.query.ledger import Ledger
 from tapehouse.query.plan import MINUTE, derivable_from_minutes
 from tapehouse.query.question import Question
 from tapehouse.query.resample import lies_in
@@ -112,7 +113,7 @@ def _build(
     connection: Connection,
     series: CandleSeries,
     ranges: Sequence[TimeRange],
-    read: Callable[[Connection, Question, Timeframe], pd.DataFrame],
+    read: Callable[[Connection, Question, Timeframe], tuple[pd.DataFrame, Ledger]],
     source: str,
 ) -> str | None:
     is_filled = False
@@ -121,7 +122,7 @@ def _build(
         try:
             # A writer may widen the scale of all stored numbers at any time.
             with store_errors(), snapshot(connection):
-                frame = read(connection, question, series.timeframe)
+                frame, _ = read(connection, question, series.timeframe)
         except UnknownSeries:
             return None
         is_filled |= _write(connection, series, _rows(frame), (start, end), ranges, source)

@@ -14,7 +14,7 @@ from tapehouse.book import LEVEL_COLUMNS, NO_NONCE
 from tapehouse.errors import UnknownSeries
 from tapehouse.query.attrs import instrument_attrs, json_time, reach_attrs, window_attrs
 from tapehouse.query.decode import CopyDecoder, Field
-from tapehouse.query.frame import time_index
+from tapehouse.query.frame import MarketFrame, time_index
 from tapehouse.query.ledger import Ledger, read_ledger
 from tapehouse.query.plan import reach_of
 from tapehouse.query.question import Question
@@ -27,7 +27,7 @@ from tapehouse.store.ticks import Scale
 _PRICES: Final = ("bid_price", "ask_price")
 
 
-def read_book(connection: Connection, question: Question, *, depth: int) -> pd.DataFrame:
+def read_book(connection: Connection, question: Question, *, depth: int) -> MarketFrame:
     """The answer of `MarketData.order_book`: the last snapshot of the time asked for."""
     ledger = read_ledger(connection, question, "order_book")
     series = ledger.find("order_book")
@@ -37,8 +37,8 @@ def read_book(connection: Connection, question: Question, *, depth: int) -> pd.D
     with connection.cursor(row_factory=dict_row) as cursor:
         # A plan kept for any times would have to look at all chunks.
         row = cursor.execute(query("read_book_at"), parameters, prepare=False).fetchone() or {}
-    units = zip(LEVEL_COLUMNS, _units(ledger.scale), strict=True)
-    frame = pd.DataFrame({name: pd.Series(row.get(name), dtype="float64") / unit for name, unit in units})
+    units = zip(LEVEL_COLUMNS, level_units(ledger.scale), strict=True)
+    frame = MarketFrame({name: pd.Series(row.get(name), dtype="float64") / unit for name, unit in units})
     frame.index = pd.RangeIndex(1, len(frame) + 1, name="level")
     frame.attrs.update(instrument_attrs(question, ledger, ledger.trade_unit))
     frame.attrs.update(
@@ -51,8 +51,8 @@ def read_book(connection: Connection, question: Question, *, depth: int) -> pd.D
     return frame
 
 
-def read_books(connection: Connection, question: Question, *, depth: int) -> pd.DataFrame:
-    """The answer of `MarketData.order_books`."""
+def read_books(connection: Connection, question: Question, *, depth: int) -> tuple[MarketFrame, Ledger]:
+    """The answer of `MarketData.order_books`, and the ledger it rests on."""
     ledger = read_ledger(connection, question, "order_book")
     series = ledger.find("order_book")
     if series is None:
@@ -60,7 +60,12 @@ def read_books(connection: Connection, question: Question, *, depth: int) -> pd.
     frame = _frame(_read(connection, ledger, depth), ledger.scale, depth)
     frame.attrs.update(instrument_attrs(question, ledger, ledger.trade_unit) | window_attrs(ledger))
     frame.attrs.update(reach_attrs(series, reach_of(series, ledger.window)))
-    return frame
+    return frame, ledger
+
+
+def look_up_books(connection: Connection, question: Question) -> Ledger:
+    """What the ledgers say that answers from order books rest on."""
+    return read_ledger(connection, question, "order_book")
 
 
 def unknown_books(question: Question) -> UnknownSeries:
@@ -85,19 +90,19 @@ def _statement(instrument_id: int, span: TimeRange, depth: int) -> Composed:
     )
 
 
-def _frame(decoder: CopyDecoder, scale: Scale, depth: int) -> pd.DataFrame:
+def _frame(decoder: CopyDecoder, scale: Scale, depth: int) -> MarketFrame:
     levels = decoder.floats("levels")
-    levels /= np.array(_units(scale))[:, np.newaxis]
+    levels /= np.array(level_units(scale))[:, np.newaxis]
     names = [f"{name}_{level}" for name in LEVEL_COLUMNS for level in range(1, depth + 1)]
     index = time_index(decoder.times_us("time"))
-    frame = pd.DataFrame(levels.reshape(len(levels), len(names)), index=index, columns=pd.Index(names), copy=False)
+    frame = MarketFrame(levels.reshape(len(levels), len(names)), index=index, columns=pd.Index(names), copy=False)
     frame.insert(0, "received_at", time_index(decoder.times_us("received_at")))
     nonce = pd.Series(decoder.integers("nonce"), index=index, dtype="Int64")
     frame.insert(1, "nonce", nonce.mask(nonce == NO_NONCE))
     return frame
 
 
-def _units(scale: Scale) -> list[float]:
-    """By what the numbers of each side's columns are divided."""
+def level_units(scale: Scale) -> list[float]:
+    """By what the numbers of each of LEVEL_COLUMNS are divided."""
     price, amount = 10.0**scale.price_decimals, 10.0**scale.amount_decimals
     return [price if name in _PRICES else amount for name in LEVEL_COLUMNS]

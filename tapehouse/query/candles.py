@@ -15,7 +15,7 @@ from tapehouse.errors import UnknownSeries
 from tapehouse.query.attrs import RANGES_IN_ATTRS, instrument_attrs, json_time, ranges_attrs, window_attrs
 from tapehouse.query.decode import CopyDecoder, Field
 from tapehouse.query.fill import Fill, fill_bars, last_close
-from tapehouse.query.frame import time_index
+from tapehouse.query.frame import MarketFrame, time_index
 from tapehouse.query.ledger import NO_TIMEFRAME_S, Ledger, read_ledger
 from tapehouse.query.plan import (
     MINUTE,
@@ -55,9 +55,9 @@ _MOST_EXPECTED: Final = 2_000_000
 
 def read_candles(
     connection: Connection, question: Question, timeframe: Timeframe, *, fill: Fill | None = None
-) -> pd.DataFrame:
-    """The answer of `MarketData.candles`, from candles."""
-    ledger = _read_ledger(connection, question, timeframe, (MINUTE.seconds, timeframe.seconds))
+) -> tuple[MarketFrame, Ledger]:
+    """The answer of `MarketData.candles`, from candles, and the ledger it rests on."""
+    ledger = look_up_candles(connection, question, timeframe)
     plan = plan_candles(
         timeframe,
         _window(ledger, timeframe),
@@ -67,11 +67,16 @@ def read_candles(
     if plan is None:
         raise _unknown_candles(connection, question, timeframe)
     attrs = instrument_attrs(question, ledger, ledger.amount_unit)
-    return _answer(connection, ledger, plan, VALUE_COLUMNS, attrs, fill=fill)
+    return _answer(connection, ledger, plan, VALUE_COLUMNS, attrs, fill=fill), ledger
 
 
-def read_minute_candles(connection: Connection, question: Question, timeframe: Timeframe) -> pd.DataFrame:
-    """The candles of that timeframe that 1m candles make, whatever the exchange gave of it itself.
+def look_up_candles(connection: Connection, question: Question, timeframe: Timeframe) -> Ledger:
+    """What the ledgers say that `read_candles` rests on."""
+    return _read_ledger(connection, question, timeframe, (MINUTE.seconds, timeframe.seconds))
+
+
+def read_minute_candles(connection: Connection, question: Question, timeframe: Timeframe) -> tuple[MarketFrame, Ledger]:
+    """The candles of that timeframe that 1m candles make, whatever the exchange gave of it itself, and the ledger.
 
     Raises UnknownSeries where no 1m candles are stored, or they can't make any.
     """
@@ -80,13 +85,14 @@ def read_minute_candles(connection: Connection, question: Question, timeframe: T
     plan = plan_candles(timeframe, _window(ledger, timeframe), native=None, minutes=minutes)
     if plan is None:
         raise _unknown_candles(connection, question, timeframe)
-    return _answer(connection, ledger, plan, VALUE_COLUMNS, instrument_attrs(question, ledger, ledger.amount_unit))
+    attrs = instrument_attrs(question, ledger, ledger.amount_unit)
+    return _answer(connection, ledger, plan, VALUE_COLUMNS, attrs), ledger
 
 
 def read_trade_candles(
     connection: Connection, question: Question, timeframe: Timeframe, *, fill: Fill | None = None
-) -> pd.DataFrame:
-    """The answer of `MarketData.candles`, from trades."""
+) -> tuple[MarketFrame, Ledger]:
+    """The answer of `MarketData.candles`, from trades, and the ledger it rests on."""
     ledger = read_ledger(connection, question, "trade")
     trades = ledger.find("trade")
     if trades is None:
@@ -94,7 +100,9 @@ def read_trade_candles(
     plan = plan_trade_candles(timeframe, _window(ledger, timeframe), trades)
     attrs = instrument_attrs(question, ledger, ledger.trade_unit)
     frame = _answer(connection, ledger, plan, _TRADE_COLUMNS, attrs, fill=fill)
-    return frame.astype({_COUNT: "int64"})
+    counted = frame.astype({_COUNT: "int64"})
+    assert isinstance(counted, MarketFrame)
+    return counted, ledger
 
 
 def candle_statement(instrument_id: int, read: Read, span: TimeRange) -> Composed:
@@ -129,23 +137,24 @@ def _answer(
     attrs: dict[str, Any],
     *,
     fill: Fill | None = None,
-) -> pd.DataFrame:
+) -> MarketFrame:
     candles = _read_planned(connection, ledger.instrument_id, plan, columns)
-    attrs = attrs | window_attrs(ledger) | _plan_attrs(plan, candles)
+    attrs = attrs | window_attrs(ledger) | plan_attrs(plan, candles)
     if fill is None:
-        return _frame(candles, ledger.scale, columns, attrs)
+        return candle_frame(candles, ledger.scale, columns, attrs)
     ranges = plan.known if fill == "empty" else (plan.window,)
     candles, filled = fill_bars(
         candles, plan.timeframe, ranges, close_before=lambda: _close_before(connection, plan, columns, attrs)
     )
-    frame = _frame(candles, ledger.scale, columns, attrs | {"candles_filled": int(filled.sum())})
+    frame = candle_frame(candles, ledger.scale, columns, attrs | {"candles_filled": int(filled.sum())})
     frame["filled"] = filled
     return frame
 
 
-def _frame(candles: Candles, scale: Scale, columns: Sequence[str], attrs: dict[str, Any]) -> pd.DataFrame:
+def candle_frame(candles: Candles, scale: Scale, columns: Sequence[str], attrs: dict[str, Any]) -> MarketFrame:
+    """Candles in whole ticks and lots as a DataFrame at ordinary prices; takes over their memory."""
     values, index = _in_units(candles, scale, columns), time_index(candles.time_us)
-    frame = pd.DataFrame(values.T, index=index, columns=pd.Index(columns), copy=False)
+    frame = MarketFrame(values.T, index=index, columns=pd.Index(columns), copy=False)
     frame.attrs.update(attrs)
     return frame
 
@@ -185,16 +194,20 @@ def _planners(plan: Plan, ledger: Ledger) -> list[Callable[[TimeRange], Plan]]:
     return planners if plan.source == "native" else planners[::-1]
 
 
-def _read_planned(connection: Connection, instrument_id: int, plan: Plan, columns: Sequence[str]) -> Candles:
-    """The candles of a plan, in whole ticks and lots."""
-    parts = [_read(connection, instrument_id, read, columns) for read in plan.reads]
+def planned_candles(plan: Plan, read: Callable[[Read], Candles], columns: Sequence[str] = VALUE_COLUMNS) -> Candles:
+    """The candles of a plan, in whole ticks and lots, from what `read` gives of each of its reads."""
+    parts = [read(one) for one in plan.reads]
     if not parts:
         return _candles(_decoder(columns, 0))
     if plan.source == "native":
         return parts[0]
-    candles = merge_candles([keep_ranges(part, read.keep) for part, read in zip(parts, plan.reads, strict=True)])
-    needs_no_resampling = all(read.timeframe == plan.timeframe for read in plan.reads)
+    candles = merge_candles([keep_ranges(part, one.keep) for part, one in zip(parts, plan.reads, strict=True)])
+    needs_no_resampling = all(one.timeframe == plan.timeframe for one in plan.reads)
     return candles if needs_no_resampling else resample(candles, plan.timeframe)
+
+
+def _read_planned(connection: Connection, instrument_id: int, plan: Plan, columns: Sequence[str]) -> Candles:
+    return planned_candles(plan, lambda read: _read(connection, instrument_id, read, columns), columns)
 
 
 def _read(connection: Connection, instrument_id: int, read: Read, columns: Sequence[str]) -> Candles:
@@ -223,7 +236,8 @@ def _in_units(candles: Candles, scale: Scale, columns: Sequence[str]) -> Float64
     return candles.values
 
 
-def _plan_attrs(plan: Plan, candles: Candles) -> dict[str, Any]:
+def plan_attrs(plan: Plan, candles: Candles) -> dict[str, Any]:
+    """What is known of an answer by that plan, which gave those candles."""
     rows = count_rows(candles.time_us, plan.known)
     known, expected = plan.known_bars, plan.timeframe.count(*plan.window)
     empty = bars_without_row(plan.timeframe, candles.time_us, plan.known, at_most=RANGES_IN_ATTRS + 1)

@@ -17,7 +17,7 @@ from tapehouse.features.imbalance import REACH_S, WINDOWS_S
 from tapehouse.query.attrs import instrument_attrs, ranges_attrs, reach_attrs, window_attrs
 from tapehouse.query.books import unknown_books
 from tapehouse.query.decode import CopyDecoder, Field
-from tapehouse.query.frame import time_index
+from tapehouse.query.frame import MarketFrame, time_index
 from tapehouse.query.ledger import Ledger, read_ledger
 from tapehouse.query.plan import SECOND, SeriesState, closed_window, derived_reach_of
 from tapehouse.query.question import Question
@@ -61,11 +61,13 @@ _BOOK_FEATURES: Final = (
 _PRICES: Final = ("bid_price", "ask_price", "mid", "spread", "microprice")
 _BOOK_IMBALANCES: Final = tuple(f"book_imbalance_{window_s}s" for window_s in WINDOWS_S)
 _TRADE_IMBALANCES: Final = tuple(f"trade_imbalance_{window_s}s" for window_s in WINDOWS_S)
-_REACH: Final = timedelta(seconds=REACH_S)
+IMBALANCES: Final = (*_BOOK_IMBALANCES, *_TRADE_IMBALANCES)
+# So long before a second lies what its imbalances are computed from.
+IMBALANCE_REACH: Final = timedelta(seconds=REACH_S)
 
 
-def read_book_features(connection: Connection, question: Question) -> pd.DataFrame:
-    """The answer of `MarketData.order_book_features`."""
+def read_book_features(connection: Connection, question: Question) -> tuple[MarketFrame, Ledger]:
+    """The answer of `MarketData.order_book_features`, and the ledger it rests on."""
     ledger = read_ledger(connection, question, "order_book")
     series = ledger.find("order_book")
     if series is None:
@@ -77,25 +79,42 @@ def read_book_features(connection: Connection, question: Question) -> pd.DataFra
         numbers /= _unit(ledger, name)
     frame = _frame(time_us, values, _BOOK_FEATURES, question, ledger)
     frame.attrs.update(reach_attrs(series, derived_reach_of(series, ledger.window), stale=stale))
-    return frame
+    return frame, ledger
 
 
-def read_imbalances(connection: Connection, question: Question) -> pd.DataFrame:
-    """The answer of `MarketData.imbalances`."""
-    ledger = read_ledger(connection, question, "order_book", "trade", lookback=_REACH)
+def read_imbalances(connection: Connection, question: Question) -> tuple[MarketFrame, Ledger]:
+    """The answer of `MarketData.imbalances`, and the ledger it rests on."""
+    ledger = look_up_imbalances(connection, question)
     books, trades = ledger.find("order_book"), ledger.find("trade")
     if books is None and trades is None:
         raise unknown_books(question)
     window = _window(ledger)
+    stale = stale_imbalances(books, trades, window)
+    time_us, values = _read(connection, ledger, "imbalance", len(IMBALANCES), window, stale)
+    blank_unknown(time_us, values, trades)
+    frame = _frame(time_us, values, IMBALANCES, question, ledger)
+    frame.attrs.update(ranges_attrs({"stale": stale}), order_book=_reach(books, ledger), trade=_reach(trades, ledger))
+    return frame, ledger
+
+
+def look_up_imbalances(connection: Connection, question: Question) -> Ledger:
+    """What the ledgers say that `read_imbalances` rests on."""
+    return read_ledger(connection, question, "order_book", "trade", lookback=IMBALANCE_REACH)
+
+
+def stale_imbalances(books: SeriesState | None, trades: SeriesState | None, window: TimeRange) -> list[TimeRange]:
+    """The seconds of the window whose imbalances are behind on what was written of order books or trades."""
     notes = [note for series in (books, trades) if series for note in series.stale_features]
-    stale = _touched(((start, SECOND.ceil(end) + _REACH) for start, end in notes), window)
-    columns = (*_BOOK_IMBALANCES, *_TRADE_IMBALANCES)
-    time_us, values = _read(connection, ledger, "imbalance", len(columns), window, stale)
+    return _touched(((start, SECOND.ceil(end) + IMBALANCE_REACH) for start, end in notes), window)
+
+
+def blank_unknown(time_us: Int64Array, values: Float64Array, trades: SeriesState | None) -> None:
+    """Make imbalances of trades NaN, in place, where trades were not fetched for all of their window.
+
+    `time_us` has shape (n,), `values` (columns, n).
+    """
     for numbers, window_s in zip(values[len(_BOOK_IMBALANCES) :], WINDOWS_S, strict=True):
         numbers[~lies_in(time_us, _seconds_after(trades.covered if trades else (), window_s))] = np.nan
-    frame = _frame(time_us, values, columns, question, ledger)
-    frame.attrs.update(ranges_attrs({"stale": stale}), order_book=_reach(books, ledger), trade=_reach(trades, ledger))
-    return frame
 
 
 def _window(ledger: Ledger) -> TimeRange:
@@ -138,8 +157,8 @@ def _unit(ledger: Ledger, name: str) -> float:
 
 def _frame(
     time_us: Int64Array, values: Float64Array, columns: Sequence[str], question: Question, ledger: Ledger
-) -> pd.DataFrame:
-    frame = pd.DataFrame(values.T, index=time_index(time_us), columns=pd.Index(columns), copy=False)
+) -> MarketFrame:
+    frame = MarketFrame(values.T, index=time_index(time_us), columns=pd.Index(columns), copy=False)
     frame.attrs.update(instrument_attrs(question, ledger, ledger.trade_unit) | window_attrs(ledger))
     return frame
 

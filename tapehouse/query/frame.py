@@ -1,14 +1,69 @@
-"""What all DataFrames share: an index of times, and columns of the documented dtypes."""
+"""What all DataFrames share: an index of times, columns of the documented dtypes, and ways into other libraries."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from tapehouse.candle import Int64Array
+from tapehouse.errors import needs_extra
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 UTC_DTYPE: Final = "datetime64[us, UTC]"
+
+
+class MarketFrame(pd.DataFrame):
+    """A pandas DataFrame that other libraries can have too."""
+
+    @property
+    def _constructor(self) -> type["MarketFrame"]:
+        return MarketFrame
+
+    def to_arrow(self) -> Any:  # noqa: ANN401 -- pyarrow has no types
+        """The same as a pyarrow Table, the index a column of its own; `attrs` stay behind.
+
+        Raises MissingExtra where pyarrow is not installed.
+        """
+        with needs_extra("Arrow tables need", "pyarrow", extra="parquet"):
+            import pyarrow as pa
+        return pa.Table.from_pandas(self._plain(), preserve_index=False).replace_schema_metadata(None)
+
+    def to_polars(self) -> "pl.DataFrame":
+        """The same as a polars DataFrame, the index a column of its own; `attrs` stay behind.
+
+        Raises MissingExtra where polars or pyarrow is not installed.
+        """
+        with needs_extra("polars frames need", "polars", "pyarrow", extra="polars"):
+            import polars as pl
+        frame = pl.from_arrow(self.to_arrow())
+        assert isinstance(frame, pl.DataFrame)
+        return frame
+
+    def _plain(self) -> pd.DataFrame:
+        plain = pd.DataFrame(self, copy=False)
+        plain.attrs = {}
+        return plain if plain.index.name is None else plain.reset_index()
+
+
+def handed_out(frame: MarketFrame, attrs: Mapping[str, Any]) -> MarketFrame:
+    """A frame of the same rows, which whoever gets it may change: neither the rows nor `attrs` are shared.
+
+    `frame` has no attrs of its own, which pandas would copy in full; rows are copied once they are written to.
+    """
+    copy = frame.copy(deep=False)
+    copy.attrs = {name: _copied(value) for name, value in attrs.items()}
+    return copy
+
+
+def _copied(value: Json) -> Json:
+    if isinstance(value, list):
+        return [_copied(one) for one in value]
+    return {name: _copied(one) for name, one in value.items()} if isinstance(value, dict) else value
 
 
 def time_index(time_us: Int64Array) -> pd.DatetimeIndex:

@@ -6,6 +6,7 @@ All functions run in the transaction of the connection they are given.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Any, Final
 
 from psycopg.rows import dict_row
@@ -63,20 +64,36 @@ def read_ledger(
     lookback: timedelta = timedelta(0),
 ) -> Ledger:
     """What is known of the time asked for, and so long before it; raises UnknownSymbol."""
-    parameters = {
-        "exchange": question.exchange,
-        "symbol": question.symbol,
-        "datasets": list(datasets),
-        "timeframes_s": list(timeframes_s),
-        "start": question.start - lookback,
-        "end": question.end,
-        "substitutes_at_most": MOST_SUBSTITUTES,
-    }
+    start = question.start - lookback
+    parameters = ledger_parameters(question, dict.fromkeys(product(datasets, timeframes_s), start))
     with connection.cursor(row_factory=dict_row) as cursor:
         # In a pipeline BEGIN and the statement take one round trip; fetching inside would make it two.
         with connection.pipeline():
             cursor.execute(query("read_series"), parameters)
         rows = cursor.fetchall()
+    return ledger_of(connection, question, rows)
+
+
+def ledger_parameters(
+    question: Question,
+    starts: Mapping[tuple[Dataset, int], datetime],
+    *,
+    substitutes_at_most: int = MOST_SUBSTITUTES,
+) -> dict[str, Any]:
+    """Those of read_series.sql: `starts` are the series that can help, and from when on each matters."""
+    return {
+        "exchange": question.exchange,
+        "symbol": question.symbol,
+        "datasets": [dataset for dataset, _ in starts],
+        "timeframes_s": [timeframe_s for _, timeframe_s in starts],
+        "starts": list(starts.values()),
+        "end": question.end,
+        "substitutes_at_most": substitutes_at_most,
+    }
+
+
+def ledger_of(connection: Connection, question: Question, rows: Sequence[dict[str, Any]]) -> Ledger:
+    """What the rows of read_series.sql say; raises UnknownSymbol."""
     if not rows:
         raise unknown_symbol(connection, question.exchange, question.symbol)
     first = rows[0]

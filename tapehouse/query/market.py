@@ -3,22 +3,35 @@
 Questions are put and described here; each noun's answer is worked out in its own module next door.
 """
 
-from datetime import datetime
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Literal, Self
 
 import pandas as pd
 
 from tapehouse.errors import InputError
-from tapehouse.query.books import read_book, read_books
-from tapehouse.query.candles import read_candles, read_trade_candles
-from tapehouse.query.features import read_book_features, read_imbalances
+from tapehouse.indicators import DEFAULT_INDICATORS
+from tapehouse.query.answers import Answers
+from tapehouse.query.books import look_up_books, read_book, read_books
+from tapehouse.query.cache import Cache, CacheStats
+from tapehouse.query.candles import look_up_candles, read_candles, read_trade_candles
+from tapehouse.query.changes import Changes
+from tapehouse.query.features import IMBALANCE_REACH, look_up_imbalances, read_book_features, read_imbalances
 from tapehouse.query.fill import Fill
+from tapehouse.query.frame import MarketFrame
 from tapehouse.query.gaps import read_gaps
-from tapehouse.query.question import ask, ask_at, checked_depth, checked_time
+from tapehouse.query.inference import InferenceDataFrame
+from tapehouse.query.ledger import Ledger
+from tapehouse.query.moments import Moments
+from tapehouse.query.plan import closed_window
+from tapehouse.query.question import Question, ask, ask_at, checked_depth, checked_time
 from tapehouse.query.reader import Reader
+from tapehouse.query.spec import moment_spec
 from tapehouse.query.stored import read_coverage, read_instruments
-from tapehouse.query.trades import read_trades
+from tapehouse.query.trades import look_up_trades, read_trades
 from tapehouse.store.address import database_url
+from tapehouse.store.connection import Connection
 from tapehouse.timeframe import timeframe as timeframe_named
 
 
@@ -29,20 +42,33 @@ class MarketData:
         candles = market.candles("binance", "BTC/USDT", "1h", start, end)
     """
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, changes: Changes, *, cache_mb: float, hot_window: timedelta) -> None:
         self._reader = reader
+        self._changes = changes
+        self._cache = Cache(changes, most_bytes=int(cache_mb * 1_000_000))
+        self._answers = Answers(reader, self._cache, changes)
+        self._moments = Moments(reader, self._cache, changes, hot_window)
 
     @classmethod
-    def connect(cls, url: str | None = None) -> Self:
+    def connect(
+        cls, url: str | None = None, *, cache_mb: float = 256, hot_window: timedelta = timedelta(minutes=5)
+    ) -> Self:
         """Connect to a PostgreSQL URL, else to that of TAPEHOUSE_DATABASE_URL, else to the running embedded database.
+
+        Answers are kept in memory, at most `cache_mb` megabytes of them, 0 for none, and never given out once they
+        may have changed: a thread listens to what the database says of changes. Of instruments that
+        `get_inference_data` is asked about, every moment of the `hot_window` until now is kept at hand.
 
         Raises StoreUnreachable where nothing answers, StoreRefused for a wrong user, password or
         database name.
         """
-        return cls(Reader.connect(database_url(url)))
+        address = database_url(url)
+        return cls(Reader.connect(address), Changes(address), cache_mb=cache_mb, hot_window=hot_window)
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, and end what runs in the background."""
+        self._moments.close()
+        self._changes.close()
         self._reader.close()
 
     def __enter__(self) -> Self:
@@ -61,7 +87,7 @@ class MarketData:
         *,
         source: Literal["trades"] | None = None,
         fill: Fill | None = None,
-    ) -> pd.DataFrame:
+    ) -> MarketFrame:
         """The candles that open at or after `start` and have closed by `end`, and by now in any case.
 
         The index, named time, holds open times (datetime64[us, UTC]); the columns open, high,
@@ -106,8 +132,17 @@ class MarketData:
         if fill not in (None, "empty", "all"):
             raise InputError(f'{fill!r} fills no bars: pass "empty" or "all", or None to leave them out.')
         wanted, question = timeframe_named(timeframe), ask(exchange, symbol, start, end)
-        read = read_trade_candles if source == "trades" else read_candles
-        return self._reader.read(lambda connection: read(connection, question, wanted, fill=fill))
+        read, look = (read_trade_candles, look_up_trades) if source == "trades" else (read_candles, look_up_candles)
+        now = self._answers.now()
+        window = closed_window(wanted, question.start, question.end or now, now) if now else None
+        return self._answers.get(
+            question,
+            lambda connection: read(connection, question, wanted, fill=fill),
+            # What is filled in may come from before the window.
+            look=None if fill else lambda connection: look(connection, question, wanted),
+            window=window,
+            key=("candles", exchange, symbol, wanted, window, source, fill),
+        )
 
     def trades(self, exchange: str, symbol: str, start: datetime, end: datetime | None = None) -> pd.DataFrame:
         """The trades from `start` up to `end`, exclusive, and up to now in any case.
@@ -126,7 +161,7 @@ class MarketData:
         stored; and StoreError.
         """
         question = ask(exchange, symbol, start, end)
-        return self._reader.read(lambda connection: read_trades(connection, question))
+        return self._past("trades", question, read_trades, look_up_trades)
 
     def order_book(self, exchange: str, symbol: str, at: datetime | None = None, *, depth: int = 20) -> pd.DataFrame:
         """The last snapshot of the order book at that time or before, by default the last one now.
@@ -165,7 +200,7 @@ class MarketData:
         `attrs` and errors as of `trades`; and InputError for a depth outside 1 to 5,000.
         """
         question, levels = ask(exchange, symbol, start, end), checked_depth(depth)
-        return self._reader.read(lambda connection: read_books(connection, question, depth=levels))
+        return self._past("order_books", question, partial(read_books, depth=levels), look_up_books, levels)
 
     def order_book_features(
         self, exchange: str, symbol: str, start: datetime, end: datetime | None = None
@@ -184,7 +219,7 @@ class MarketData:
         snapshots stays covered here, for the features of it are kept.
         """
         question = ask(exchange, symbol, start, end)
-        return self._reader.read(lambda connection: read_book_features(connection, question))
+        return self._past("order_book_features", question, read_book_features, look_up_books)
 
     def imbalances(self, exchange: str, symbol: str, start: datetime, end: datetime | None = None) -> pd.DataFrame:
         """Imbalances of order book and trades: a row for each second that had a snapshot or a trade.
@@ -200,7 +235,7 @@ class MarketData:
         UnknownSeries where neither is stored.
         """
         question = ask(exchange, symbol, start, end)
-        return self._reader.read(lambda connection: read_imbalances(connection, question))
+        return self._past("imbalances", question, read_imbalances, look_up_imbalances, reach=IMBALANCE_REACH)
 
     def instruments(self, exchange: str | None = None) -> pd.DataFrame:
         """The stored instruments, of one exchange or of all, delisted ones included (active is False).
@@ -282,3 +317,80 @@ class MarketData:
         It takes milliseconds however much is stored: rows are counted as they are written, not here.
         """
         return self._reader.read(lambda connection: read_coverage(connection, exchange, symbol))
+
+    def get_inference_data(
+        self,
+        symbol: str,
+        *,
+        exchange: str,
+        timestamp: datetime | None = None,
+        context_window_minutes: float = 5,
+        depth: int = 20,
+        indicators: Sequence[str] = DEFAULT_INDICATORS,
+        as_known: bool = False,
+    ) -> InferenceDataFrame:
+        """All that was known of an instrument at a moment, by default now, and nothing that came later.
+
+        Candles of 1s, 1m, 5m, 15m, 1h, 4h and 1d that had closed, the last trades, order book (at most `depth` levels
+        a side) and imbalances of the context window, and indicators of the 1m candles. Of each timeframe there are
+        as many bars as fit in the context window, and at least 60. `InferenceDataFrame` says what each is.
+
+        A candle counts once open + timeframe <= timestamp; a trade before timestamp; an order book and an
+        imbalance by the exchange's clock. With `as_known` an order book, and imbalances that it is in, count only if
+        it had been received by then; of candles and trades it is not stored when they were received.
+
+        `indicators` are names as ema_20, rsi_14, macd_12_26_9, bbands_20_2, atr_14, obv or vwap; `tapehouse.indicators`
+        defines them. Their values do not depend on the context window.
+
+        Everything comes from one snapshot of the database, in one round trip, or from memory where nothing has changed.
+
+        Raises InputError for a timestamp that has not come yet, a context window outside 1 second to 1 day, a depth
+        outside 1 to 5,000 or a name that no indicator has; NaiveDatetime, UnknownSymbol, or UnknownSeries where
+        nothing is stored of the instrument; and StoreError.
+        """
+        spec = moment_spec(context_window_minutes, depth, indicators, as_known=as_known)
+        return self._moments.get(exchange, symbol, spec, None if timestamp is None else checked_time(timestamp))
+
+    def iter_inference_data(
+        self,
+        symbol: str,
+        timestamps: Iterable[datetime],
+        *,
+        exchange: str,
+        context_window_minutes: float = 5,
+        depth: int = 20,
+        indicators: Sequence[str] = DEFAULT_INDICATORS,
+        as_known: bool = False,
+    ) -> Iterator[tuple[datetime, InferenceDataFrame]]:
+        """What `get_inference_data` gives for each of many moments, in their order: (timestamp, data).
+
+        Made for labelling and training: moments that lie within two hours of each other and follow one another are
+        read together, and memory does not grow with their number. Options and errors as of `get_inference_data`.
+        """
+        spec = moment_spec(context_window_minutes, depth, indicators, as_known=as_known)
+        return self._moments.iterate(exchange, symbol, spec, (checked_time(one) for one in timestamps))
+
+    def stats(self) -> CacheStats:
+        """What the cache in memory has done and holds."""
+        return self._cache.stats()
+
+    def _past(
+        self,
+        noun: str,
+        question: Question,
+        read: Callable[[Connection, Question], tuple[MarketFrame, Ledger]],
+        look: Callable[[Connection, Question], Ledger],
+        *options: Hashable,
+        reach: timedelta = timedelta(0),
+    ) -> MarketFrame:
+        """The answer to a question about ticks, which is kept if all of it is past."""
+        now = self._answers.now()
+        is_past = now is not None and question.end is not None and question.end <= now
+        window = (question.start - reach, question.end) if is_past and question.end else None
+        return self._answers.get(
+            question,
+            lambda connection: read(connection, question),
+            look=lambda connection: look(connection, question),
+            window=window,
+            key=(noun, question, *options),
+        )

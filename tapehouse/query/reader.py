@@ -7,6 +7,7 @@ from psycopg import IsolationLevel
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from tapehouse.errors import StoreError, StoreUnreachable
+from tapehouse.store.arrays import register_columns
 from tapehouse.store.connection import CONNECT_OPTIONS, Connection, connect, is_embedded, store_errors
 from tapehouse.store.sql import query
 
@@ -84,6 +85,7 @@ def _prepare_reader(connection: Connection) -> None:
     All of an answer must come from one, because a writer may widen an instrument's scale, and
     with it every stored number, at any time.
     """
+    register_columns(connection)
     connection.execute(query("use_utc"))
     connection.commit()
     connection.isolation_level = IsolationLevel.REPEATABLE_READ

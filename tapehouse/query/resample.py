@@ -57,6 +57,25 @@ def resample(candles: Candles, timeframe: Timeframe) -> Candles:
     return Candles(opens_us[firsts], values)
 
 
+def bars_of_trades(time_us: Int64Array, price: Float64Array, amount: Float64Array, timeframe: Timeframe) -> Candles:
+    """One candle for each bar with a trade, of trades in their order."""
+    if len(time_us) == 0:
+        return Candles(time_us, np.empty((_PRICES + 1, 0)))
+    opens_us = timeframe.floor_us(time_us)
+    firsts = np.flatnonzero(np.diff(opens_us, prepend=opens_us[0] - 1))
+    lasts = np.append(firsts[1:], len(opens_us)) - 1
+    values = np.stack(
+        [
+            price[firsts],
+            np.maximum.reduceat(price, firsts),
+            np.minimum.reduceat(price, firsts),
+            price[lasts],
+            np.add.reduceat(amount, firsts),
+        ]
+    )
+    return Candles(opens_us[firsts], values)
+
+
 def keep_ranges(candles: Candles, ranges: Sequence[TimeRange]) -> Candles:
     """The candles that open in one of the ranges, which are disjoint and sorted."""
     inside = lies_in(candles.time_us, ranges)

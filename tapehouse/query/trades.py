@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 from psycopg.sql import Composed, Literal
 
+from tapehouse.candle import Float64Array, Int64Array
 from tapehouse.errors import UnknownSeries
 from tapehouse.query.attrs import instrument_attrs, reach_attrs, window_attrs
 from tapehouse.query.decode import BytesArray, CopyDecoder, Field
-from tapehouse.query.frame import time_index
+from tapehouse.query.frame import MarketFrame, time_index
 from tapehouse.query.ledger import Ledger, read_ledger
 from tapehouse.query.plan import SeriesState, reach_of
 from tapehouse.query.question import Question
@@ -30,9 +31,9 @@ SIDE_CODES: Final = np.array([2, 0, 1], dtype=np.int8)
 _NUMBER_BYTES: Final = 19
 
 
-def read_trades(connection: Connection, question: Question) -> pd.DataFrame:
-    """The answer of `MarketData.trades`."""
-    ledger = read_ledger(connection, question, "trade")
+def read_trades(connection: Connection, question: Question) -> tuple[MarketFrame, Ledger]:
+    """The answer of `MarketData.trades`, and the ledger it rests on."""
+    ledger = look_up_trades(connection, question)
     series = ledger.find("trade")
     if series is None:
         raise unknown_trades(question)
@@ -40,7 +41,12 @@ def read_trades(connection: Connection, question: Question) -> pd.DataFrame:
     frame = _frame(decoder, ledger.scale, has_texts=bool(series.id_bytes))
     frame.attrs.update(instrument_attrs(question, ledger, ledger.trade_unit) | window_attrs(ledger))
     frame.attrs.update(reach_attrs(series, reach_of(series, ledger.window)))
-    return frame
+    return frame, ledger
+
+
+def look_up_trades(connection: Connection, question: Question, _: object = None) -> Ledger:
+    """What the ledgers say that answers from trades rest on."""
+    return read_ledger(connection, question, "trade")
 
 
 def unknown_trades(question: Question) -> UnknownSeries:
@@ -86,19 +92,21 @@ def _read(connection: Connection, ledger: Ledger, series: SeriesState) -> CopyDe
     return decoder
 
 
-def _frame(decoder: CopyDecoder, scale: Scale, *, has_texts: bool) -> pd.DataFrame:
+def _frame(decoder: CopyDecoder, scale: Scale, *, has_texts: bool) -> MarketFrame:
+    ids = texts_of_ids(decoder.texts("trade_id")) if has_texts else decoder.integers("trade_id")
     price, amount = decoder.floats("values")
     price /= 10.0**scale.price_decimals
     amount /= 10.0**scale.amount_decimals
-    columns = {
-        "trade_id": pd.array(texts_of_ids(decoder.texts("trade_id")), dtype="str")
-        if has_texts
-        else decoder.integers("trade_id"),
-        "price": price,
-        "amount": amount,
-        "side": _sides(decoder.smallints("side")),
-    }
-    return pd.DataFrame(columns, index=time_index(decoder.times_us("time")), copy=False)
+    return trade_frame(decoder.times_us("time"), ids, price, amount, decoder.smallints("side"))
+
+
+def trade_frame(
+    time_us: Int64Array, ids: Int64Array | StrArray, price: Float64Array, amount: Float64Array, side: Int16Array
+) -> MarketFrame:
+    """Trades at ordinary prices and amounts as a DataFrame; takes over their memory."""
+    trade_id = ids if ids.dtype == np.int64 else pd.array(ids, dtype="str")
+    columns = {"trade_id": trade_id, "price": price, "amount": amount, "side": _sides(side)}
+    return MarketFrame(columns, index=time_index(time_us), copy=False)
 
 
 def _sides(side: Int16Array) -> pd.Categorical:

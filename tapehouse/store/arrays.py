@@ -22,6 +22,7 @@ from tapehouse.trade import Int16Array, StrArray
 PG_EPOCH_US: Final = 946_684_800_000_000  # 2000-01-01 UTC, the zero of timestamptz
 # Dimensions, whether there are NULLs, element type, length, lower bound.
 _ARRAY_HEADER: Final = struct.Struct(">iiiii")
+_ARRAY_DIMENSIONS: Final = struct.Struct(">i")
 # A multirange is the number of its ranges, and each range its length, flags, and bounds with their lengths.
 _MULTIRANGE_HEADER_BYTES: Final = 4
 _RANGE: Final = np.dtype(
@@ -291,8 +292,11 @@ class _SmallintArrayLoader(Loader):
 
 
 def _elements(data: Buffer, layout: str) -> np.ndarray:
-    """The values of an array of one dimension that holds no NULL."""
-    return np.frombuffer(data, dtype=_element(layout), offset=_ARRAY_HEADER.size)["value"]
+    """The values of an array that holds no NULL, in its shape."""
+    dimensions, *_ = _ARRAY_DIMENSIONS.unpack_from(data)
+    header = np.frombuffer(data, dtype=">i4", count=3 + 2 * dimensions)
+    shape = header[3::2] if dimensions else (0,)
+    return np.frombuffer(data, dtype=_element(layout), offset=header.nbytes)["value"].reshape(shape)
 
 
 def _element(layout: str) -> np.dtype[np.void]:

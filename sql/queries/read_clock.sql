@@ -1,0 +1,2 @@
+-- One row: the server's time.
+select clock_timestamp()

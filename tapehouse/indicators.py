@@ -1,0 +1,136 @@
+"""Technical indicators on candles, each value the same whatever the length of the window that it is read in.
+
+Those with a memory (EMA, RSI, ATR, MACD) never forget where they began. So that a value depends on its bar alone,
+bars are taken in blocks of an absolute grid, and each block is computed from a warm-up of fixed length before it.
+Formulas are those of TA-Lib, but the volume-weighted average price, which it has not.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from tapehouse.candle import Float64Array, Int64Array
+from tapehouse.errors import InputError
+from tapehouse.timeframe import EPOCH, Timeframe
+
+_BLOCK_BARS: Final = 256
+_LEAST_WARM_UP_BARS: Final = 256
+# After so many times its length an exponential average has forgotten all but 1e-14 of what was before.
+_LENGTHS_TO_FORGET: Final = 16
+_DAY_US: Final = 86_400_000_000
+_LONGEST: Final = 1000
+
+Kind = Literal["ema", "rsi", "macd", "bbands", "atr", "obv", "vwap"]
+# How many numbers follow each name.
+_NUMBERS: Final[Mapping[str, int]] = {"ema": 1, "rsi": 1, "macd": 3, "bbands": 2, "atr": 1, "obv": 0, "vwap": 0}
+_NAME: Final = re.compile(r"([a-z]+)((?:_[1-9][0-9]*)*)")
+_EXAMPLES: Final = "ema_20, rsi_14, macd_12_26_9, bbands_20_2, atr_14, obv, vwap"
+
+
+@dataclass(frozen=True, slots=True)
+class Indicator:
+    """An indicator by its name: a kind, and the lengths in bars (of `bbands` a length and a width in deviations)."""
+
+    kind: Kind
+    numbers: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """The name, as users write it."""
+        return "_".join([self.kind, *map(str, self.numbers)])
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of its columns."""
+        if self.kind == "macd":
+            return self.name, f"{self.name}_signal", f"{self.name}_histogram"
+        if self.kind == "bbands":
+            return f"{self.name}_upper", f"{self.name}_middle", f"{self.name}_lower"
+        return (self.name,)
+
+    def since(self, timeframe: Timeframe, opened: datetime) -> datetime:
+        """The first bar that the value of the bar that opened then depends on."""
+        if self._is_of_the_day:
+            return opened.replace(hour=0, minute=0, second=0, microsecond=0)
+        block = _BLOCK_BARS * timeframe.length
+        return opened - (opened - EPOCH) % block - self._warm_up_bars * timeframe.length
+
+    def values(self, timeframe: Timeframe, time_us: Int64Array, candles: Float64Array) -> Float64Array:
+        """Its columns, shape (columns, n), for candles of shape (5, n): open, high, low, close, volume.
+
+        `time_us` is when they open, sorted. Values that lack the bars they depend on are NaN.
+        """
+        values = np.full((len(self.columns), len(time_us)), np.nan)
+        bar_us = timeframe.seconds * 1_000_000
+        block_us = _DAY_US if self._is_of_the_day else _BLOCK_BARS * bar_us
+        warm_up_us = 0 if self._is_of_the_day else self._warm_up_bars * bar_us
+        blocks = time_us // block_us
+        starts = np.flatnonzero(np.diff(blocks, prepend=blocks[0] - 1)) if len(blocks) else np.empty(0, dtype=np.intp)
+        for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(blocks)], strict=True):
+            first = int(np.searchsorted(time_us, blocks[start] * block_us - warm_up_us))
+            computed = self._compute(np.ascontiguousarray(candles[:, first:stop]))
+            values[:, start:stop] = computed[:, start - first :]
+        return values
+
+    @property
+    def _is_of_the_day(self) -> bool:
+        """Whether it sums up since midnight UTC, when the trading day of these markets begins."""
+        return self.kind in ("obv", "vwap")
+
+    @property
+    def _warm_up_bars(self) -> int:
+        lengths = self.numbers[:1] if self.kind == "bbands" else self.numbers
+        return max(_LEAST_WARM_UP_BARS, _LENGTHS_TO_FORGET * max(lengths, default=1))
+
+    def _compute(self, candles: Float64Array) -> Float64Array:
+        import talib  # imported late: it is of no use to who asks for no indicators
+
+        _, high, low, close, volume = candles
+        computed: Any
+        match self.kind:
+            case "ema":
+                computed = talib.EMA(close, *self.numbers)
+            case "rsi":
+                computed = talib.RSI(close, *self.numbers)
+            case "macd":
+                computed = talib.MACD(close, *self.numbers)
+            case "bbands":
+                length, width = self.numbers
+                computed = talib.BBANDS(close, length, float(width), float(width))
+            case "atr":
+                computed = talib.ATR(high, low, close, *self.numbers)
+            case "obv":
+                computed = talib.OBV(close, volume)
+            case "vwap":
+                computed = _volume_weighted_average(high, low, close, volume)
+        return np.atleast_2d(np.asarray(computed, dtype=np.float64))
+
+
+def _volume_weighted_average(
+    high: Float64Array, low: Float64Array, close: Float64Array, volume: Float64Array
+) -> Float64Array:
+    """Of typical prices, (high + low + close) / 3, since the first bar; NaN before anything was traded."""
+    with np.errstate(invalid="ignore"):
+        return np.cumsum((high + low + close) / 3 * volume) / np.cumsum(volume)
+
+
+def indicator(name: str) -> Indicator:
+    """The indicator of that name: a kind and its lengths, as in ema_20, rsi_14 or macd_12_26_9.
+
+    Raises InputError for a name that none has.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None or match[1] not in _NUMBERS:
+        raise InputError(f"No indicator {name!r}: write {_EXAMPLES}.")
+    numbers = tuple(int(one) for one in match[2].split("_")[1:])
+    count = _NUMBERS[match[1]]
+    if len(numbers) != count or any(one > _LONGEST for one in numbers):
+        raise InputError(f"No indicator {name!r}: {match[1]} takes {count} lengths of at most {_LONGEST} bars.")
+    return Indicator(match[1], numbers)  # pyright: ignore[reportArgumentType] -- one of _NUMBERS
+
+
+DEFAULT_INDICATORS: Final = ("ema_20", "rsi_14", "macd_12_26_9", "bbands_20_2", "atr_14", "obv", "vwap")

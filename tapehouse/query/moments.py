@@ -1,0 +1,173 @@
+"""Moments of instruments: read in slices, which are kept in memory and used for as many moments as they can answer.
+
+Slices of the present have no end: they answer for now until something of the instrument changes, and are then read
+again in the background while anyone asks for them. Those of the past are of one moment, or of many that were asked
+for together.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import Final, TypeAlias
+
+from psycopg.sql import Identifier
+
+from tapehouse.errors import InputError, TapehouseError
+from tapehouse.query.cache import Cache, Kept
+from tapehouse.query.changes import Changes
+from tapehouse.query.inference import InferenceDataFrame
+from tapehouse.query.ledger import Ledger
+from tapehouse.query.prepared import PreparedSlice
+from tapehouse.query.question import Question
+from tapehouse.query.reader import Reader
+from tapehouse.query.refresher import Refresher
+from tapehouse.query.slices import FOREVER, read_slice
+from tapehouse.query.spec import Spec
+from tapehouse.store.connection import Connection, one_row
+from tapehouse.store.sql import query
+
+# Clocks of bots differ from the server's by so much, now and then.
+_CLOCK_SKEW: Final = timedelta(minutes=1)
+# Moments that are asked for together and lie within this are answered from one slice.
+_RUN: Final = timedelta(hours=2)
+# A present that nobody has asked about for so long is not read again before somebody does.
+_FORGOTTEN_S: Final = 10.0
+
+_Key: TypeAlias = tuple[str, str, Spec]
+
+
+@dataclass(slots=True)
+class _Present:
+    """A present that is asked about: from when on, and when it was asked for last."""
+
+    first: datetime
+    asked_at_s: float
+
+
+class Moments:
+    """Reads moments, from memory where it can; any number of threads may ask at once."""
+
+    def __init__(self, reader: Reader, cache: Cache, changes: Changes, hot_window: timedelta) -> None:
+        self._reader, self._cache, self._changes, self._hot_window = reader, cache, changes, hot_window
+        self._tables: Mapping[str, Identifier] = {}
+        self._guesses: dict[tuple[str, str], Ledger] = {}
+        self._presents: dict[_Key, _Present] = {}
+        self._refresher = Refresher(changes, self._refresh)
+
+    def close(self) -> None:
+        """Stop what runs in the background."""
+        self._refresher.close()
+
+    def get(self, exchange: str, symbol: str, spec: Spec, timestamp: datetime | None) -> InferenceDataFrame:
+        """What was known at a moment, or is now."""
+        now = self._changes.now() or self._read_clock()
+        at = now if timestamp is None else _happened(timestamp, now)
+        is_hot = now - at <= self._hot_window
+        key = (exchange, symbol, spec)
+        kept_key = ("present", *key) if is_hot else ("past", *key, at)
+        kept, holds = (
+            self._cache.find(kept_key, lambda one: one.rows.first <= at) if self._cache.is_on else (None, False)
+        )
+        if is_hot and (present := self._presents.get(key)):
+            present.asked_at_s = monotonic()
+        if kept is None or not holds:
+            kept = self._read(kept_key, key, at, FOREVER if is_hot else at)
+            if is_hot and self._cache.is_on:
+                self._presents.setdefault(key, _Present(at, monotonic()))
+                self._refresher.start()
+        return InferenceDataFrame(kept.value, at)
+
+    def iterate(
+        self, exchange: str, symbol: str, spec: Spec, timestamps: Iterable[datetime]
+    ) -> Iterator[tuple[datetime, InferenceDataFrame]]:
+        """What was known at each of many moments, in their order."""
+        now = self._changes.now() or self._read_clock()
+        for run in _runs(_happened(one, now) for one in timestamps):
+            rows = self._read_slice((exchange, symbol, spec), min(run), max(run))
+            for at in run:
+                yield at, InferenceDataFrame(rows, at)
+
+    def _read(
+        self,
+        kept_key: tuple[object, ...],
+        key: _Key,
+        first: datetime,
+        last: datetime,
+        *,
+        was_asked_for: bool = True,
+    ) -> Kept[PreparedSlice]:
+        if self._cache.is_on:
+            self._changes.start()
+        moment = self._changes.moment()
+        prepared = self._read_slice(key, first, last)
+        rows = prepared.rows
+        kept = Kept(prepared, rows.ledger.instrument_id, rows.bytes, None, moment)
+        if self._cache.is_on:
+            self._cache.keep(kept_key, kept, was_asked_for=was_asked_for)
+        return kept
+
+    def _read_slice(self, key: _Key, first: datetime, last: datetime) -> PreparedSlice:
+        exchange, symbol, spec = key
+        question = Question(exchange, symbol, first, None if last == FOREVER else last)
+
+        def work(connection: Connection) -> PreparedSlice:
+            guess = self._guesses.get((exchange, symbol))
+            tables = self._tables or self._read_tables(connection)
+            return PreparedSlice(read_slice(connection, tables, question, spec, last, guess))
+
+        prepared = self._reader.read(work)
+        ledger = prepared.rows.ledger
+        self._guesses[exchange, symbol] = ledger
+        self._changes.set_clock(ledger.as_of)
+        return prepared
+
+    def _refresh(self) -> None:
+        """Read those presents again that somebody asks about and that have changed."""
+        for key, present in list(self._presents.items()):
+            if monotonic() - present.asked_at_s > _FORGOTTEN_S:
+                del self._presents[key]
+                continue
+            kept, holds = self._cache.peek(("present", *key))
+            if kept is None or holds or not self._changes.is_listening:
+                continue
+            now = self._changes.now() or datetime.now(UTC)
+            # Who asked can do without; the next one who asks is told what is wrong.
+            with suppress(TapehouseError):
+                first = max(present.first, now - self._hot_window)
+                self._read(("present", *key), key, first, FOREVER, was_asked_for=False)
+
+    def _read_tables(self, connection: Connection) -> Mapping[str, Identifier]:
+        rows = connection.execute(query("list_rollup_tables")).fetchall()
+        self._tables = {view: Identifier(*names) for view, *names in rows}
+        return self._tables
+
+    def _read_clock(self) -> datetime:
+        (now,) = self._reader.read(lambda connection: one_row(connection.execute(query("read_clock"))))
+        now = now.astimezone(UTC)
+        self._changes.set_clock(now)
+        return now
+
+
+def _happened(time: datetime, now: datetime) -> datetime:
+    """The moment, or now where somebody's clock is a little fast; raises InputError for the future."""
+    if time - now > _CLOCK_SKEW:
+        raise InputError(
+            f"{time.isoformat()} has not come yet, it is {now.isoformat()}: leave the timestamp out for the latest."
+        )
+    return min(time, now)
+
+
+def _runs(times: Iterable[datetime]) -> Iterator[list[datetime]]:
+    """The times, in their order, in runs that each lie close together."""
+    run: list[datetime] = []
+    first = last = None
+    for time in times:
+        first, last = min(first or time, time), max(last or time, time)
+        if last - first > _RUN:
+            yield run
+            run, first, last = [], time, time
+        run.append(time)
+    if run:
+        yield run

@@ -1,0 +1,232 @@
+"""Slices made ready to be asked about moment after moment.
+
+What does not depend on the moment is worked out once: frames of trades and imbalances, values of indicators. Bars of
+each timeframe are kept until the next one closes.
+"""
+
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+
+from tapehouse.book import NO_NONCE
+from tapehouse.candle import VALUE_COLUMNS, Float64Array
+from tapehouse.query.attrs import instrument_attrs, ranges_attrs, reach_attrs
+from tapehouse.query.books import level_units
+from tapehouse.query.candles import candle_frame, plan_attrs, planned_candles
+from tapehouse.query.features import IMBALANCES, stale_imbalances
+from tapehouse.query.frame import MarketFrame, handed_out, time_index
+from tapehouse.query.plan import MINUTE, SECOND, Read, SeriesState, closed_window, derived_reach_of, reach_of
+from tapehouse.query.records import OrderBookDataFrame
+from tapehouse.query.resample import Candles
+from tapehouse.query.slices import Slice
+from tapehouse.query.trades import trade_frame
+from tapehouse.ranges import TimeRange
+from tapehouse.timeframe import Timeframe, from_us, to_us
+
+_NO_TIMES: Final = np.empty(0, dtype=np.int64)
+
+
+class PreparedSlice:
+    """A slice and what was worked out of it; any number of threads may ask at once."""
+
+    def __init__(self, rows: Slice) -> None:
+        self.rows = rows
+        self._latest: dict[Timeframe, tuple[datetime, MarketFrame, dict[str, Any]]] = {}
+
+    def candles(self, timeframe: Timeframe, at: datetime) -> MarketFrame:
+        """The bars of a moment; without any, and with `missing` in attrs, where nothing stored can give them."""
+        return handed_out(*self._bars(timeframe, at))
+
+    def candle_values(self, timeframe: Timeframe, at: datetime) -> tuple[MarketFrame, TimeRange]:
+        """The bars of a moment to be read only, and the window that they lie in."""
+        return self._bars(timeframe, at)[0], self.rows.spec.window(timeframe, at)
+
+    def trades(self, at: datetime) -> MarketFrame:
+        """The trades of the context of a moment."""
+        window = self._context(at)
+        first, stop = self.trade_lines(at)
+        return handed_out(
+            self._trade_frame.iloc[first:stop], self._window_attrs(window, at) | self._trade_attrs(window)
+        )
+
+    def trade_lines(self, at: datetime) -> tuple[int, int]:
+        """Where the trades of the context of a moment begin and end in the slice's."""
+        return self._lines(self.rows.trades.time_us if self.rows.trades else _NO_TIMES, self._context(at))
+
+    def imbalances(self, at: datetime) -> MarketFrame:
+        """The imbalances of the seconds of the context of a moment that had ended by then."""
+        window = self._seconds(at)
+        first, stop = self._imbalance_lines(window)
+        attrs = self._window_attrs(window, at) | self._imbalance_attrs(window)
+        return handed_out(self._imbalance_frame.iloc[first:stop], attrs)
+
+    def imbalance_values(self, at: datetime) -> tuple[np.ndarray, Float64Array, TimeRange]:
+        """When the seconds begin, shape (n,), their values, shape (8, n), and the window that they lie in."""
+        window = self._seconds(at)
+        first, stop = self._imbalance_lines(window)
+        imbalances = self.rows.imbalances
+        if imbalances is None:
+            return _NO_TIMES, np.empty((len(IMBALANCES), 0)), window
+        return imbalances.time_us[first:stop], imbalances.values[:, first:stop], window
+
+    def order_book(self, at: datetime) -> OrderBookDataFrame | None:
+        """The last snapshot of the context of a moment, None without any."""
+        books, spec = self.rows.books, self.rows.spec
+        if books is None:
+            return None
+        at_us, oldest_us = to_us(at), to_us(at - spec.context)
+        line = int(np.searchsorted(books.time_us, at_us, side="right")) - 1
+        if spec.as_known:
+            while line >= 0 and books.received_us[line] > at_us:
+                line -= 1
+        if line < 0 or books.time_us[line] < oldest_us:
+            return None
+        levels = books.levels[line].T / self._level_units
+        levels.flags.writeable = False
+        nonce = int(books.nonce[line])
+        return OrderBookDataFrame(
+            from_us(int(books.time_us[line])),
+            from_us(int(books.received_us[line])),
+            None if nonce == NO_NONCE else nonce,
+            levels,
+        )
+
+    def indicators(self, at: datetime) -> MarketFrame:
+        """The indicators of the 1m bars of a moment."""
+        window = self.rows.spec.window(MINUTE, at)
+        first, stop = self._lines(self._minutes.time_us, window)
+        attrs = self._instrument_attrs(at) | {"timeframe": MINUTE.name, "indicators": self._indicator_names}
+        return handed_out(self._indicator_frame.iloc[first:stop], attrs)
+
+    def indicator_values(self, at: datetime) -> tuple[np.ndarray, Float64Array, TimeRange]:
+        """When the 1m bars open, shape (n,), their indicators, shape (columns, n), and the window that they lie in."""
+        window = self.rows.spec.window(MINUTE, at)
+        first, stop = self._lines(self._minutes.time_us, window)
+        return self._minutes.time_us[first:stop], self._indicator_values[:, first:stop], window
+
+    def _bars(self, timeframe: Timeframe, at: datetime) -> tuple[MarketFrame, dict[str, Any]]:
+        window = self.rows.spec.window(timeframe, at)
+        latest = self._latest.get(timeframe)
+        if latest is None or latest[0] != window[1]:
+            latest = window[1], *self._read_bars(timeframe, window)
+            self._latest[timeframe] = latest
+        _, frame, attrs = latest
+        return frame, attrs | {"as_of": at.isoformat()}
+
+    def _read_bars(self, timeframe: Timeframe, window: TimeRange) -> tuple[MarketFrame, dict[str, Any]]:
+        rows = self.rows
+        attrs = self._instrument_attrs(window[1]) | _bounds(window)
+        plan = rows.plan(timeframe, window)
+        if plan is None:
+            nothing = Candles(_NO_TIMES, np.empty((len(VALUE_COLUMNS), 0)))
+            missing = f"nothing stored gives candles of {timeframe}"
+            return candle_frame(nothing, rows.ledger.scale, VALUE_COLUMNS, {}), attrs | {"missing": missing}
+        candles = planned_candles(plan, rows.read)
+        attrs |= plan_attrs(plan, candles)
+        return candle_frame(_owned(candles), rows.ledger.scale, VALUE_COLUMNS, {}), attrs
+
+    @cached_property
+    def _trade_frame(self) -> MarketFrame:
+        trades, scale = self.rows.trades, self.rows.ledger.scale
+        if trades is None:
+            nothing = np.empty(0)
+            return trade_frame(_NO_TIMES.copy(), _NO_TIMES, nothing, nothing, np.empty(0, dtype=np.int16))
+        price, amount = trades.price / 10.0**scale.price_decimals, trades.amount / 10.0**scale.amount_decimals
+        return trade_frame(trades.time_us.copy(), trades.ids, price, amount, trades.side)
+
+    @cached_property
+    def _imbalance_frame(self) -> MarketFrame:
+        imbalances = self.rows.imbalances
+        if imbalances is None:
+            return MarketFrame(np.empty((0, len(IMBALANCES))), index=time_index(_NO_TIMES.copy()), columns=IMBALANCES)
+        return MarketFrame(imbalances.values.T, index=time_index(imbalances.time_us.copy()), columns=IMBALANCES)
+
+    @cached_property
+    def _minutes(self) -> Candles:
+        """All 1m candles that indicators are computed from, in whole ticks and lots."""
+        rows = self.rows
+        series = rows.ledger.series.get(("ohlcv", MINUTE.seconds))
+        if series is None or not series.covered:
+            return Candles(_NO_TIMES, np.empty((len(VALUE_COLUMNS), 0)))
+        window = rows.spec.minutes_since(rows.first), MINUTE.floor(rows.last)
+        reach = reach_of(series, window)
+        if not reach.covered:
+            return Candles(_NO_TIMES, np.empty((len(VALUE_COLUMNS), 0)))
+        span = reach.covered[0][0], reach.covered[-1][1]
+        return rows.read(Read("ohlcv", MINUTE, span, (span,)))
+
+    @cached_property
+    def _indicator_values(self) -> Float64Array:
+        scale = self.rows.ledger.scale
+        units = np.array([10.0 ** scale.decimals(name) for name in VALUE_COLUMNS])
+        candles = self._minutes.values / units[:, np.newaxis]
+        values = [one.values(MINUTE, self._minutes.time_us, candles) for one in self.rows.spec.indicators]
+        return np.concatenate(values) if values else np.empty((0, len(self._minutes)))
+
+    @cached_property
+    def _indicator_frame(self) -> MarketFrame:
+        columns = [name for one in self.rows.spec.indicators for name in one.columns]
+        return MarketFrame(self._indicator_values.T, index=time_index(self._minutes.time_us.copy()), columns=columns)
+
+    @cached_property
+    def _indicator_names(self) -> list[str]:
+        return [one.name for one in self.rows.spec.indicators]
+
+    @cached_property
+    def _level_units(self) -> Float64Array:
+        return np.array(level_units(self.rows.ledger.scale))
+
+    def _context(self, at: datetime) -> TimeRange:
+        return at - self.rows.spec.context, at
+
+    def _seconds(self, at: datetime) -> TimeRange:
+        """The seconds of the context that had ended, and, if only what was known counts, were known."""
+        start, end = closed_window(SECOND, at - self.rows.spec.context, at, at)
+        books = self.rows.books
+        if self.rows.spec.as_known and books is not None:
+            at_us = to_us(at)
+            unknown = books.time_us[(books.received_us > at_us) & (books.time_us <= at_us)]
+            if len(unknown):
+                end = max(start, min(end, SECOND.floor(from_us(int(unknown[0])))))
+        return start, end
+
+    def _imbalance_lines(self, window: TimeRange) -> tuple[int, int]:
+        return self._lines(self.rows.imbalances.time_us if self.rows.imbalances else _NO_TIMES, window)
+
+    def _lines(self, time_us: np.ndarray, window: TimeRange) -> tuple[int, int]:
+        first, stop = np.searchsorted(time_us, [to_us(window[0]), to_us(window[1])]).tolist()
+        return first, stop
+
+    def _instrument_attrs(self, at: datetime, *, of_trades: bool = False) -> dict[str, Any]:
+        ledger = self.rows.ledger
+        unit = ledger.trade_unit if of_trades else ledger.amount_unit
+        return instrument_attrs(self.rows.question, ledger, unit) | {"as_of": at.isoformat()}
+
+    def _window_attrs(self, window: TimeRange, at: datetime) -> dict[str, Any]:
+        return self._instrument_attrs(at, of_trades=True) | _bounds(window)
+
+    def _trade_attrs(self, window: TimeRange) -> dict[str, Any]:
+        trades = self.rows.ledger.find("trade")
+        return reach_attrs(trades, reach_of(trades, window)) if trades else {"missing": "no trades stored"}
+
+    def _imbalance_attrs(self, window: TimeRange) -> dict[str, Any]:
+        books, trades = self.rows.ledger.find("order_book"), self.rows.ledger.find("trade")
+        if books is None and trades is None:
+            return {"missing": "neither order books nor trades stored"}
+        stale = ranges_attrs({"stale": stale_imbalances(books, trades, window)})
+        return stale | {"order_book": _derived_attrs(books, window), "trade": _derived_attrs(trades, window)}
+
+
+def _derived_attrs(series: SeriesState | None, window: TimeRange) -> dict[str, Any] | None:
+    return reach_attrs(series, derived_reach_of(series, window)) if series else None
+
+
+def _bounds(window: TimeRange) -> dict[str, Any]:
+    return {"start": window[0].isoformat(), "end": window[1].isoformat()}
+
+
+def _owned(candles: Candles) -> Candles:
+    """The same in memory of its own, which making a frame of it takes over."""
+    return Candles(candles.time_us.copy(), candles.values.copy())

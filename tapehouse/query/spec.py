@@ -1,0 +1,66 @@
+"""What of one instrument belongs to one moment: which frames, how long each is, and from when on rows are needed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from tapehouse.errors import InputError
+from tapehouse.indicators import Indicator, indicator
+from tapehouse.query.plan import MINUTE, SECOND
+from tapehouse.query.question import checked_depth
+from tapehouse.ranges import TimeRange
+from tapehouse.timeframe import Timeframe
+from tapehouse.timeframe import timeframe as timeframe_named
+
+LADDER: Final = tuple(timeframe_named(name) for name in ("1s", "1m", "5m", "15m", "1h", "4h", "1d"))
+# Of each timeframe there are at least so many bars, however short the context is.
+LEAST_BARS: Final = 60
+_SHORTEST, _LONGEST = timedelta(seconds=1), timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What is asked about each moment.
+
+    `context` is how far trades, order books and imbalances reach back; of candles there are as many bars as fit in
+    it, and at least LEAST_BARS.
+    """
+
+    context: timedelta
+    depth: int
+    indicators: tuple[Indicator, ...]
+    as_known: bool
+
+    def bars(self, timeframe: Timeframe) -> int:
+        """How many bars of a timeframe there are."""
+        return max(LEAST_BARS, -(-self.context // timeframe.length))
+
+    def window(self, timeframe: Timeframe, at: datetime) -> TimeRange:
+        """The bars of a moment: all have closed by then."""
+        stop = timeframe.floor(at)
+        return stop - self.bars(timeframe) * timeframe.length, stop
+
+    def ticks_since(self, at: datetime) -> datetime:
+        """From when on the trades of a moment are needed, also those that its candles of 1 s are built from."""
+        return min(at - self.context, self.window(SECOND, at)[0])
+
+    def minutes_since(self, at: datetime) -> datetime:
+        """From when on the 1m candles of a moment are needed as such, not to build longer ones from."""
+        first = self.window(MINUTE, at)[0]
+        return min([first, *(one.since(MINUTE, first) for one in self.indicators)])
+
+
+def moment_spec(context_window_minutes: float, depth: int, indicators: Sequence[str], *, as_known: bool) -> Spec:
+    """The spec for what a user asks; raises InputError."""
+    try:
+        context = timedelta(minutes=context_window_minutes)
+    except (TypeError, ValueError, OverflowError):
+        context = timedelta(0)
+    if not _SHORTEST <= context <= _LONGEST:
+        raise InputError(
+            f"{context_window_minutes!r} is no context window: pass minutes, from 1 second to 1 day (1440)."
+        )
+    if isinstance(indicators, str):
+        raise InputError(f"Indicators are a list of names: pass [{indicators!r}].")
+    return Spec(context, checked_depth(depth), tuple(dict.fromkeys(map(indicator, indicators))), as_known)
