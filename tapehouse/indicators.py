@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import import_module
+from itertools import pairwise
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -65,12 +67,14 @@ class Indicator:
         `time_us` is when they open, sorted. Values that lack the bars they depend on are NaN.
         """
         values = np.full((len(self.columns), len(time_us)), np.nan)
+        if not len(time_us):
+            return values
         bar_us = timeframe.seconds * 1_000_000
         block_us = _DAY_US if self._is_of_the_day else _BLOCK_BARS * bar_us
         warm_up_us = 0 if self._is_of_the_day else self._warm_up_bars * bar_us
         blocks = time_us // block_us
-        starts = np.flatnonzero(np.diff(blocks, prepend=blocks[0] - 1)) if len(blocks) else np.empty(0, dtype=np.intp)
-        for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(blocks)], strict=True):
+        bounds: list[int] = [*np.flatnonzero(np.diff(blocks, prepend=blocks[0] - 1)).tolist(), len(blocks)]
+        for start, stop in pairwise(bounds):
             first = int(np.searchsorted(time_us, blocks[start] * block_us - warm_up_us))
             computed = self._compute(np.ascontiguousarray(candles[:, first:stop]))
             values[:, start:stop] = computed[:, start - first :]
@@ -87,10 +91,9 @@ class Indicator:
         return max(_LEAST_WARM_UP_BARS, _LENGTHS_TO_FORGET * max(lengths, default=1))
 
     def _compute(self, candles: Float64Array) -> Float64Array:
-        import talib  # imported late: it is of no use to who asks for no indicators
-
+        # Imported late: it is of no use to who asks for no indicators. It has no types.
+        talib: Any = import_module("talib")
         _, high, low, close, volume = candles
-        computed: Any
         match self.kind:
             case "ema":
                 computed = talib.EMA(close, *self.numbers)

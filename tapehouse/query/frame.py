@@ -1,7 +1,7 @@
 """What all DataFrames share: an index of times, columns of the documented dtypes, and ways into other libraries."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
+# pyarrow's, which has no types.
+Table: TypeAlias = Any
+
 UTC_DTYPE: Final = "datetime64[us, UTC]"
 
 
@@ -24,14 +27,15 @@ class MarketFrame(pd.DataFrame):
     def _constructor(self) -> type["MarketFrame"]:
         return MarketFrame
 
-    def to_arrow(self) -> Any:  # noqa: ANN401 -- pyarrow has no types
+    def to_arrow(self) -> Table:
         """The same as a pyarrow Table, the index a column of its own; `attrs` stay behind.
 
         Raises MissingExtra where pyarrow is not installed.
         """
         with needs_extra("Arrow tables need", "pyarrow", extra="parquet"):
             import pyarrow as pa
-        return pa.Table.from_pandas(self._plain(), preserve_index=False).replace_schema_metadata(None)
+        make = cast("Any", pa.Table).from_pandas
+        return make(self._plain(), preserve_index=False).replace_schema_metadata(None)
 
     def to_polars(self) -> "pl.DataFrame":
         """The same as a polars DataFrame, the index a column of its own; `attrs` stay behind.
