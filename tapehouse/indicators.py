@@ -91,26 +91,29 @@ class Indicator:
         return max(_LEAST_WARM_UP_BARS, _LENGTHS_TO_FORGET * max(lengths, default=1))
 
     def _compute(self, candles: Float64Array) -> Float64Array:
+        return np.atleast_2d(np.asarray(self._columns_of(*candles), dtype=np.float64))
+
+    def _columns_of(
+        self, _: Float64Array, high: Float64Array, low: Float64Array, close: Float64Array, volume: Float64Array
+    ) -> Any:  # noqa: ANN401 -- an array, or some
         # Imported late: it is of no use to who asks for no indicators. It has no types.
         talib: Any = import_module("talib")
-        _, high, low, close, volume = candles
         match self.kind:
             case "ema":
-                computed = talib.EMA(close, *self.numbers)
+                return talib.EMA(close, *self.numbers)
             case "rsi":
-                computed = talib.RSI(close, *self.numbers)
+                return talib.RSI(close, *self.numbers)
             case "macd":
-                computed = talib.MACD(close, *self.numbers)
+                return talib.MACD(close, *self.numbers)
             case "bbands":
                 length, width = self.numbers
-                computed = talib.BBANDS(close, length, float(width), float(width))
+                return talib.BBANDS(close, length, float(width), float(width))
             case "atr":
-                computed = talib.ATR(high, low, close, *self.numbers)
+                return talib.ATR(high, low, close, *self.numbers)
             case "obv":
-                computed = talib.OBV(close, volume)
+                return talib.OBV(close, volume)
             case "vwap":
-                computed = _volume_weighted_average(high, low, close, volume)
-        return np.atleast_2d(np.asarray(computed, dtype=np.float64))
+                return _volume_weighted_average(high, low, close, volume)
 
 
 def _volume_weighted_average(
