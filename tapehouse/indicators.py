@@ -73,9 +73,9 @@ class Indicator:
         block_us = _DAY_US if self._is_of_the_day else _BLOCK_BARS * bar_us
         warm_up_us = 0 if self._is_of_the_day else self._warm_up_bars * bar_us
         blocks = time_us // block_us
-        bounds: list[int] = [*np.flatnonzero(np.diff(blocks, prepend=blocks[0] - 1)).tolist(), len(blocks)]
-        for start, stop in pairwise(bounds):
-            first = int(np.searchsorted(time_us, blocks[start] * block_us - warm_up_us))
+        starts: Int64Array = np.flatnonzero(np.diff(blocks, prepend=blocks[0] - 1))
+        firsts: list[int] = np.searchsorted(time_us, blocks[starts] * block_us - warm_up_us).tolist()
+        for first, (start, stop) in zip(firsts, pairwise([*starts.tolist(), len(blocks)]), strict=True):
             computed = self._compute(np.ascontiguousarray(candles[:, first:stop]))
             values[:, start:stop] = computed[:, start - first :]
         return values

@@ -276,7 +276,7 @@ class _SliceReader:
         minutes, trades = series.get(("ohlcv", MINUTE.seconds)), ledger.find("trade")
         plans: list[Plan] = []
         for timeframe in LADDER:
-            window = spec.window(timeframe, self._first)[0], timeframe.floor(self._last)
+            window = spec.window(timeframe, self._first)[0], spec.window(timeframe, self._last)[1]
             native = series.get(("ohlcv", timeframe.seconds))
             if timeframe == MINUTE:
                 window = spec.minutes_since(self._first), window[1]

@@ -159,7 +159,7 @@ def test_an_attempt_in_vain_on_one_bar_tells_of_it_where_steps_are_longer(tape: 
 
 def test_an_attempt_in_vain_on_one_month_tells_of_it(tape: Tape):
     months = pd.date_range(START, periods=7, freq="MS")
-    minutes = [(month - months[0]) / timedelta(minutes=1) for month in months]
+    minutes = [(to_us(month.to_pydatetime()) - to_us(START)) / 60e6 for month in months]
     tape.cover(START, at(minutes[6]), "1M")
     note(tape, tape.series_id("1M"), minutes[2], minutes[3], "exchange_empty")
     note(tape, tape.series_id("1M"), minutes[4], minutes[6], "exchange_empty")

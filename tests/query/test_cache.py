@@ -1,0 +1,188 @@
+"""Answers from memory equal those of the database, whatever other processes change in between."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import cycle
+from typing import IO, Final, TypeAlias
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tapehouse import MarketData
+from tapehouse.errors import UnknownSeries
+from tapehouse.query.changes import Changes
+from tapehouse.query.fill import Fill
+from tapehouse.query.inference import InferenceDataFrame
+from tests.query.conftest import Tape, random_bars, random_books, random_trades
+from tests.query.moments import assert_same, write_bars
+from tests.query.writer_process import KINDS, SPAN
+
+CALLS = 10_000 if os.environ.get("TAPEHOUSE_CAMPAIGN") == "full" else 240
+CALLS_A_CHANGE = 8
+# Said by the test itself after a change, once the change has been heard.
+NOBODY = 2**31 - 1
+FILLS: Final[Sequence[Fill | None]] = (None, None, "empty", "all")
+END = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(minutes=10)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(7200)
+def test_what_is_in_memory_is_what_is_stored(market: MarketData, quiet_url: str, tape: Tape):
+    rng = np.random.default_rng(11)
+    tell_all(tape)
+    kinds = cycle(KINDS)
+    with MarketData.connect(quiet_url, cache_mb=0) as plain, writer(quiet_url, tape) as change:
+        calls = 0
+        while calls < CALLS:
+            change(next(kinds), int(rng.integers(2**31, dtype=np.int64)))
+            wait_until_heard(market, tape)
+            for _ in range(CALLS_A_CHANGE):
+                question = ask_anything(rng, tape)
+                # Twice, so that the second is from memory.
+                assert_equal(question(market), question(plain))
+                assert_equal(question(market), question(plain))
+                calls += 2
+    stats = market.stats()
+    assert stats.hits > calls // 4
+    assert stats.verified > 0
+    assert stats.bytes <= stats.most_bytes
+
+
+def test_what_is_kept_is_bounded(quiet_url: str, tape: Tape):
+    write_bars(tape, random_bars(END - timedelta(days=2), 2 * 1440))
+    with MarketData.connect(quiet_url, cache_mb=0.1) as market:
+        assert market.stats().entries == 0
+        market.candles(tape.exchange, tape.symbol, "1m", END - timedelta(hours=1))
+        for minutes in range(60, 1440, 10):
+            market.candles(tape.exchange, tape.symbol, "1m", END - timedelta(minutes=minutes), END)
+        stats = market.stats()
+        assert 0 < stats.bytes <= 100_000
+        assert stats.evictions > 0
+        # More than there is room for is read and not kept.
+        entries = stats.entries
+        assert len(market.candles(tape.exchange, tape.symbol, "1m", END - timedelta(days=2), END)) == 2 * 1440
+        assert market.stats().entries == entries
+
+
+def test_a_bot_that_polls_is_answered_from_memory(market: MarketData, tape: Tape):
+    tell_all(tape)
+    for number in range(300):
+        market.candles(tape.exchange, tape.symbol, "1m", datetime.now(UTC) - timedelta(hours=1))
+        market.get_inference_data(tape.symbol, exchange=tape.exchange)
+        if number % 60 == 30:
+            start = END + timedelta(minutes=number // 60)
+            tape.write_trades(random_trades(start, 5, span=timedelta(minutes=1)), (start, start + timedelta(minutes=1)))
+    assert market.stats().hit_rate > 0.9
+
+
+def test_without_a_voice_every_answer_is_verified(quiet_url: str, tape: Tape, monkeypatch: pytest.MonkeyPatch):
+    write_bars(tape, random_bars(END - timedelta(days=1), 1440))
+    monkeypatch.setattr(Changes, "start", stay_deaf)
+    with MarketData.connect(quiet_url) as market:
+        # The first answer tells the time by the server's clock, without which nothing is kept.
+        found = [market.candles(tape.exchange, tape.symbol, "5m", END - timedelta(hours=5), END) for _ in range(3)]
+        assert (market.stats().hits, market.stats().verified) == (0, 1)
+        bars = random_bars(END - timedelta(hours=2), 30, seed=9)
+        write_bars(tape, bars)
+        changed = market.candles(tape.exchange, tape.symbol, "5m", END - timedelta(hours=5), END)
+        assert found[1].equals(found[2])
+        assert not changed.equals(found[2])
+
+
+def stay_deaf(_: Changes) -> None:
+    pass
+
+
+def tell_all(tape: Tape) -> None:
+    start = END - SPAN
+    write_bars(tape, random_bars(start, SPAN // timedelta(minutes=1)))
+    ticks = END - timedelta(hours=2)
+    tape.write_trades(random_trades(ticks, 2000, span=END - ticks), (ticks, END))
+    tape.write_books(random_books([ticks + timedelta(seconds=20 * number) for number in range(360)]), (ticks, END))
+
+
+@contextmanager
+def writer(url: str, tape: Tape) -> Generator[Callable[[str, int], None]]:
+    arguments = [sys.executable, "-m", "tests.query.writer_process", url, tape.exchange, tape.symbol, END.isoformat()]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        said, heard = process.stdin, process.stdout
+        assert said
+        assert heard
+
+        def change(kind: str, seed: int) -> None:
+            _tell(said, heard, f"{kind} {seed}\n")
+
+        yield change
+        said.close()
+
+
+def _tell(said: IO[str], heard: IO[str], line: str) -> None:
+    said.write(line)
+    said.flush()
+    assert heard.readline() == line, "The writing process ended."
+
+
+def wait_until_heard(market: MarketData, tape: Tape) -> None:
+    """Changes are heard in the order in which they were made."""
+    changes = market._changes
+    # The first question makes it listen.
+    market.candles(tape.exchange, tape.symbol, "1m", END - timedelta(hours=1), END)
+    while not changes.is_listening:
+        changes.wait(0.01)
+    moment = changes.moment()
+    tape.connection.execute("select pg_notify('tapehouse_change', %s)", (str(NOBODY),))
+    while not changes.has_changed(NOBODY, moment):
+        changes.wait(0.001)
+
+
+Answer: TypeAlias = pd.DataFrame | InferenceDataFrame | str
+Question: TypeAlias = Callable[[MarketData], Answer]
+
+
+def ask_anything(rng: np.random.Generator, tape: Tape) -> Question:
+    """A question about some past of the market, which is answered or refused."""
+    where = tape.exchange, tape.symbol
+    end = END - timedelta(seconds=int(rng.integers(SPAN // timedelta(seconds=1) - 600)))
+    start = end - timedelta(minutes=int(rng.integers(1, 300)))
+    fill = FILLS[int(rng.integers(len(FILLS)))]
+    name = str(rng.choice(["1m", "5m", "15m", "1h", "4h"]))
+    asked: list[Question] = [
+        lambda market: market.candles(*where, name, start, end),
+        lambda market: market.candles(*where, name, start, end, fill=fill),
+        lambda market: market.candles(*where, "1m", start, end, source="trades"),
+        lambda market: market.trades(*where, start, end),
+        lambda market: market.order_books(*where, start, end, depth=5),
+        lambda market: market.order_book_features(*where, start, end),
+        lambda market: market.imbalances(*where, start, end),
+        lambda market: market.get_inference_data(tape.symbol, exchange=tape.exchange, timestamp=end),
+        lambda market: market.get_inference_data(tape.symbol, exchange=tape.exchange, timestamp=END),
+    ]
+    question = asked[int(rng.integers(len(asked)))]
+
+    def answer(market: MarketData) -> Answer:
+        try:
+            return question(market)
+        except UnknownSeries as refused:
+            return str(refused)
+
+    return answer
+
+
+def assert_equal(left: Answer, right: Answer) -> None:
+    if isinstance(left, pd.DataFrame):
+        assert isinstance(right, pd.DataFrame)
+        pd.testing.assert_frame_equal(left, right, check_exact=True)
+        clocks = {"as_of"}
+        assert {name: value for name, value in left.attrs.items() if name not in clocks} == {
+            name: value for name, value in right.attrs.items() if name not in clocks
+        }
+    elif isinstance(left, str):
+        assert left == right
+    else:
+        assert isinstance(right, InferenceDataFrame)
+        assert_same(left, right)

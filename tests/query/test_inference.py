@@ -1,0 +1,256 @@
+"""What get_inference_data gives, worked out a second time by pandas."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tapehouse import MarketData
+from tapehouse.errors import InputError, NaiveDatetime, UnknownSeries, UnknownSymbol
+from tapehouse.query.inference import InferenceDataFrame
+from tapehouse.store.features import refresh_features
+from tapehouse.store.rollups import refresh_rollups
+from tapehouse.timeframe import timeframe
+from tests.query.conftest import (
+    Tape,
+    in_units,
+    pandas_resample,
+    pandas_trade_bars,
+    random_bars,
+    random_books,
+    random_trades,
+    times,
+)
+from tests.query.moments import assert_same, closed_by, write_bars
+
+RULES = {"5m": "5min", "15m": "15min", "1h": "1h", "4h": "4h", "1d": "1D"}
+# A moment some days ago, so that retention has nothing to do with it and rollups of its days can be refreshed.
+NOW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+AT = NOW - timedelta(days=3, minutes=23, seconds=17)
+
+
+@pytest.fixture
+def ask(market: MarketData, tape: Tape) -> Callable[..., InferenceDataFrame]:
+    def ask(at: datetime | None = AT, **options: Any) -> InferenceDataFrame:
+        return market.get_inference_data(tape.symbol, exchange=tape.exchange, timestamp=at, **options)
+
+    return ask
+
+
+@pytest.mark.parametrize("is_refreshed", [True, False])
+def test_each_timeframe_holds_the_last_bars_that_had_closed(
+    ask: Callable[..., InferenceDataFrame], tape: Tape, is_refreshed: bool
+):
+    start = AT - timedelta(days=70)
+    bars = random_bars(start.replace(hour=0, minute=0, second=0), 71 * 1440)
+    write_bars(tape, bars)
+    if is_refreshed:
+        refresh_rollups(tape.connection)
+    data = ask()
+    closed = closed_by(bars, timedelta(minutes=1), AT)
+    pd.testing.assert_frame_equal(data.ohlcv_1m, in_units(closed.iloc[-60:]), check_freq=False)
+    for name, rule in RULES.items():
+        length = timeframe(name).length
+        expected = pandas_resample(bars, rule)
+        expected = in_units(closed_by(expected, length, AT).iloc[-60:])
+        pd.testing.assert_frame_equal(data.ohlcv(name), expected, check_freq=False)
+        assert data.ohlcv(name).attrs["source"] == ("rollup" if is_refreshed else "resampled")
+        assert data.to_numpy()[f"ohlcv_{name}"].shape == (60, 5)
+    assert data.ohlcv_1s.empty
+    assert data.get_latest_price() == in_units(closed)["close"].iloc[-1]
+    candle = data.latest_candle()
+    assert candle is not None
+    assert (candle.time, candle.close) == (closed.index[-1].to_pydatetime(), in_units(closed)["close"].iloc[-1])
+
+
+def test_ticks_are_those_of_the_context(ask: Callable[..., InferenceDataFrame], tape: Tape):
+    start, end = AT - timedelta(minutes=30), AT + timedelta(minutes=5)
+    trades = random_trades(start, 4000, span=end - start)
+    books = random_books([start + timedelta(seconds=5 * number) for number in range(400)])
+    tape.write_trades(trades, (start, end))
+    tape.write_books(books, (start, end))
+    refresh_features(tape.connection)
+    data = ask(context_window_minutes=10)
+    expected = trades[(trades.index >= AT - timedelta(minutes=10)) & (trades.index < AT)]
+    pd.testing.assert_frame_equal(data.trades, expected, check_freq=False)
+    last = [one for one in books if one.time <= AT][-1]
+    book = data.order_book
+    assert book is not None
+    assert (book.time, book.nonce) == (last.time, last.nonce)
+    sides = np.concatenate([np.array(last.bids), np.array(last.asks)], axis=1)
+    np.testing.assert_array_equal(book.to_numpy(), sides)
+    assert list(book.levels.columns) == ["bid_price", "bid_amount", "ask_price", "ask_amount"]
+    seconds = pandas_trade_bars(trades, "1s")
+    closed = seconds[(seconds.index >= pd.Timestamp(timeframe("1s").floor(AT) - timedelta(minutes=10)))]
+    closed = closed_by(closed, timedelta(seconds=1), AT)
+    pd.testing.assert_frame_equal(data.ohlcv_1s, closed[data.ohlcv_1s.columns], check_freq=False)
+    trade = data.latest_trade
+    assert trade is not None
+    assert (trade.time, trade.price) == (expected.index[-1].to_pydatetime(), expected["price"].iloc[-1])
+    assert data.get_latest_price() == trade.price
+    first, last_second = data.imbalances.index[0], data.imbalances.index[-1]
+    assert first >= pd.Timestamp(AT - timedelta(minutes=10))
+    assert last_second + timedelta(seconds=1) <= pd.Timestamp(AT)
+    assert "not" not in data.explain().partition("trades:")[2].splitlines()[0]
+
+
+def test_imbalances_are_those_of_the_market(ask: Callable[..., InferenceDataFrame], market: MarketData, tape: Tape):
+    start, end = AT - timedelta(minutes=10), AT + timedelta(minutes=1)
+    tape.write_trades(random_trades(start, 900, span=end - start), (start + timedelta(minutes=6), end))
+    tape.write_books(random_books([start + timedelta(seconds=7 * number) for number in range(90)]), (start, end))
+    refresh_features(tape.connection)
+    expected = market.imbalances(tape.exchange, tape.symbol, AT - timedelta(minutes=5), AT)
+    found = ask().imbalances
+    pd.testing.assert_frame_equal(found, expected)
+    assert found["trade_imbalance_60s"].isna().any()
+    for name in ("stale", "order_book", "trade"):
+        assert found.attrs[name] == expected.attrs[name]
+
+
+def test_indicators_do_not_depend_on_the_context(ask: Callable[..., InferenceDataFrame], tape: Tape):
+    write_bars(tape, random_bars(AT.replace(second=0) - timedelta(days=3), 3 * 1440))
+    short, long = ask(context_window_minutes=1), ask(context_window_minutes=1400)
+    assert len(short.indicators) == 60
+    assert len(long.indicators) == 1400
+    pd.testing.assert_frame_equal(short.indicators, long.indicators.iloc[-60:], check_exact=True, check_freq=False)
+    assert not long.indicators.isna().any().any()
+
+
+def test_indicators_are_the_textbook_s(ask: Callable[..., InferenceDataFrame], tape: Tape):
+    bars = random_bars(AT.replace(second=0) - timedelta(days=6), 6 * 1440)
+    write_bars(tape, bars)
+    found = ask().indicators
+    units = in_units(bars)
+    units = closed_by(units, timedelta(minutes=1), AT)
+    close = units["close"]
+    ema = close.ewm(span=20, adjust=False).mean()
+    change = close.diff()
+    gain, loss = (part.ewm(alpha=1 / 14, adjust=False).mean() for part in (change.clip(lower=0), -change.clip(upper=0)))
+    macd = close.ewm(span=12, adjust=False).mean() - close.ewm(span=26, adjust=False).mean()
+    signal = macd.ewm(span=9, adjust=False).mean()
+    middle, deviation = close.rolling(20).mean(), close.rolling(20).std(ddof=0)
+    reach = pd.concat(
+        [units["high"] - units["low"], *((units[one] - close.shift()).abs() for one in ("high", "low"))], axis=1
+    )
+    day = times(units).floor("D")
+    typical = units[["high", "low", "close"]].sum(axis=1) / 3 * units["volume"]
+    expected = pd.DataFrame(
+        {
+            "ema_20": ema,
+            "rsi_14": 100 - 100 / (1 + gain / loss),
+            "macd_12_26_9": macd,
+            "macd_12_26_9_signal": signal,
+            "macd_12_26_9_histogram": macd - signal,
+            "bbands_20_2_upper": middle + 2 * deviation,
+            "bbands_20_2_middle": middle,
+            "bbands_20_2_lower": middle - 2 * deviation,
+            "atr_14": reach.max(axis=1).ewm(alpha=1 / 14, adjust=False).mean(),
+            "vwap": typical.groupby(day).cumsum() / units["volume"].groupby(day).cumsum(),
+        }
+    ).iloc[-60:]
+    pd.testing.assert_frame_equal(found[expected.columns], expected, check_freq=False, rtol=1e-9)
+    # TA-Lib's balance begins with the volume of its first bar, which here is the first of the UTC day.
+    today = units[day == day[-1]]
+    rises = np.sign(np.diff(today["close"].to_numpy(), prepend=0.0))
+    balance = np.cumsum(rises * today["volume"].to_numpy())
+    np.testing.assert_allclose(found["obv"].to_numpy()[-30:], balance[-30:])
+
+
+def test_what_is_not_stored_is_said(ask: Callable[..., InferenceDataFrame], tape: Tape):
+    write_bars(tape, random_bars(AT.replace(second=0) - timedelta(minutes=90), 60))
+    data = ask()
+    assert data.trades.attrs["missing"] == "no trades stored"
+    assert data.order_book is None
+    assert data.ohlcv_1s.attrs["missing"] == "nothing stored gives candles of 1s"
+    assert len(data.ohlcv_1m) == 30
+    assert data.ohlcv_1m.attrs["candles_missing"] == 30
+    assert "30 bars not known" in data.explain()
+    assert np.isnan(data.to_numpy()["ohlcv_1m"][30:]).all()
+    before = ask(AT - timedelta(days=2))
+    assert before.ohlcv_1m.empty
+    assert before.get_latest_price() is None
+    assert np.isnan(before.to_numpy()["indicators"]).all()
+
+
+def test_only_what_was_received_counts_where_that_is_asked_for(ask: Callable[..., InferenceDataFrame], tape: Tape):
+    start = AT - timedelta(minutes=5)
+    books = random_books([start + timedelta(seconds=number) for number in range(300)])
+    tape.write_books(books, (start, AT))
+    refresh_features(tape.connection)
+    plain, known = ask(depth=5), ask(depth=5, as_known=True)
+    assert plain.order_book is not None
+    assert known.order_book is not None
+    assert plain.order_book.time == books[-1].time
+    # Each was received a quarter of a second late, and the last one is of a second before.
+    assert known.order_book.received_at <= AT
+    late = ask(books[-1].time + timedelta(milliseconds=100), depth=5, as_known=True)
+    assert late.order_book is not None
+    assert late.order_book.time == books[-2].time
+    assert late.imbalances.index[-1].to_pydatetime() + timedelta(seconds=1) <= books[-1].time
+
+
+def test_frames_are_their_reader_s_own(ask: Callable[..., InferenceDataFrame], tape: Tape):
+    write_bars(tape, random_bars(AT.replace(second=0) - timedelta(days=1), 1440))
+    data = ask()
+    spoilt = data.ohlcv_1m
+    spoilt.iloc[:, :] = 0.0
+    spoilt.attrs["gaps"].append("spoilt")
+    spoilt["more"] = 1
+    indicators = data.indicators
+    indicators.iloc[:, :] = 0.0
+    assert_same(data, ask())
+    assert ask().ohlcv_1m.attrs["gaps"] == []
+    with pytest.raises(AttributeError, match="does not change"):
+        data.timestamp = AT
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"at": datetime(2024, 1, 1)}, NaiveDatetime, "time zone"),  # noqa: DTZ001 -- that is the point
+        ({"at": datetime(2124, 1, 1, tzinfo=UTC)}, InputError, "has not come yet"),
+        ({"context_window_minutes": 0}, InputError, "no context window"),
+        ({"context_window_minutes": float("nan")}, InputError, "no context window"),
+        ({"context_window_minutes": 1441}, InputError, "no context window"),
+        ({"depth": 0}, InputError, "no depth"),
+        ({"indicators": ["sma"]}, InputError, "No indicator 'sma'"),
+        ({"indicators": ["ema"]}, InputError, "ema takes 1"),
+        ({"indicators": "ema_20"}, InputError, "list of names"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    ask: Callable[..., InferenceDataFrame], options: dict[str, Any], error: type[Exception], words: str
+):
+    with pytest.raises(error, match=words):
+        ask(**options)
+
+
+def test_what_is_unknown_is_named(ask: Callable[..., InferenceDataFrame], market: MarketData, tape: Tape):
+    with pytest.raises(UnknownSeries, match="nothing stored"):
+        ask()
+    with pytest.raises(UnknownSymbol):
+        market.get_inference_data("NOPE/USDT", exchange=tape.exchange)
+    write_bars(tape, random_bars(AT.replace(second=0) - timedelta(minutes=90), 60))
+    with pytest.raises(InputError, match="choose from 1s"):
+        ask().ohlcv("30m")
+
+
+def test_many_moments_are_those_asked_for_one_by_one(
+    ask: Callable[..., InferenceDataFrame], market: MarketData, tape: Tape
+):
+    rng = np.random.default_rng(5)
+    write_bars(tape, random_bars(AT.replace(second=0) - timedelta(days=2), 2 * 1440))
+    start = AT - timedelta(hours=5)
+    tape.write_trades(random_trades(start, 3000, span=timedelta(hours=5)), (start, AT))
+    tape.write_books(random_books([start + timedelta(seconds=30 * number) for number in range(600)]), (start, AT))
+    refresh_features(tape.connection)
+    moments = [AT - timedelta(seconds=float(offset)) for offset in rng.uniform(0, 5 * 3600, 25)]
+    moments += sorted(moments)
+    found = list(market.iter_inference_data(tape.symbol, moments, exchange=tape.exchange))
+    assert [at for at, _ in found] == moments
+    for at, data in found:
+        assert data.timestamp == at
+        assert_same(data, ask(at))
