@@ -54,9 +54,10 @@ Causes:
   more_than_a_page         more trades at one time than the exchange gives
 
 \b
-Without --start and --end each series is looked at from the first to the last moment that was ever
-asked for. What retention has dropped is no gap, and order books, which are sampled, have none.
-`tapehouse repair` closes what can be closed; before the next try it asks for nothing again.
+Without --start and --end each series is looked at from the first to the last moment that was ever to
+be fetched, also by a backfill that was stopped before it got there. What retention has dropped is no
+gap, and order books, which are sampled, have none. `tapehouse repair` closes what can be closed; before
+the next try it asks for nothing again.
 """
 
 
