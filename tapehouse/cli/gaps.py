@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeVar
 import click
 
 from tapehouse.cli.options import database_option, json_option, moment_option, require_sensible_range, usable_database
-from tapehouse.cli.output import Column, print_json, print_table, records, remark
+from tapehouse.cli.output import Column, nothing_stored, print_json, print_table, records, remark
 from tapehouse.errors import InputError, UnknownSeries
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -80,6 +80,13 @@ def require_gap_range(start: datetime | None, end: datetime | None) -> None:
         require_sensible_range(start, end, names=("--start", "--end"))
 
 
+def remark_on_nothing(*named: str | None) -> None:
+    """Say that nothing is stored yet; raises UnknownSeries where nothing is of what was named."""
+    if any(named):
+        raise UnknownSeries(nothing_stored(*named))
+    remark(nothing_stored())
+
+
 def remark_on_rest(gaps: int) -> None:
     """Say how many gaps a table leaves out."""
     if gaps > MOST_SHOWN:
@@ -136,8 +143,9 @@ def gaps(
 
     with MarketData.connect(usable_database(url)) as market:
         found = records(market.gaps(exchange, symbol, dataset=dataset, timeframe=timeframe, start=start, end=end))
-        if not found and market.coverage(exchange, symbol).empty:
-            raise UnknownSeries("No such series is stored: `tapehouse coverage` shows all there are.")
+        is_stored = bool(found) or not market.coverage(exchange, symbol).empty
+    if not is_stored:
+        remark_on_nothing(exchange, symbol, dataset, timeframe)
     chosen = [one for one in found if not causes or one["cause"] in causes]
     if as_json:
         print_json({"gaps": chosen})
@@ -146,7 +154,7 @@ def gaps(
         print_table(columns, map(_row, chosen[:MOST_SHOWN]))
         remark_on_rest(len(chosen))
         remark(counts_text(Counter(one["cause"] for one in chosen)))
-    else:
+    elif is_stored:
         remark("No gaps: of what was asked for, everything is there.")
 
 

@@ -152,6 +152,16 @@ def test_a_series_that_is_not_stored_is_no_series_without_gaps(cli: Cli, command
     assert "Error: No such series is stored" in result.stderr
 
 
+@pytest.mark.parametrize("command", ["gaps", "repair"])
+def test_where_nothing_is_stored_there_are_no_gaps(cli: Cli, empty_url: str, command: str):
+    shown, as_json = cli(command, "--url", empty_url), cli(command, "--url", empty_url, "--json")
+
+    assert (shown.exit_code, shown.stdout) == (0, "")
+    assert shown.stderr == cli("coverage", "--url", empty_url).stderr
+    assert shown.stderr.startswith("Nothing is stored yet: ")
+    assert (as_json.exit_code, json.loads(as_json.stdout)["gaps"]) == (0, [])
+
+
 @pytest.mark.usefixtures("holes")
 def test_what_the_sandbox_invented_is_not_asked_of_a_real_exchange(
     cli: Cli, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
