@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeVar
 import click
 
 from tapehouse.cli.options import database_option, json_option, moment_option, require_sensible_range, usable_database
-from tapehouse.cli.output import Column, nothing_stored, print_json, print_table, records, remark
+from tapehouse.cli.output import Column, counted, nothing_stored, print_json, print_table, records, remark
 from tapehouse.errors import InputError, UnknownSeries
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -161,7 +161,7 @@ def gaps(
 def counts_text(causes: Mapping[str, int]) -> str:
     """How many gaps there are, and of which causes."""
     named = ", ".join(f"{count:,} {cause}" for cause, count in causes.items())
-    return f"{sum(causes.values()):,} gaps: {named}."
+    return f"{counted(sum(causes.values()), 'gap')}: {named}."
 
 
 def _row(gap: Mapping[str, Any]) -> list[object]:

@@ -34,6 +34,11 @@ def remark(text: str) -> None:
     click.echo(text, err=True)
 
 
+def counted(count: int, one: str) -> str:
+    """So many of what one is called: `1 gap`, `1,200 gaps`."""
+    return f"{count:,} {one}{'' if count == 1 else 's'}"
+
+
 def nothing_stored(*named: object) -> str:
     """What to say where no series was found by those names; by none, where they are all None, there is nothing yet."""
     if any(name is not None for name in named):

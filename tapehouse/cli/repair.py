@@ -23,7 +23,7 @@ from tapehouse.cli.gaps import (
     span_text,
 )
 from tapehouse.cli.options import database_option, exchange_options, json_option, open_database, usable_database
-from tapehouse.cli.output import Column, print_json, print_table, remark, utc_text
+from tapehouse.cli.output import Column, counted, print_json, print_table, remark, utc_text
 from tapehouse.cli.venue import exchange_address, require_exchange_name
 from tapehouse.errors import InputError
 
@@ -248,7 +248,8 @@ def _show(
         print_table(columns, map(_row, repaired[:MOST_SHOWN]))
         remark_on_rest(len(repaired))
         outcomes = Counter(one.outcome for one in repaired)
-        remark(f"{len(repaired):,} gaps tried: {', '.join(f'{count:,} {name}' for name, count in outcomes.items())}.")
+        told = ", ".join(f"{count:,} {name}" for name, count in outcomes.items())
+        remark(f"{counted(len(repaired), 'gap')} tried: {told}.")
     else:
         remark(_standing(treated))
     tell_derived(derived, remark)
