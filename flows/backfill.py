@@ -46,7 +46,7 @@ async def backfill(
     force: bool = False,
     max_reject_share: Annotated[float, Field(ge=0, le=1)] = MAX_REJECT_SHARE,
 ) -> list[SeriesReport]:
-    """Fetch what is missing of long ranges of history, newest first; exchanges are asked side by side.
+    """Fetch what is missing of long ranges of history, the newest block first; exchanges are asked side by side.
 
     Any range does: before, after or between what is stored. A run that was stopped or failed is continued by the
     next one. One series that fails does not stop the others; the run then fails at its end, naming it.

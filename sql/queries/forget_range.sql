@@ -1,7 +1,7 @@
 -- Take a range out of all that is known of a series, and so many rows off its count: what of it was fetched, could
--- not be had or came from elsewhere, and where the series begins, if that is in the range or after it. Bumps the
--- revision where a reader could have seen any of it. Returns the revision, whether it was bumped, and what of the
--- range was covered.
+-- not be had or came from elsewhere, where the series begins, if that is in the range or after it, and what was wanted,
+-- if an end of that is in the range. Bumps the revision where a reader could have seen any of it. Returns the
+-- revision, whether it was bumped, and what of the range was covered.
 with known as (
     select covered * tstzmultirange(%(during)s::tstzrange) as covered
     from coverage
@@ -44,6 +44,12 @@ substituted_outside as (
     on conflict (series_id, during) do nothing
 ),
 
+wanted as (
+    select tstzmultirange(tstzrange(wanted_from, wanted_until)) - tstzmultirange(%(during)s::tstzrange) as rest
+    from series
+    where series_id = %(series_id)s
+),
+
 news as (
     select
         %(deleted)s > 0
@@ -55,7 +61,10 @@ news as (
 
 update series
 set revision = revision + news.is_news::integer,
-    begins_at = case when begins_at < lower(%(during)s::tstzrange) then begins_at end
-from news, known
+    begins_at = case when begins_at < lower(%(during)s::tstzrange) then begins_at end,
+    -- Where nothing was wanted, that has no end.
+    wanted_from = lower(wanted.rest),
+    wanted_until = upper(wanted.rest)
+from news, known, wanted
 where series_id = %(series_id)s
 returning revision, is_news, known.covered

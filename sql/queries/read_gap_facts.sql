@@ -1,11 +1,11 @@
 -- One row: what decides where a series has gaps and why. What is covered and with how many rows, from when to when
--- anything was asked for, where the series begins, whether its instrument still trades and when it was listed last,
+-- anything was wanted or asked for, where the series begins, whether its instrument still trades and when it was listed last,
 -- its last row if it does not, and what retention has dropped.
 select
     c.covered,
     c.rows,
-    least(lower(c.covered), u.first_at) as asked_from,
-    greatest(upper(c.covered), u.last_at) as asked_until,
+    least(lower(c.covered), u.first_at, s.wanted_from) as asked_from,
+    greatest(upper(c.covered), u.last_at, s.wanted_until) as asked_until,
     s.begins_at,
     i.active,
     i.last_seen_at,

@@ -1,8 +1,10 @@
--- One row: from when to when anything of a series is stored or known: rows, what was fetched, what could not be had,
--- where it begins, NULLs if there is nothing; and what of it is covered.
+-- One row: from when to when anything of a series is stored or known: rows, what was wanted, what was fetched, what
+-- could not be had, where it begins, NULLs if there is nothing; and what of it is covered.
 select
-    least(lower(c.covered), s.begins_at, ledger.first_at, stored.first_at),
-    greatest(upper(c.covered), s.begins_at, ledger.last_at, stored.last_at + interval '1 microsecond'),
+    least(lower(c.covered), s.begins_at, s.wanted_from, ledger.first_at, stored.first_at),
+    greatest(
+        upper(c.covered), s.begins_at, s.wanted_until, ledger.last_at, stored.last_at + interval '1 microsecond'
+    ),
     c.covered
 from series s
 join coverage c using (series_id)

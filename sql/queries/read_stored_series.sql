@@ -14,6 +14,8 @@ select
     case s.dataset when 'ohlcv' then i.amount_unit else i.trade_unit end as amount_unit,
     i.from_sandbox,
     s.begins_at,
+    s.wanted_from,
+    s.wanted_until,
     case when not i.active then i.last_seen_at end as delisted_at,
     r.dropped_before,
     c.updated_at,

@@ -33,10 +33,11 @@ Examples:
 \b
 Any range does: before, after or between what is stored. What is stored is not asked for again,
 and what lies before an exchange's first candle is found by a search and not walked through.
-Newest comes first. Stopped by Ctrl-C or failed, the same command goes on where it was. A range
-that the exchange fails to give is noted, and the rest fetched all the same. With several series
-the exit code is that of the worst failure, the highest. What retention would drop soon is
-refused, unless --force is given: `tapehouse db retention` shows how long what is kept.
+It goes by blocks of 50,000 candles, or 6 hours of trades: the newest block first, each from its
+beginning on. Stopped by Ctrl-C or failed, the same command goes on where it was. A range that the
+exchange fails to give is noted, and the rest fetched all the same. With several series the exit
+code is that of the worst failure, the highest. What retention would drop soon is refused, unless
+--force is given: `tapehouse db retention` shows how long what is kept.
 """
 
 

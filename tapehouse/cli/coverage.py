@@ -8,9 +8,9 @@ from typing import Any, Final
 import click
 
 from tapehouse.cli.options import database_option, json_option, moment_option, open_database, usable_database
-from tapehouse.cli.output import Column, print_json, print_table, records, remark, with_origin
+from tapehouse.cli.output import Column, nothing_stored, print_json, print_table, records, remark, with_origin
 from tapehouse.cli.venue import require_exchange_name
-from tapehouse.errors import InputError, ReversedRange
+from tapehouse.errors import InputError, ReversedRange, UnknownSeries
 
 _EPILOG: Final = """\b
 Examples:
@@ -67,10 +67,7 @@ def coverage(
     """
     if chart is not None:
         _require_drawable(chart, start, end, as_json=as_json)
-        is_drawn = _draw(chart, exchange, symbol, start, end, url=url)
-        if not is_drawn:
-            require_exchange_name(exchange)
-            _remark_on_nothing(exchange, symbol)
+        _draw(chart, exchange, symbol, start, end, url=url)
         return
     if start or end:
         raise InputError("--start and --end bound the chart: add --chart FILE.html, or leave them out.")
@@ -82,7 +79,7 @@ def coverage(
     elif found:
         print_table(_COLUMNS, ([one[name] for name in _SHOWN] for one in map(_shown, found)))
     else:
-        _remark_on_nothing(exchange, symbol)
+        remark(nothing_stored(exchange, symbol))
 
 
 def _require_drawable(chart: Path, start: datetime | None, end: datetime | None, *, as_json: bool) -> None:
@@ -102,15 +99,16 @@ def _draw(
     end: datetime | None,
     *,
     url: str | None,
-) -> bool:
-    """Draw the chart; returns whether there was anything to draw."""
+) -> None:
+    """Draw the chart; raises UnknownSeries, or UnknownExchange, where there is nothing to draw."""
     from tapehouse.cli.frames import save_whole
     from tapehouse.query.timelines import read_lanes
 
     with open_database(url) as connection:
         lanes = read_lanes(connection, exchange, symbol, start=start, end=end)
     if lanes is None:
-        return False
+        require_exchange_name(exchange)
+        raise UnknownSeries(nothing_stored(exchange, symbol))
     if chart.suffix.lower() == ".png":
         from tapehouse.coverage_chart.image import save_image as save
     else:
@@ -118,7 +116,6 @@ def _draw(
     title = " ".join(["Coverage", *(name for name in (exchange, symbol) if name)])
     save_whole(chart, lambda part: save(lanes, part, title=title))
     remark(f"Chart of {len(lanes.lanes):,} series written to {chart}.")
-    return True
 
 
 def _read(exchange: str | None, symbol: str | None, *, url: str | None) -> list[dict[str, Any]]:
@@ -126,13 +123,6 @@ def _read(exchange: str | None, symbol: str | None, *, url: str | None) -> list[
 
     with MarketData.connect(usable_database(url)) as market:
         return records(market.coverage(exchange, symbol))
-
-
-def _remark_on_nothing(exchange: str | None, symbol: str | None) -> None:
-    if exchange or symbol:
-        remark("No such series is stored: `tapehouse coverage` shows all there are.")
-    else:
-        remark("Nothing is stored yet: `tapehouse ingest ohlcv --help` shows how to begin.")
 
 
 def _shown(series: dict[str, Any]) -> dict[str, Any]:

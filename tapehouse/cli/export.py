@@ -42,6 +42,7 @@ were dropped by retention or deleted since stay in the Parquet files of a folder
 """
 _SUFFIXES: Final[dict[str, "Format"]] = {".parquet": "parquet", ".feather": "feather", ".csv": "csv"}
 _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SERIES_NAMED: Final = 3
 _GAPS_SHOWN: Final = 5
 
 
@@ -88,8 +89,10 @@ def export(
     target = _target(path, form)
     found = _series(exchange, names, lengths, dataset, url=url)
     if target.is_file and len(found) > 1:
+        more = f" and {len(found) - _SERIES_NAMED:,} more" if len(found) > _SERIES_NAMED else ""
         raise InputError(
-            f"{path} is one file, and {len(found)} series were asked for ({', '.join(map(str, found[:3]))}...): "
+            f"{path} is one file, and {len(found)} series were asked for "
+            f"({', '.join(map(str, found[:_SERIES_NAMED]))}{more}): "
             "name a folder, or say which with --exchange, --symbol, --timeframe and --dataset."
         )
     exports, failures = _export(found, target, (start or _EVER, end), url=url)

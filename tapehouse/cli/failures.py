@@ -53,8 +53,8 @@ def report_each(failures: Iterable[tuple[str, Exception | None]]) -> None:
     failed = [(about, error) for about, error in failures if error is not None]
     ours = [(about, error) for about, error in failed if isinstance(error, TapehouseError)]
     for about, error in ours:
-        # Some errors begin with what they are about.
-        report(error, about=None if str(error).startswith(about) else about)
+        # Some errors tell themselves what they are about.
+        report(error, about=None if about in str(error) else about)
     for _, error in failed:
         if not isinstance(error, TapehouseError):
             raise error

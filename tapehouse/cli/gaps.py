@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeVar
 import click
 
 from tapehouse.cli.options import database_option, json_option, moment_option, require_sensible_range, usable_database
-from tapehouse.cli.output import Column, print_json, print_table, records, remark
+from tapehouse.cli.output import Column, counted, nothing_stored, print_json, print_table, records, remark
 from tapehouse.errors import InputError, UnknownSeries
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -54,9 +54,10 @@ Causes:
   more_than_a_page         more trades at one time than the exchange gives
 
 \b
-Without --start and --end each series is looked at from the first to the last moment that was ever
-asked for. What retention has dropped is no gap, and order books, which are sampled, have none.
-`tapehouse repair` closes what can be closed; before the next try it asks for nothing again.
+Without --start and --end each series is looked at from the first to the last moment that was ever to
+be fetched, also by a backfill that was stopped before it got there. What retention has dropped is no
+gap, and order books, which are sampled, have none. `tapehouse repair` closes what can be closed; before
+the next try it asks for nothing again.
 """
 
 
@@ -77,6 +78,13 @@ def require_gap_range(start: datetime | None, end: datetime | None) -> None:
     """Raise InputError where the start lies ahead, ReversedRange where the end is not after it."""
     if start is not None:
         require_sensible_range(start, end, names=("--start", "--end"))
+
+
+def remark_on_nothing(*named: str | None) -> None:
+    """Say that nothing is stored yet; raises UnknownSeries where nothing is of what was named."""
+    if any(named):
+        raise UnknownSeries(nothing_stored(*named))
+    remark(nothing_stored())
 
 
 def remark_on_rest(gaps: int) -> None:
@@ -135,8 +143,9 @@ def gaps(
 
     with MarketData.connect(usable_database(url)) as market:
         found = records(market.gaps(exchange, symbol, dataset=dataset, timeframe=timeframe, start=start, end=end))
-        if not found and market.coverage(exchange, symbol).empty:
-            raise UnknownSeries("No such series is stored: `tapehouse coverage` shows all there are.")
+        is_stored = bool(found) or not market.coverage(exchange, symbol).empty
+    if not is_stored:
+        remark_on_nothing(exchange, symbol, dataset, timeframe)
     chosen = [one for one in found if not causes or one["cause"] in causes]
     if as_json:
         print_json({"gaps": chosen})
@@ -145,14 +154,14 @@ def gaps(
         print_table(columns, map(_row, chosen[:MOST_SHOWN]))
         remark_on_rest(len(chosen))
         remark(counts_text(Counter(one["cause"] for one in chosen)))
-    else:
+    elif is_stored:
         remark("No gaps: of what was asked for, everything is there.")
 
 
 def counts_text(causes: Mapping[str, int]) -> str:
     """How many gaps there are, and of which causes."""
     named = ", ".join(f"{count:,} {cause}" for cause, count in causes.items())
-    return f"{sum(causes.values()):,} gaps: {named}."
+    return f"{counted(sum(causes.values()), 'gap')}: {named}."
 
 
 def _row(gap: Mapping[str, Any]) -> list[object]:

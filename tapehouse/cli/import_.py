@@ -95,7 +95,7 @@ def import_(path: Path, *, dry_run: bool, force: bool, url: str | None, as_json:
         raise
     finally:
         _show_imported(done, derived, as_json=as_json)
-    report_each((str(one.path), one.error) for one in done)
+    _report_failures(done)
 
 
 def _options(*, timeframe: str | None, exchange: str | None, **told: Any) -> "Options":  # noqa: ANN401 -- as click gives them
@@ -219,7 +219,12 @@ def _show_understood(found: Sequence[_Imported], *, as_json: bool) -> None:
         remark(
             f"{len(understood):,} of {len(found):,} files are understood; name one alone to see how, or ask for --json."
         )
-    report_each((str(one.path), one.error) for one in found)
+    _report_failures(found)
+
+
+def _report_failures(found: Sequence[_Imported]) -> None:
+    """Say what failed of which file, and exit with the worst code; one alone is known by its name."""
+    report_each((one.path.name if len(found) == 1 else str(one.path), one.error) for one in found)
 
 
 def _understood_row(path: Path, file: "Understanding") -> list[object]:

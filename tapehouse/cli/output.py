@@ -34,6 +34,18 @@ def remark(text: str) -> None:
     click.echo(text, err=True)
 
 
+def counted(count: int, one: str) -> str:
+    """So many of what one is called: `1 gap`, `1,200 gaps`."""
+    return f"{count:,} {one}{'' if count == 1 else 's'}"
+
+
+def nothing_stored(*named: object) -> str:
+    """What to say where no series was found by those names; by none, where they are all None, there is nothing yet."""
+    if any(name is not None for name in named):
+        return "No such series is stored: `tapehouse coverage` shows all there are."
+    return "Nothing is stored yet: `tapehouse ingest ohlcv --help` shows how to begin."
+
+
 def print_json(value: object) -> None:
     """Print one JSON document; times in ISO 8601, UTC."""
     click.echo(json.dumps(value, indent=2, default=_jsonable, allow_nan=False))

@@ -16,15 +16,16 @@ from tapehouse.cli.gaps import (
     MOST_SHOWN,
     Dataset,
     gap_options,
+    remark_on_nothing,
     remark_on_rest,
     require_fitting_dataset,
     require_gap_range,
     span_text,
 )
 from tapehouse.cli.options import database_option, exchange_options, json_option, open_database, usable_database
-from tapehouse.cli.output import Column, print_json, print_table, remark, utc_text
+from tapehouse.cli.output import Column, counted, print_json, print_table, remark, utc_text
 from tapehouse.cli.venue import exchange_address, require_exchange_name
-from tapehouse.errors import InputError, UnknownSeries
+from tapehouse.errors import InputError
 
 if TYPE_CHECKING:
     from tapehouse.ingest import ExchangeRepair, FallbackName, Repaired, Treatment
@@ -90,6 +91,9 @@ def repair(
     names = _fallbacks(fallbacks)
     database = usable_database(url)
     found = _find(database, exchange, symbol, dataset, timeframe, start, end)
+    if found is None and not as_json:
+        return
+    found = found or []
     treated = _treated(found, causes)
     if dry_run:
         _show_plan(treated, as_json=as_json)
@@ -127,7 +131,8 @@ def _find(
     timeframe: str | None,
     start: datetime | None,
     end: datetime | None,
-) -> "list[Gap]":
+) -> "list[Gap] | None":
+    """The gaps; None where nothing is stored at all, and said to be so."""
     from tapehouse.store.gaps import find_gaps
     from tapehouse.store.instruments import list_series
     from tapehouse.timeframe import timeframe as timeframe_named
@@ -136,7 +141,8 @@ def _find(
     with open_database(database_url) as connection:
         asked = list_series(connection, exchange=exchange, symbol=symbol, dataset=dataset, timeframe=length)
         if not asked:
-            raise UnknownSeries("No such series is stored: `tapehouse coverage` shows all there are.")
+            remark_on_nothing(exchange, symbol, dataset, timeframe)
+            return None
         return [gap for series in asked for gap in find_gaps(connection, series, start, end)]
 
 
@@ -242,7 +248,8 @@ def _show(
         print_table(columns, map(_row, repaired[:MOST_SHOWN]))
         remark_on_rest(len(repaired))
         outcomes = Counter(one.outcome for one in repaired)
-        remark(f"{len(repaired):,} gaps tried: {', '.join(f'{count:,} {name}' for name, count in outcomes.items())}.")
+        told = ", ".join(f"{count:,} {name}" for name, count in outcomes.items())
+        remark(f"{counted(len(repaired), 'gap')} tried: {told}.")
     else:
         remark(_standing(treated))
     tell_derived(derived, remark)

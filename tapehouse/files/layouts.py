@@ -110,9 +110,7 @@ def layout_of(table: Table, dataset: Dataset | None) -> Layout:
         name = "trades" if not is_binance else "Binance trades"
         name = "Binance aggregated trades" if is_binance and "firsttradeid" in by_name else name
         return Layout(name, "trade", {**series, **trades}, is_binance)
-    raise InputError(
-        f"{table.path.name} lacks {_lacking(candles, trades, dataset)}: its columns are {_some(table.names)}."
-    )
+    raise InputError(f"{table.path.name} {_lacking(candles, trades, dataset)}: its columns are {_some(table.names)}.")
 
 
 def _nameless(table: Table, dataset: Dataset | None) -> Layout:
@@ -148,12 +146,12 @@ def _named(by_name: Mapping[str, str], names: Mapping[Role, Sequence[str]]) -> d
 
 
 def _lacking(candles: Columns, trades: Columns, dataset: Dataset | None) -> str:
-    of_candles = [role for role in _CANDLE_ROLES if role not in candles]
-    of_trades = [role for role in _TRADE_ROLES if role not in trades]
-    lacking = {"ohlcv": f"{_list(of_candles)} of candles", "trade": f"{_list(of_trades)} of trades"}
-    if dataset in lacking:
-        return lacking[dataset]
-    return lacking["ohlcv" if len(of_candles) <= len(of_trades) else "trade"]
+    """What keeps the table from being of that dataset, or of any."""
+    of_candles = _list([role for role in _CANDLE_ROLES if role not in candles])
+    of_trades = _list([role for role in _TRADE_ROLES if role not in trades])
+    if dataset is None:
+        return f"is neither candles, for which it lacks {of_candles}, nor trades, for which it lacks {of_trades}"
+    return f"lacks {of_candles} of candles" if dataset == "ohlcv" else f"lacks {of_trades} of trades"
 
 
 def _list(names: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from typing import Final
 from tapehouse.candle import BELIEVABLE_MS
 from tapehouse.errors import InputError
 from tapehouse.files.checksums import verify_checksum
+from tapehouse.files.label import BESIDE_SUFFIX
 from tapehouse.files.layouts import Layout, layout_of
 from tapehouse.files.markets import exchange_named, find_symbols, may_be, symbol_named
 from tapehouse.files.names import Told, read_name
@@ -160,6 +161,8 @@ def _exchange(table: Table, layout: Layout, told: Told, survey: Survey, options:
     named = survey.values.get("exchange")
     of_rows = table.label.listing.exchange if table.label else exchange_named(named.pop()) if named else None
     if options.exchange and of_rows and of_rows != options.exchange:
+        if table.label:
+            raise InputError(f"{table.path.name} is of {of_rows} {_by_label(table, '--exchange')}")
         raise InputError(
             f"The rows of {table.path.name} are of {of_rows}, not of {options.exchange}: leave --exchange out."
         )
@@ -175,7 +178,7 @@ def _symbol(
     path, label = table.path, table.label
     if label is not None:
         if options.symbol not in (None, label.listing.symbol):
-            raise InputError(f"{path.name} is of {label.listing.symbol} by its label: leave --symbol out.")
+            raise InputError(f"{path.name} is of {label.listing.symbol} {_by_label(table, '--symbol')}")
         return label.listing.symbol
     named = survey.values.get("symbol")
     of_rows = named.pop() if named else None
@@ -256,10 +259,16 @@ def _require_steps(path: Path, said: Timeframe, survey: Survey, *, is_told: bool
 def _amount_unit(table: Table, options: Options) -> AmountUnit | None:
     of_label = table.label.amount_unit if table.label else None
     if options.amount_unit and of_label and options.amount_unit != of_label:
-        raise InputError(
-            f"The amounts of {table.path.name} count {of_label} units by its label: leave --amount-unit out."
-        )
+        raise InputError(f"The amounts of {table.path.name} count {of_label} units {_by_label(table, '--amount-unit')}")
     return options.amount_unit or of_label
+
+
+def _by_label(table: Table, option: str) -> str:
+    """How a refusal of what contradicts the label ends: where that is, and what to do."""
+    if table.content.form == "CSV":
+        beside = f"{table.path.name}{BESIDE_SUFFIX}"
+        return f"by its label, {beside}: leave {option} out, or if that is wrong, remove {beside}."
+    return f"by its label, inside the file: leave {option} out, or if that is wrong, write the file anew without it."
 
 
 def _is_from_sandbox(table: Table, survey: Survey) -> bool:

@@ -48,7 +48,7 @@ def backfill(
     watcher: Watcher,
     force: bool = False,
 ) -> list[Outcome]:
-    """Fetch what is missing of each series, newest first, and give an outcome for each in the order asked.
+    """Fetch what is missing of each series, the newest chunk first, and give an outcome for each in the order asked.
 
     The exchanges are different ones. `force` fetches what retention would drop at its next run, too. Raises as
     `tapehouse.ingest.batch.run_all` does; refreshing what is derived is the caller's.

@@ -10,7 +10,7 @@ from tapehouse.ranges import TimeRange, intersect_ranges
 from tapehouse.store.connection import Connection
 from tapehouse.store.instruments import CandleSeries, Series, TradeSeries
 from tapehouse.store.ledger import covered_until, dropped_before, missing_ranges
-from tapehouse.timeframe import EPOCH, Timeframe, aware_range
+from tapehouse.timeframe import EPOCH, Timeframe, aware_range, from_ms, to_ms
 
 # Exchanges still correct their last candles for a little while; these are asked for again.
 TRAILING_CANDLES: Final = 5
@@ -84,7 +84,8 @@ def plan_trades(
     Raises as `plan_candles` does.
     """
     aware_range(start, end)
-    first, stop = start, min(end, now)
+    # As far as an exchange is asked for trades.
+    first, stop = start, min(end, from_ms(to_ms(now)))
     if stop <= first:
         return IngestPlan((first, first), ())
     _require_kept(connection, series, stop)

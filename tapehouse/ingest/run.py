@@ -24,6 +24,7 @@ from tapehouse.store.instruments import (
     require_origin,
     sync_listings,
 )
+from tapehouse.store.ledger import record_wanted
 from tapehouse.timeframe import EPOCH, Timeframe
 
 
@@ -98,12 +99,19 @@ def plan_series(
     now: datetime,
     settled_before: datetime = EPOCH,
 ) -> IngestPlan:
-    """Plan what is missing of [start, end), as `plan_candles` or `plan_trades` do."""
+    """Plan what is missing of [start, end), as `plan_candles` or `plan_trades` do, and note that it is wanted.
+
+    So what a run is stopped before is known to be missing.
+    """
     match series:
         case CandleSeries():
-            return plan_candles(connection, series, start, end, now=now, settled_before=settled_before)
+            plan = plan_candles(connection, series, start, end, now=now, settled_before=settled_before)
         case TradeSeries():
-            return plan_trades(connection, series, start, end, now=now, settled_before=settled_before)
+            plan = plan_trades(connection, series, start, end, now=now, settled_before=settled_before)
+    first, stop = plan.wanted
+    if first < stop:
+        record_wanted(connection, series, plan.wanted)
+    return plan
 
 
 async def ingest_series(

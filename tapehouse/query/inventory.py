@@ -54,15 +54,26 @@ class Inventory:
     def bars(self) -> Int64Array:
         """How many bars of each series are covered, of trades and order books seconds; from `dropped_before` on."""
         owner = np.repeat(np.arange(len(self.series)), self.count)
-        dropped = [to_us(time) if time else NO_TIME for time in self.column("dropped_before")]
-        dropped_us = np.array(dropped, dtype=np.int64)
-        start_us = np.maximum(self.start_us, dropped_us[owner])
+        start_us = np.maximum(self.start_us, self._times_us("dropped_before")[owner])
         timeframe_s = np.array(self.column("timeframe_s"), dtype=np.int64)[owner]
         bars = np.zeros(len(owner), dtype=np.int64)
         for seconds in np.unique(timeframe_s).tolist():
             here = timeframe_s == seconds
             bars[here] = _unit(seconds).count_us(start_us[here], self.end_us[here])
         return np.bincount(owner, weights=bars, minlength=len(self.series)).astype(np.int64)
+
+    def gaps(self) -> Int64Array:
+        """How many stretches of each series are not covered, between its ranges and out to what was wanted."""
+        start_us, end_us = self.bounds()
+        from_us = np.maximum.reduce([self._times_us(name) for name in ("wanted_from", "begins_at", "dropped_before")])
+        until_us = self._times_us("wanted_until")
+        is_open_before = from_us < np.minimum(start_us, until_us)
+        is_open_behind = until_us > np.maximum(end_us, from_us)
+        return np.maximum(self.count - 1, 0) + is_open_before + is_open_behind
+
+    def _times_us(self, name: str) -> Int64Array:
+        """One time of each series, in microseconds since 1970 UTC; else NO_TIME."""
+        return np.array([to_us(time) if time else NO_TIME for time in self.column(name)], dtype=np.int64)
 
 
 def read_inventory(connection: Connection, exchange: str | None, symbol: str | None) -> Inventory:

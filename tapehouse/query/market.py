@@ -264,7 +264,7 @@ class MarketData:
     ) -> pd.DataFrame:
         """Where series of candles and trades have no usable rows, and why; order books are sampled and never fetched.
 
-        Of each series from the first to the last moment that was ever asked for, or between `start` and `end`
+        Of each series from the first to the last moment that was ever to be fetched, or between `start` and `end`
         where given, up to now. What retention has dropped is no gap. One row a gap, sorted by exchange, symbol,
         series and time, none touching another of the same cause:
 
@@ -304,7 +304,8 @@ class MarketData:
           nothing was;
         - covered (int64): the bars fetched, of trades and order books the seconds; rows (int64): the
           candles, trades or snapshots stored; empty (int64): the bars fetched that have no candle, 0 for
-          trades and order books; gaps (int64): the holes between start and end;
+          trades and order books; gaps (int64): the holes between start and end, and
+          what was to be fetched besides;
         - rejected (int64): the rows in quarantine; revision (int64): as in `candles`;
         - amount_unit (str): "base" or "contract", what the amounts in it count; from_sandbox (bool): whether it came
           from the sandbox;

@@ -74,7 +74,7 @@ def read_coverage(connection: Connection, exchange: str | None, symbol: str | No
         "end": end_us.view("datetime64[us]"),
         "covered": bars,
         "empty": np.where(inventory.has_bars(), bars - np.array(inventory.column("rows"), dtype=np.int64), 0),
-        "gaps": np.maximum(inventory.count - 1, 0),
+        "gaps": inventory.gaps(),
     }
     as_stored = {name: inventory.column(name) for name in _SERIES_DTYPES if name not in worked_out}
     return table(as_stored | worked_out, _SERIES_DTYPES)

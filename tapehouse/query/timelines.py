@@ -43,9 +43,9 @@ Marks = Mapping[str, Ranges]
 def read_lanes(
     connection: Connection, exchange: str | None, symbol: str | None, *, start: datetime | None, end: datetime | None
 ) -> Lanes | None:
-    """The time lines of the series of that exchange and symbol, or of all; None where nothing was ever asked for.
+    """The time lines of the series of that exchange and symbol, or of all; None where nothing was ever wanted.
 
-    Without bounds from the first to the last moment that was asked for. Raises InputError where the window
+    Without bounds from the first to the last moment that was wanted or asked for. Raises InputError where the window
     that this gives is empty, and StoreError.
     """
     with store_errors(), connection.transaction():
@@ -90,8 +90,10 @@ class _Series:
 
     @property
     def asked(self) -> tuple[int, int] | None:
-        """From when to when anything was asked for; what lies before the series begins does not count."""
+        """From when to when anything was wanted or asked for; what lies before the series begins does not count."""
         ranges = [(one.start_us, one.end_us) for one in self.tries]
+        if self.facts["wanted_from"]:
+            ranges.append((to_us(self.facts["wanted_from"]), to_us(self.facts["wanted_until"])))
         for start_us, end_us in (self.covered, self.marks.get("substituted", _NO_RANGES)):
             ranges += [(int(start_us[0]), int(end_us[-1]))] if len(start_us) else []
         if not ranges:
@@ -212,6 +214,8 @@ def _layers(one: _Series, window: tuple[int, int], empty: Ranges) -> Iterator[tu
     dropped_us = to_us(dropped_before) if dropped_before else window[0]
     if one.asked:
         yield "missing", _range(max(one.asked[0], dropped_us), one.asked[1])
+        if one.facts["delisted_at"]:
+            yield "outside", _range(to_us(one.facts["delisted_at"]), window[1])
     yield from _not_had(one.tries)
     yield "rows", covered
     yield "empty", common_ranges(covered, empty)
@@ -220,8 +224,6 @@ def _layers(one: _Series, window: tuple[int, int], empty: Ranges) -> Iterator[tu
     yield "dropped", common_ranges(covered, _range(window[0], dropped_us))
     if one.facts["begins_at"]:
         yield "outside", _range(window[0], to_us(one.facts["begins_at"]))
-    if one.facts["delisted_at"] and one.asked:
-        yield "outside", _range(max(one.asked[1], to_us(one.facts["delisted_at"])), window[1])
 
 
 def _not_had(tries: Sequence[_Try]) -> Iterator[tuple[State, Ranges]]:

@@ -76,7 +76,7 @@ def find_gaps(
 ) -> list[Gap]:
     """The gaps of a series, oldest first; adjacent ones of one cause are one.
 
-    Without bounds from the first to the last moment that was ever asked for; `start` and `end` may
+    Without bounds from the first to the last moment that was ever to be fetched; `start` and `end` may
     lie outside of that, up to now. What retention has dropped is no gap. Raises NaiveDatetime, ReversedRange,
     and StoreError.
     """

@@ -1,4 +1,4 @@
-"""The coverage ledger: what of a series was fetched, what is missing, what was refused or rejected.
+"""The coverage ledger: what of a series was wanted and fetched, what is missing, what was refused or rejected.
 
 Time ranges are half-open and in UTC. The functions that write run inside the caller's
 transaction (see `tapehouse.store.batch`).
@@ -63,6 +63,12 @@ def dropped_before(connection: Connection, series: Series) -> datetime | None:
     with store_errors():
         row = connection.execute(query("read_dropped_before"), {"series_id": series.series_id}).fetchone()
     return row[0] if row else None
+
+
+def record_wanted(connection: Connection, series: Series, wanted: TimeRange) -> None:
+    """Note, in a transaction of its own, that a range is to be fetched; what lies before the series begins is not."""
+    with store_errors():
+        connection.execute(query("extend_wanted"), {"series_id": series.series_id, "wanted": TimestamptzRange(*wanted)})
 
 
 def record_coverage(

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pytest
 from click.testing import CliRunner, Result
+from psycopg.conninfo import make_conninfo
 
 from tapehouse import embedded
 from tapehouse.cli import main
@@ -28,6 +29,17 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Generator[embedded.Emb
         with connect(status.url or "") as connection:
             migrate(connection)
         yield status
+
+
+@pytest.fixture(scope="session")
+def empty_url(database: embedded.EmbeddedStatus) -> str:
+    """Tables in which nothing is stored, in a schema of their own."""
+    url = make_conninfo(database.url or "", options="-c search_path=nothing_stored,public")
+    with connect(url) as connection:
+        connection.execute("create schema nothing_stored")
+        migrate(connection, [])
+        migrate(connection)
+    return url
 
 
 @pytest.fixture(autouse=True)

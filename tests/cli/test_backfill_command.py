@@ -9,6 +9,7 @@ import pytest
 from click.testing import Result
 
 from tapehouse.embedded import EmbeddedStatus
+from tapehouse.ingest.plan import CHUNK_CANDLES, CHUNK_TRADES
 from tapehouse.sandbox import Fault, Sandbox
 from tapehouse.store.connection import Connection, connect
 from tapehouse.store.retention import change_kept
@@ -37,6 +38,14 @@ def _minutes(connection: Connection, symbol: str, start: datetime, end: datetime
     ).fetchone()
     assert row is not None
     return row[0]
+
+
+def test_the_help_tells_in_which_order_a_range_is_fetched(cli: Cli) -> None:
+    hours = CHUNK_TRADES // timedelta(hours=1)
+    assert (
+        f"It goes by blocks of {CHUNK_CANDLES:,} candles, or {hours} hours of trades: the newest block first, each from"
+        in " ".join(cli("backfill", "--help").stdout.split())
+    )
 
 
 def test_several_exchanges_and_timeframes_are_fetched_side_by_side(cli: Cli) -> None:

@@ -207,11 +207,17 @@ def test_what_can_not_be_drawn_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_chart_of_nothing_is_not_written(cli: Cli, tmp_path: Path) -> None:
-    result = cli("coverage", "--exchange", "bitstamp", "--chart", str(tmp_path / "chart.html"))
+@pytest.mark.parametrize(
+    ("only", "says"), [([], "Nothing is stored yet"), (["--exchange", "bitstamp"], "No such series is stored")]
+)
+@pytest.mark.parametrize("name", ["chart.html", "chart.png"])
+def test_a_chart_of_nothing_is_an_error(
+    cli: Cli, tmp_path: Path, empty_url: str, only: list[str], says: str, name: str
+) -> None:
+    result = cli("coverage", "--url", empty_url, *only, "--chart", str(tmp_path / name))
 
-    assert (result.exit_code, result.stdout) == (0, "")
-    assert "No such series" in result.stderr
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"Error: {says}")
     assert list(tmp_path.iterdir()) == []
 
 

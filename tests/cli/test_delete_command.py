@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -115,6 +116,22 @@ def test_at_a_terminal_it_asks(
     assert f"Delete 120 rows of {series} from 2025-06-01 00:00 to 2025-06-01 03:00 UTC? [y/N]" in told
     assert process.returncode == code
     assert rows(connection, series) == left
+
+
+def test_ctrl_c_at_the_question_deletes_nothing(program: Program, connection: Connection, series: CandleSeries) -> None:
+    ours, its = pty.openpty()
+    process = program(*asked(series), stdin=its)
+    assert process.stderr is not None
+    told = ""
+    while not told.endswith("[y/N]: "):
+        told += process.stderr.read(1)
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=60)
+    os.close(ours)
+    os.close(its)
+
+    assert (process.returncode, rest) == (130, "\nNothing was deleted.\n")
+    assert rows(connection, series) == 120
 
 
 @pytest.mark.parametrize(

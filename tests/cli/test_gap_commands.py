@@ -51,6 +51,7 @@ def test_gaps_are_shown_with_their_causes(cli: Cli):
     assert causes(cli, "--cause", "never_asked") == [hole]
     assert causes(cli, "--end", at(36).isoformat()) == [empty, (hole[0], at(36).isoformat(), "never_asked")]
     assert causes(cli, "--dataset", "ohlcv", "--start", at(12).isoformat()) == [hole]
+    assert cli("gaps", *SERIES, "--cause", "never_asked").stderr == "1 gap: 1 never_asked.\n"
     table = cli("gaps", *SERIES)
     assert "2025-09-01 00:30  2025-09-01 01:00     30m  never_asked" in table.stdout
     assert "2 gaps: 1 exchange_empty, 1 never_asked." in table.stderr
@@ -93,6 +94,7 @@ def test_repair_fails_with_the_exchange_and_notes_that(cli: Cli, sandbox: Sandbo
     failed = cli("repair", *SERIES, "--cause", "never_asked")
     assert failed.exit_code == 3
     assert "binance SOL/USDT 3m" in failed.stderr
+    assert "1 gap tried: 1 open." in failed.stderr
     assert "open" in failed.stdout
     sandbox.faults.clear()
     assert causes(cli, "--cause", "failed") == [(at(30).isoformat(), at(60).isoformat(), "failed")]
@@ -150,6 +152,16 @@ def test_a_series_that_is_not_stored_is_no_series_without_gaps(cli: Cli, command
 
     assert (result.exit_code, result.stdout) == (2, "")
     assert "Error: No such series is stored" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["gaps", "repair"])
+def test_where_nothing_is_stored_there_are_no_gaps(cli: Cli, empty_url: str, command: str):
+    shown, as_json = cli(command, "--url", empty_url), cli(command, "--url", empty_url, "--json")
+
+    assert (shown.exit_code, shown.stdout) == (0, "")
+    assert shown.stderr == cli("coverage", "--url", empty_url).stderr
+    assert shown.stderr.startswith("Nothing is stored yet: ")
+    assert (as_json.exit_code, json.loads(as_json.stdout)["gaps"]) == (0, [])
 
 
 @pytest.mark.usefixtures("holes")

@@ -69,6 +69,18 @@ def test_a_dry_run_over_several_files_has_a_line_for_each(cli: Cli, tmp_path: Pa
     assert "notes.md" in shown.stderr
 
 
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_a_file_that_is_refused_is_named_once(cli: Cli, tmp_path: Path, more: list[str]):
+    (tmp_path / "plain.csv").write_bytes(text(HEADER, *candle_lines(range(3))))
+
+    refused = cli("import", str(tmp_path / "plain.csv"), *more)
+
+    assert refused.exit_code == 2
+    assert refused.stderr.endswith(
+        "Error: Nothing in plain.csv tells which exchange its rows are of: say so with --exchange.\n"
+    )
+
+
 def test_one_bad_file_does_not_stop_the_others(cli: Cli, tmp_path: Path, exchange: str):
     (tmp_path / "a.csv").write_bytes(b"")
     (tmp_path / "b.csv").write_bytes(text(HEADER, *candle_lines(range(3))))

@@ -68,7 +68,7 @@ def test_a_file_is_named_for_its_format(shelf: Shelf, export: Callable[..., Resu
     [
         (["out", "--timeframe", "5m"], "No such series is stored of 5m.*there is .* 1m"),
         (["out", "--symbol", "ETH/USDT"], "No such series is stored of ETH/USDT"),
-        (["one.csv"], "is one file, and 2 series were asked for"),
+        (["one.csv"], r"is one file, and 2 series were asked for \(\S+ BTC/USDT trades, \S+ BTC/USDT 1m\): name"),
         (["one.csv", "--format", "parquet"], "is named as csv, and --format says parquet"),
         (["out", "--timeframe", "1m", "--dataset", "trade"], "Trades have no timeframe"),
         (["out", "--start", "2025-01-02", "--end", "2025-01-01"], "swap them"),
@@ -85,6 +85,14 @@ def test_what_makes_no_sense_is_refused(
     result = export(tmp_path / path, "--exchange", shelf.listing.exchange, *options)
     assert result.exit_code == 2
     assert pd.Series([result.stderr]).str.contains(message).all(), result.stderr
+
+
+def test_of_many_series_a_refusal_names_some(shelf: Shelf, export: Callable[..., Result], tmp_path: Path):
+    for minutes in (1, 3, 5, 15, 30):
+        shelf.candles([at()], [(at(), at(minutes=minutes))], timeframe=f"{minutes}m")
+    refused = export(tmp_path / "one.csv", "--exchange", shelf.listing.exchange)
+    assert "5 series were asked for" in refused.stderr
+    assert "BTC/USDT 5m and 2 more): name" in refused.stderr
 
 
 def test_a_table_tells_files_and_gaps(make_shelf: Callable[..., Shelf], export: Callable[..., Result], tmp_path: Path):

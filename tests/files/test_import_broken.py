@@ -193,9 +193,16 @@ BROKEN = [
     imported("semicolons", "a.csv", text(HEADER, *GOOD).replace(b",", b";"), 12),
     imported("lines as Windows ends them", "a.csv", text("", HEADER, *GOOD, "", end="\r\n"), 12),
     # Its columns
-    refused("no volume", "a.csv", text("time,open,high,low,close", "1,1,1,1,1"), "lacks volume of candles"),
-    refused("columns of something else", "a.csv", text("name,age", "a,3"), "lacks"),
-    refused("trades without an id", "a.csv", text("time,price,amount", f"{START_MS},1,2"), "lacks id of trades"),
+    refused("no volume", "a.csv", text("time,open,high,low,close", "1,1,1,1,1"), "which it lacks volume, nor"),
+    refused(
+        "columns of something else",
+        "a.csv",
+        text("name,age", "a,3"),
+        "a.csv is neither candles, for which it lacks time, open, high, low, close, volume, nor trades, for which it "
+        "lacks time, id, price, amount: its columns are name, age.",
+    ),
+    refused("no candles", "a.csv", text("time,age", "1,3"), "lacks open, .*, volume of candles", dataset="ohlcv"),
+    refused("trades without an id", "a.csv", text("time,price,amount", f"{START_MS},1,2"), "for which it lacks id:"),
     refused("five columns without names", "a.csv", text("1,2,3,4,5"), "does not name its columns"),
     refused("a cell more in all lines but the first", "a.csv", text(HEADER, f"{GOOD[0]},"), "None of the lines"),
     refused("a column twice in Parquet", "a.parquet", with_a_column_twice, "names two"),

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tapehouse.errors import MixedOrigins, TapehouseError
+from tapehouse.errors import InputError, MixedOrigins, TapehouseError
 from tapehouse.files.formats import Format
 from tapehouse.files.found import find_data_files
+from tapehouse.files.understanding import Options, understand
 from tapehouse.store.candles import write_candles
 from tapehouse.store.connection import Connection
 from tapehouse.store.instruments import sync_listings
@@ -100,6 +101,28 @@ def test_everything_of_an_instrument_in_one_folder(shelf: Shelf, tmp_path: Path,
     for series in (minutes, hours, trades):
         shelf.export(series, tmp_path, form)
     assert_comes_back(shelf, tmp_path)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("--symbol", Options(symbol="ETH/USDT")),
+        ("--exchange", Options(exchange="nowhere")),
+        ("--amount-unit", Options(amount_unit="contract")),
+    ],
+)
+def test_what_contradicts_a_label_is_refused_with_where_that_is(
+    shelf: Shelf, tmp_path: Path, form: Format, option: str, told: Options
+):
+    shelf.export(shelf.candles([at()], [(at(), at(minutes=1))]), tmp_path, form)
+    (path,) = find_data_files(tmp_path)
+    where, remedy = "inside the file", "write the file anew without it"
+    if form == "csv":
+        where, remedy = f"{path.name}.json", f"remove {path.name}.json"
+    with pytest.raises(InputError) as refused:
+        understand(path, told, known_symbols=lambda _: [])
+    assert str(refused.value).endswith(f"by its label, {where}: leave {option} out, or if that is wrong, {remedy}.")
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -28,6 +28,7 @@ from tapehouse.ingest import (
     TradeRequest,
     backfill,
     ingest_plan,
+    ingest_series,
     open_series,
     plan_backfill,
     walk_chunks,
@@ -38,6 +39,7 @@ from tapehouse.sandbox import Asked, Fault, Sandbox, generated_markets
 from tapehouse.store.batch import WriteResult
 from tapehouse.store.candles import write_candles
 from tapehouse.store.connection import Connection, connect
+from tapehouse.store.gaps import find_gaps
 from tapehouse.store.instruments import CandleSeries
 from tapehouse.timeframe import from_ms, timeframe, to_ms
 from tapehouse.validate import split_candles
@@ -455,6 +457,38 @@ def test_ctrl_c_stops_at_once_and_keeps_what_came(
     count = len(stored(connection))
     assert 0 < count < 100_000
     assert sum((end - start) // MINUTE for start, end in covered(connection)) == count
+
+
+def test_what_a_run_is_stopped_before_is_known_to_be_missing(
+    sandbox: Sandbox, connection: Connection, open_unlimited: OpenExchange
+):
+    minute = timeframe("1m")
+    start, end = EMBER_LISTED - timedelta(days=3), EMBER_LISTED + timedelta(hours=5)
+
+    async def stop_once_planned() -> CandleSeries:
+        async with open_unlimited("binance", sandbox.url) as exchange:
+            series = await open_series(exchange, connection, CandleRequest("EMBER/USDT", minute, start, end))
+            await plan_backfill(exchange, connection, series, start, end, force=True)
+            assert isinstance(series, CandleSeries)
+            assert found_gaps(connection, series) == [
+                (start, EMBER_LISTED, "before_listing"),
+                (EMBER_LISTED, end, "never_asked"),
+            ]
+            with pytest.raises(InterruptedError):
+                await ingest_series(exchange, connection, series, start, end + timedelta(hours=1), progress=stop)
+            return series
+
+    def stop(plan: IngestPlan, result: IngestResult) -> None:
+        raise InterruptedError
+
+    series = asyncio.run(stop_once_planned())
+    assert found_gaps(connection, series)[-1] == (EMBER_LISTED, end + timedelta(hours=1), "never_asked")
+    fill(sandbox, connection, open_unlimited, CandleRequest("EMBER/USDT", minute, start, end + timedelta(hours=1)))
+    assert found_gaps(connection, series) == [(start, EMBER_LISTED, "before_listing")]
+
+
+def found_gaps(connection: Connection, series: CandleSeries) -> list[tuple[datetime, datetime, str]]:
+    return [(gap.start, gap.end, gap.cause) for gap in find_gaps(connection, series)]
 
 
 def test_pages_that_wait_when_cancelled_are_written(

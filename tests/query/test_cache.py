@@ -39,7 +39,7 @@ def test_what_is_in_memory_is_what_is_stored(market: MarketData, quiet_url: str,
     with MarketData.connect(quiet_url, cache_mb=0) as plain, writer(quiet_url, tape) as change:
         calls = 0
         while calls < CALLS:
-            change(next(kinds), int(rng.integers(2**31, dtype=np.int64)))
+            change(next(kinds), int(rng.integers(10**9)))
             wait_until_heard(market, tape)
             for _ in range(CALLS_A_CHANGE):
                 question = ask_anything(rng, tape)
@@ -129,7 +129,7 @@ def _tell(said: IO[str], heard: IO[str], line: str) -> None:
 
 def wait_until_heard(market: MarketData, tape: Tape) -> None:
     """Changes are heard in the order in which they were made."""
-    changes = market._changes
+    changes = market._changes  # pyright: ignore[reportPrivateUsage] -- whether it has heard is of no other use
     # The first question makes it listen.
     market.candles(tape.exchange, tape.symbol, "1m", END - timedelta(hours=1), END)
     while not changes.is_listening:

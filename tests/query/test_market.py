@@ -301,6 +301,33 @@ def test_coverage_counts_from_where_retention_has_been(market: MarketData, tape:
     assert kept["dropped_before"].to_dict() == {"1M": START + timedelta(days=100), "4h": START + timedelta(hours=3)}
 
 
+@pytest.mark.parametrize(
+    ("wanted", "begins_at", "gaps"),
+    [
+        ((0, 10), None, 0),
+        ((-5, 10), None, 1),
+        ((0, 11), None, 1),
+        ((-5, 15), None, 2),
+        ((-5, 15), -1, 2),
+        ((-5, 15), 0, 1),
+    ],
+)
+def test_coverage_counts_what_was_wanted_and_not_got_to(
+    market: MarketData, tape: Tape, wanted: tuple[int, int], begins_at: int | None, gaps: int
+):
+    def at(minute: int) -> datetime:
+        return START + timedelta(minutes=minute)
+
+    tape.write(random_bars(START, 10))
+    tape.series_id("1h")
+    tape.connection.execute(
+        "update series set wanted_from = %s, wanted_until = %s, begins_at = %s where instrument_id = %s",
+        (*map(at, wanted), None if begins_at is None else at(begins_at), tape.instrument_id),
+    )
+    # Of the hours nothing was fetched.
+    assert market.coverage(tape.exchange)["gaps"].tolist() == [gaps, 1]
+
+
 def test_coverage_tells_how_old_it_is_and_where_a_series_begins(market: MarketData, tape: Tape):
     tape.write(random_bars(START, 2))
     never_fetched = tape.series_id("1h")

@@ -187,6 +187,27 @@ def test_what_lies_outside_of_a_listing_is_no_gap(tape: Tape):
     ]
 
 
+def test_what_was_wanted_and_not_got_to_is_missing(tape: Tape):
+    tape.write(random_bars(at(20), 10))
+    tape.connection.execute(
+        "update series set wanted_from = %s, wanted_until = %s where series_id = %s",
+        (at(10), at(60), tape.series_id("1m")),
+    )
+    missing = [(10, 20, "missing"), (20, 30, "rows"), (30, 60, "missing")]
+    assert told(read(tape).lanes[0]) == missing
+    assert told(read(tape, end=at(80)).lanes[0]) == [*missing, (60, 80, "unasked")]
+    tape.connection.execute(
+        "update instrument set active = false, last_seen_at = %s where instrument_id = %s", (at(40), tape.instrument_id)
+    )
+    tape.connection.execute("update series set begins_at = %s where series_id = %s", (at(15), tape.series_id("1m")))
+    assert told(read(tape).lanes[0]) == [
+        (15, 20, "missing"),
+        (20, 30, "rows"),
+        (30, 40, "missing"),
+        (40, 60, "outside"),
+    ]
+
+
 def test_what_retention_dropped_is_no_gap(tape: Tape):
     tape.cover_all([(at(0), at(10)), (at(20), at(50)), (at(55), at(60))], "30m")
     with tape.connection.transaction() as transaction:

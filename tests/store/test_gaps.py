@@ -18,7 +18,7 @@ from tapehouse.store.connection import Connection, connect, is_embedded
 from tapehouse.store.delete import delete_rows
 from tapehouse.store.gaps import find_gaps
 from tapehouse.store.instruments import CandleSeries, Series, TradeSeries, list_series
-from tapehouse.store.ledger import record_attempts
+from tapehouse.store.ledger import record_attempts, record_wanted
 from tapehouse.store.substitutes import read_substitutes
 from tapehouse.store.trades import write_trades
 from tapehouse.timeframe import timeframe
@@ -115,6 +115,48 @@ def test_bounds_widen_and_narrow_what_is_looked_at(connection: Connection, make_
     assert found(connection, series, 5.5, 12) == [(6, 10, "never_asked")]
     assert found(connection, series, 13, 25) == [(15, 16, "exchange_empty"), (20, 25, "never_asked")]
     assert found(connection, series, 16, 18) == []
+
+
+def test_what_was_wanted_and_not_got_to_is_a_gap(connection: Connection, make_series: SeriesFactory):
+    series = make_series()
+    record_wanted(connection, series, span(0, 60))
+    assert found(connection, series) == [(0, 60, "never_asked")]
+    write(connection, series, 20, 40)
+    record_wanted(connection, series, span(10, 50))
+    assert found(connection, series) == [(0, 20, "never_asked"), (40, 60, "never_asked")]
+    assert found(connection, series, 30) == [(40, 60, "never_asked")]
+    record_wanted(connection, series, span(-5, 70))
+    assert found(connection, series) == [(-5, 20, "never_asked"), (40, 70, "never_asked")]
+
+
+def test_nothing_is_wanted_of_what_lies_before_a_series_begins(connection: Connection, make_series: SeriesFactory):
+    series = make_series()
+    record_begin(connection, series, at(20), None)
+    record_wanted(connection, series, span(0, 20))
+    assert found(connection, series) == []
+    record_wanted(connection, series, span(0, 30))
+    assert found(connection, series) == [(20, 30, "never_asked")]
+
+
+@pytest.mark.parametrize(
+    ("first", "stop", "left"),
+    [
+        (0, 20, [(40, 60, "never_asked")]),
+        (None, 30, [(40, 60, "never_asked")]),
+        (30, None, [(0, 20, "never_asked")]),
+        (50, 90, [(0, 20, "never_asked"), (40, 50, "never_asked")]),
+        (25, 35, [(0, 20, "never_asked"), (25, 35, "never_asked"), (40, 60, "never_asked")]),
+        (None, None, []),
+    ],
+)
+def test_what_is_deleted_at_an_end_is_no_longer_wanted(
+    connection: Connection, make_series: SeriesFactory, first: int | None, stop: int | None, left: list[Found]
+):
+    series = make_series()
+    record_wanted(connection, series, span(0, 60))
+    write(connection, series, 20, 40)
+    delete_rows(connection, series, *(None if minute is None else at(minute) for minute in (first, stop)))
+    assert found(connection, series) == left
 
 
 def test_the_future_is_no_gap(connection: Connection, make_series: SeriesFactory):

@@ -147,6 +147,7 @@ FROZEN = {
     "0011_add_series_bounds": "80c9e91c5a343851",
     "0012_create_rate_budget": "faa0f7f479e70182",
     "0013_count_stored_rows": "a342323d231f5a75",
+    "0014_remember_wanted": "1ee70941a985e4fe",
     "0015_notify_changes": "60b92e5fd8dfe242",
 }
 
