@@ -95,7 +95,8 @@ class InferenceDataFrame:
         """The candles of a timeframe (1s, 1m, 5m, 15m, 1h, 4h, 1d) that had closed by `timestamp`.
 
         As many bars as fit in the context, and at least 60; a bar without trades has no row. Columns, index and
-        `attrs` as of `MarketData.candles`. Raises UnknownTimeframe, or InputError for any other timeframe.
+        `attrs` as of `MarketData.candles`. Where forming candles were asked for there is the column forming (bool), and
+        the last row may be one. Raises UnknownTimeframe, or InputError for any other timeframe.
         """
         return self._slice.candles(_of_ladder(name), self.timestamp)
 
@@ -150,6 +151,15 @@ class InferenceDataFrame:
         values = frame.to_numpy()[-1].tolist()
         return OHLCVCandle(opened, length.close(opened), length.name, *values)
 
+    def forming_candle(self, name: str = "1m") -> OHLCVCandle | None:
+        """The candle of a timeframe that was open at `timestamp`, as far as it had formed by then.
+
+        Made of the 1m candles that had closed, and of trades after them where these are stored; None where nothing of
+        it is known, nothing was traded yet, or forming candles were not asked for.
+        """
+        length = _of_ladder(name)
+        return self._slice.forming(length, self.timestamp) if self._slice.rows.spec.forming else None
+
     def get_latest_price(self) -> float | None:
         """The last price at which anything was traded, in quote units, as far as it is stored.
 
@@ -165,7 +175,7 @@ class InferenceDataFrame:
     def to_numpy(self) -> dict[str, Float64Array]:
         """All frames as float64 arrays of fixed shapes, by their names, a row for each bar or second there could be.
 
-        - ohlcv_1s to ohlcv_1d: (bars, 5): open, high, low, close, volume; NaN where a bar has no candle;
+        - ohlcv_1s to ohlcv_1d: (bars, 5): open, high, low, close, volume; NaN where a bar has no candle; closed ones;
         - indicators: (bars of 1m, columns); imbalances: (seconds, 8); NaN where there is none;
         - order_book: (depth, 4) as of `OrderBookDataFrame.to_numpy`, NaN without any;
         - trades: (n, 3): price, amount, and side: 1 bought, -1 sold, 0 unknown.

@@ -4,8 +4,9 @@ Questions are put and described here; each noun's answer is worked out in its ow
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from time import perf_counter
 from typing import Literal, Self
 
 import pandas as pd
@@ -13,25 +14,29 @@ import pandas as pd
 from tapehouse.errors import InputError
 from tapehouse.indicators import DEFAULT_INDICATORS
 from tapehouse.query.answers import Answers
+from tapehouse.query.asof import AsofSeries, asof_series, asof_times, join_asof
 from tapehouse.query.books import look_up_books, read_book, read_books
-from tapehouse.query.cache import Cache, CacheStats
+from tapehouse.query.cache import Cache
 from tapehouse.query.candles import look_up_candles, read_candles, read_trade_candles
 from tapehouse.query.changes import Changes
 from tapehouse.query.features import IMBALANCE_REACH, look_up_imbalances, read_book_features, read_imbalances
 from tapehouse.query.fill import Fill
 from tapehouse.query.frame import MarketFrame
 from tapehouse.query.gaps import read_gaps
+from tapehouse.query.health import Health, MarketStats
 from tapehouse.query.inference import InferenceDataFrame
 from tapehouse.query.ledger import Ledger
-from tapehouse.query.moments import Moments
+from tapehouse.query.moments import Moments, happened
 from tapehouse.query.plan import closed_window
+from tapehouse.query.prepared import with_forming
 from tapehouse.query.question import Question, ask, ask_at, checked_depth, checked_time
 from tapehouse.query.reader import Reader
-from tapehouse.query.spec import moment_spec
+from tapehouse.query.spec import forming_spec, moment_spec
 from tapehouse.query.stored import read_coverage, read_instruments
 from tapehouse.query.trades import look_up_trades, read_trades
 from tapehouse.store.address import database_url
-from tapehouse.store.connection import Connection
+from tapehouse.store.connection import Connection, one_row
+from tapehouse.store.sql import query
 from tapehouse.timeframe import timeframe as timeframe_named
 
 
@@ -87,6 +92,7 @@ class MarketData:
         *,
         source: Literal["trades"] | None = None,
         fill: Fill | None = None,
+        include_forming: bool = False,
     ) -> MarketFrame:
         """The candles that open at or after `start` and have closed by `end`, and by now in any case.
 
@@ -107,6 +113,9 @@ class MarketData:
         are not known: all four prices are the close of the last candle before, from before `start` if need be, and
         what counts or adds up is 0; bars before the first candle there is are left out. The column filled (bool) says
         which rows are such, and attrs["candles_filled"] how many. They are made at reading and never stored.
+
+        With `include_forming` the last row may be the candle that was open at `end`, or is now, made of the 1m candles
+        that had closed by then, and of trades after them where these are stored. The column forming (bool) says so.
 
         `attrs` is plain JSON; times are ISO 8601 in UTC, ranges [start, end) in lists of at most
         50, `shortened` naming those that were cut:
@@ -131,7 +140,17 @@ class MarketData:
             raise InputError(f'{source!r} is no source: pass "trades", or none for the exchange\'s own candles.')
         if fill not in (None, "empty", "all"):
             raise InputError(f'{fill!r} fills no bars: pass "empty" or "all", or None to leave them out.')
+        if include_forming and source:
+            raise InputError("A forming candle is made of candles and trades both: leave source out.")
         wanted, question = timeframe_named(timeframe), ask(exchange, symbol, start, end)
+        if include_forming:
+            # Both of one moment, so that no bar closes in between.
+            is_past = question.end is not None and question.end <= self._moments.now()
+            moment = question.end if is_past else None
+            prepared, at = self._moments.prepared(exchange, symbol, forming_spec(wanted), moment)
+            return with_forming(
+                self.candles(exchange, symbol, timeframe, start, at, fill=fill), prepared.forming(wanted, at)
+            )
         read, look = (read_trade_candles, look_up_trades) if source == "trades" else (read_candles, look_up_candles)
         now = self._answers.now()
         window = closed_window(wanted, question.start, question.end or now, now) if now else None
@@ -329,6 +348,7 @@ class MarketData:
         depth: int = 20,
         indicators: Sequence[str] = DEFAULT_INDICATORS,
         as_known: bool = False,
+        include_forming: bool = False,
     ) -> InferenceDataFrame:
         """All that was known of an instrument at a moment, by default now, and nothing that came later.
 
@@ -338,7 +358,8 @@ class MarketData:
 
         A candle counts once open + timeframe <= timestamp; a trade before timestamp; an order book and an
         imbalance by the exchange's clock. With `as_known` an order book, and imbalances that it is in, count only if
-        it had been received by then; of candles and trades it is not stored when they were received.
+        it had been received by then; of candles and trades it is not stored when they were received. With
+        `include_forming` each timeframe's last row may be the candle that was open, as `candles` makes it.
 
         `indicators` are names as ema_20, rsi_14, macd_12_26_9, bbands_20_2, atr_14, obv or vwap; `tapehouse.indicators`
         defines them. Their values do not depend on the context window.
@@ -349,7 +370,9 @@ class MarketData:
         outside 1 to 5,000 or a name that no indicator has; NaiveDatetime, UnknownSymbol, or UnknownSeries where
         nothing is stored of the instrument; and StoreError.
         """
-        spec = moment_spec(context_window_minutes, depth, indicators, as_known=as_known)
+        spec = moment_spec(
+            context_window_minutes, depth, indicators, as_known=as_known, include_forming=include_forming
+        )
         return self._moments.get(exchange, symbol, spec, None if timestamp is None else checked_time(timestamp))
 
     def iter_inference_data(
@@ -362,18 +385,65 @@ class MarketData:
         depth: int = 20,
         indicators: Sequence[str] = DEFAULT_INDICATORS,
         as_known: bool = False,
+        include_forming: bool = False,
     ) -> Iterator[tuple[datetime, InferenceDataFrame]]:
         """What `get_inference_data` gives for each of many moments, in their order: (timestamp, data).
 
         Made for labelling and training: moments that lie within two hours of each other and follow one another are
         read together, and memory does not grow with their number. Options and errors as of `get_inference_data`.
         """
-        spec = moment_spec(context_window_minutes, depth, indicators, as_known=as_known)
+        spec = moment_spec(
+            context_window_minutes, depth, indicators, as_known=as_known, include_forming=include_forming
+        )
         return self._moments.iterate(exchange, symbol, spec, (checked_time(one) for one in timestamps))
 
-    def stats(self) -> CacheStats:
-        """What the cache in memory has done and holds."""
-        return self._cache.stats()
+    def asof(
+        self,
+        times: Iterable[datetime],
+        *series: tuple[str, str, str],
+        tolerance: timedelta | None = None,
+    ) -> MarketFrame:
+        """Candles of several series side by side, a row a time: of each the last one that had closed by then.
+
+        Each series is (exchange, symbol, timeframe). The index, named time, holds the times in their order; the
+        columns are pairs of the series' name ("binance BTC/USDT 1h") and open, high, low, close, volume (float64) or
+        close_time (datetime64[us, UTC]). A candle counts until the next one would close, or for as long as
+        `tolerance` after its own close; without one there are NaN and NaT. attrs["series"] holds by their names
+        what `candles` says of each.
+
+        Raises InputError for no times, no series, one that is named twice or a time that has not come yet; and as
+        `candles`.
+        """
+        wanted, moments = asof_series(series), asof_times(times)
+        first, last = min(moments), happened(max(moments), self._moments.now())
+
+        def read(one: AsofSeries) -> MarketFrame:
+            # From one bar earlier than any that counts, so that there is something to ask for.
+            start = first - one.lasts(tolerance) - 2 * one.timeframe.length
+            return self.candles(one.exchange, one.symbol, one.timeframe.name, start, last)
+
+        return join_asof(moments, [(one, read(one)) for one in wanted], tolerance)
+
+    def stats(self) -> MarketStats:
+        """What the cache in memory has done and holds, and how long the database took for what was read."""
+        return MarketStats(self._cache.stats(), self._reader.stats())
+
+    def health(self) -> Health:
+        """Whether the database answers, how quickly, and whether its changes are heard; asks it once.
+
+        Raises StoreError where it does not answer.
+        """
+        started_s = perf_counter()
+        postgresql, timescaledb, now = self._reader.read(
+            lambda connection: one_row(connection.execute(query("read_health")))
+        )
+        return Health(
+            latency_ms=1000 * (perf_counter() - started_s),
+            postgresql=postgresql,
+            timescaledb=timescaledb,
+            server_time=now.astimezone(UTC),
+            is_listening=self._changes.is_listening,
+        )
 
     def _past(
         self,

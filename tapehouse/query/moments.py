@@ -62,8 +62,18 @@ class Moments:
 
     def get(self, exchange: str, symbol: str, spec: Spec, timestamp: datetime | None) -> InferenceDataFrame:
         """What was known at a moment, or is now."""
-        now = self._changes.now() or self._read_clock()
-        at = now if timestamp is None else _happened(timestamp, now)
+        return InferenceDataFrame(*self.prepared(exchange, symbol, spec, timestamp))
+
+    def now(self) -> datetime:
+        """The time by the server's clock, or slightly less."""
+        return self._changes.now() or self._read_clock()
+
+    def prepared(
+        self, exchange: str, symbol: str, spec: Spec, timestamp: datetime | None
+    ) -> tuple[PreparedSlice, datetime]:
+        """A slice that can answer for a moment, or for now, and that moment."""
+        now = self.now()
+        at = now if timestamp is None else happened(timestamp, now)
         is_hot = now - at <= self._hot_window
         key = (exchange, symbol, spec)
         kept_key = ("present", *key) if is_hot else ("past", *key, at)
@@ -77,14 +87,13 @@ class Moments:
             if is_hot and self._cache.is_on:
                 self._presents.setdefault(key, _Present(at, monotonic()))
                 self._refresher.start()
-        return InferenceDataFrame(kept.value, at)
+        return kept.value, at
 
     def iterate(
         self, exchange: str, symbol: str, spec: Spec, timestamps: Iterable[datetime]
     ) -> Iterator[tuple[datetime, InferenceDataFrame]]:
         """What was known at each of many moments, in their order."""
-        now = self._changes.now() or self._read_clock()
-        for run in _runs(_happened(one, now) for one in timestamps):
+        for run in _runs(happened(one, self.now()) for one in timestamps):
             rows = self._read_slice((exchange, symbol, spec), min(run), max(run))
             for at in run:
                 yield at, InferenceDataFrame(rows, at)
@@ -127,7 +136,7 @@ class Moments:
         """Read those presents again that somebody asks about and that have changed."""
         for key, present in list(self._presents.items()):
             if monotonic() - present.asked_at_s > _FORGOTTEN_S:
-                del self._presents[key]
+                self._presents.pop(key, None)
                 continue
             kept, holds = self._cache.peek(("present", *key))
             if kept is None or holds or not self._changes.is_listening:
@@ -150,7 +159,7 @@ class Moments:
         return now
 
 
-def _happened(time: datetime, now: datetime) -> datetime:
+def happened(time: datetime, now: datetime) -> datetime:
     """The moment, or now where somebody's clock is a little fast; raises InputError for the future."""
     if time - now > _CLOCK_SKEW:
         raise InputError(

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 
 from tapehouse.book import NO_NONCE
 from tapehouse.candle import VALUE_COLUMNS, Float64Array
@@ -18,14 +19,15 @@ from tapehouse.query.candles import candle_frame, plan_attrs, planned_candles
 from tapehouse.query.features import IMBALANCES, stale_imbalances
 from tapehouse.query.frame import MarketFrame, handed_out, time_index
 from tapehouse.query.plan import MINUTE, SECOND, Read, SeriesState, closed_window, derived_reach_of, reach_of
-from tapehouse.query.records import OrderBookDataFrame
-from tapehouse.query.resample import Candles
+from tapehouse.query.records import OHLCVCandle, OrderBookDataFrame
+from tapehouse.query.resample import Candles, merge_candles, resample
 from tapehouse.query.slices import Slice
 from tapehouse.query.trades import trade_frame
 from tapehouse.ranges import TimeRange
 from tapehouse.timeframe import Timeframe, from_us, to_us
 
 _NO_TIMES: Final = np.empty(0, dtype=np.int64)
+_NO_CANDLES: Final = Candles(_NO_TIMES, np.empty((len(VALUE_COLUMNS), 0)))
 
 
 class PreparedSlice:
@@ -37,7 +39,31 @@ class PreparedSlice:
 
     def candles(self, timeframe: Timeframe, at: datetime) -> MarketFrame:
         """The bars of a moment; without any, and with `missing` in attrs, where nothing stored can give them."""
-        return handed_out(*self._bars(timeframe, at))
+        frame = handed_out(*self._bars(timeframe, at))
+        return with_forming(frame, self.forming(timeframe, at)) if timeframe in self.rows.spec.forming else frame
+
+    def forming(self, timeframe: Timeframe, at: datetime) -> OHLCVCandle | None:
+        """The bar that is open at a moment, as far as it had formed; None where that is not known, or nothing was.
+
+        Made of the 1m candles that had closed, all of which must be known, and of trades where they are.
+        """
+        opened, minute = timeframe.floor(at), MINUTE.floor(at)
+        parts = [self._bars_of_trades((max(opened, minute), at))] if max(opened, minute) < at else []
+        if opened < minute:
+            plan = self.rows.plan(MINUTE, (opened, minute))
+            if plan is None or plan.known_bars < MINUTE.count(opened, minute):
+                return None
+            parts.insert(0, planned_candles(plan, self.rows.read))
+        candles = resample(merge_candles([one for one in parts if one is not None] or [_NO_CANDLES]), timeframe)
+        is_known = timeframe > MINUTE or None not in parts
+        if not is_known or not len(candles):
+            return None
+        scale = self.rows.ledger.scale
+        values = [
+            float(value) / 10.0 ** scale.decimals(name)
+            for name, value in zip(VALUE_COLUMNS, candles.values[:, 0], strict=True)
+        ]
+        return OHLCVCandle(opened, timeframe.close(opened), timeframe.name, *values, is_forming=True)
 
     def candle_values(self, timeframe: Timeframe, at: datetime) -> tuple[MarketFrame, TimeRange]:
         """The bars of a moment to be read only, and the window that they lie in."""
@@ -115,14 +141,21 @@ class PreparedSlice:
         _, frame, attrs = latest
         return frame, attrs | {"as_of": at.isoformat()}
 
+    def _bars_of_trades(self, span: TimeRange) -> Candles | None:
+        """A candle of the trades of a part of a minute; None where they are not all known, or count in other units."""
+        ledger = self.rows.ledger
+        trades = ledger.find("trade")
+        if trades is None or ledger.trade_unit != ledger.amount_unit or reach_of(trades, span).gaps:
+            return None
+        return self.rows.read(Read("trade", MINUTE, span, (span,)))
+
     def _read_bars(self, timeframe: Timeframe, window: TimeRange) -> tuple[MarketFrame, dict[str, Any]]:
         rows = self.rows
         attrs = self._instrument_attrs(window[1]) | _bounds(window)
         plan = rows.plan(timeframe, window)
         if plan is None:
-            nothing = Candles(_NO_TIMES, np.empty((len(VALUE_COLUMNS), 0)))
             missing = f"nothing stored gives candles of {timeframe}"
-            return candle_frame(nothing, rows.ledger.scale, VALUE_COLUMNS, {}), attrs | {"missing": missing}
+            return candle_frame(_owned(_NO_CANDLES), rows.ledger.scale, VALUE_COLUMNS, {}), attrs | {"missing": missing}
         candles = planned_candles(plan, rows.read)
         attrs |= plan_attrs(plan, candles)
         return candle_frame(_owned(candles), rows.ledger.scale, VALUE_COLUMNS, {}), attrs
@@ -149,11 +182,11 @@ class PreparedSlice:
         rows = self.rows
         series = rows.ledger.series.get(("ohlcv", MINUTE.seconds))
         if series is None or not series.covered:
-            return Candles(_NO_TIMES, np.empty((len(VALUE_COLUMNS), 0)))
+            return _NO_CANDLES
         window = rows.spec.minutes_since(rows.first), MINUTE.floor(rows.last)
         reach = reach_of(series, window)
         if not reach.covered:
-            return Candles(_NO_TIMES, np.empty((len(VALUE_COLUMNS), 0)))
+            return _NO_CANDLES
         span = reach.covered[0][0], reach.covered[-1][1]
         return rows.read(Read("ohlcv", MINUTE, span, (span,)))
 
@@ -217,6 +250,20 @@ class PreparedSlice:
             return {"missing": "neither order books nor trades stored"}
         stale = ranges_attrs({"stale": stale_imbalances(books, trades, window)})
         return stale | {"order_book": _derived_attrs(books, window), "trade": _derived_attrs(trades, window)}
+
+
+def with_forming(frame: MarketFrame, forming: OHLCVCandle | None) -> MarketFrame:
+    """The candles with a column that says which is forming, and that candle as the last one."""
+    attrs, frame.attrs = frame.attrs, {}
+    frame["forming"] = False
+    if forming:
+        columns = {name: [getattr(forming, name)] for name in VALUE_COLUMNS} | {"forming": [True]}
+        row = pd.DataFrame(columns, index=time_index(np.array([to_us(forming.time)])))
+        blank = {name: False for name in frame.columns if name == "filled"}
+        both = pd.concat([frame, row.assign(**blank)[list(frame.columns)]])
+        frame = MarketFrame(both)
+    frame.attrs = attrs
+    return frame
 
 
 def _derived_attrs(series: SeriesState | None, window: TimeRange) -> dict[str, Any] | None:

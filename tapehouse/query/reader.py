@@ -1,6 +1,9 @@
 """Connections for reading: each answer is one read-only snapshot, and a restarted server is found again."""
 
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
 from typing import Final, Self, TypeVar
 
 from psycopg import IsolationLevel
@@ -18,12 +21,28 @@ _LONGEST_TURN_S: Final = 60.0
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class ReadStats:
+    """Reads of the database: how many, how long they took in ms (of the last thousand; NaN before any).
+
+    `reconnections` is how often it had been restarted or lost, `most_connections` how many run at a time.
+    """
+
+    queries: int
+    p50_ms: float
+    p99_ms: float
+    reconnections: int
+    most_connections: int
+
+
 class Reader:
     """A pool of connections to one database, for any number of threads."""
 
     def __init__(self, url: str, pool: ConnectionPool[Connection]) -> None:
         self._url = url
         self._pool = pool
+        self._reads = self._reconnections = 0
+        self._taken_ms: deque[float] = deque(maxlen=1000)
 
     @classmethod
     def connect(cls, url: str) -> Self:
@@ -40,6 +59,12 @@ class Reader:
         """Close all connections."""
         self._pool.close()
 
+    def stats(self) -> ReadStats:
+        """How often the database was read, and how long the last thousand times took."""
+        taken_ms = sorted(self._taken_ms)
+        p50, p99 = (taken_ms[int(share * (len(taken_ms) - 1))] if taken_ms else float("nan") for share in (0.5, 0.99))
+        return ReadStats(self._reads, p50, p99, self._reconnections, _MOST_CONNECTIONS)
+
     def read(self, work: Callable[[Connection], T]) -> T:
         """What the work gives, which is all done in one snapshot; raises StoreError."""
         if self._pool.closed:
@@ -48,15 +73,17 @@ class Reader:
             return self._try(work)
         except StoreUnreachable:
             # The server may have been restarted, which idle connections notice only when used.
+            self._reconnections += 1
             connect(self._url).close()
             with store_errors():
                 self._pool.check()
             return self._try(work)
 
     def _try(self, work: Callable[[Connection], T]) -> T:
+        started_s = perf_counter()
         try:
             with store_errors(), self._pool.connection() as connection:
-                return work(connection)
+                done = work(connection)
         except StoreUnreachable as exc:
             if isinstance(exc.__cause__, PoolTimeout):
                 raise StoreError(
@@ -64,6 +91,9 @@ class Reader:
                     "read less at a time, or from fewer threads."
                 ) from exc
             raise
+        self._reads += 1
+        self._taken_ms.append(1000 * (perf_counter() - started_s))
+        return done
 
 
 def _open_pool(url: str) -> ConnectionPool[Connection]:

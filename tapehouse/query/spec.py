@@ -24,13 +24,14 @@ class Spec:
     """What is asked about each moment.
 
     `context` is how far trades, order books and imbalances reach back; of candles there are as many bars as fit in
-    it, and at least LEAST_BARS.
+    it, and at least LEAST_BARS. `forming` are the timeframes whose bar that has not closed yet is wanted too.
     """
 
     context: timedelta
     depth: int
     indicators: tuple[Indicator, ...]
     as_known: bool
+    forming: tuple[Timeframe, ...] = ()
 
     def bars(self, timeframe: Timeframe) -> int:
         """How many bars of a timeframe there are."""
@@ -48,10 +49,18 @@ class Spec:
     def minutes_since(self, at: datetime) -> datetime:
         """From when on the 1m candles of a moment are needed as such, not to build longer ones from."""
         first = self.window(MINUTE, at)[0]
-        return min([first, *(one.since(MINUTE, first) for one in self.indicators)])
+        warm_up = [one.since(MINUTE, first) for one in self.indicators]
+        return min([first, *warm_up, *(one.floor(at) for one in self.forming)])
 
 
-def moment_spec(context_window_minutes: float, depth: int, indicators: Sequence[str], *, as_known: bool) -> Spec:
+def forming_spec(timeframe: Timeframe) -> Spec:
+    """The spec for the bar of a timeframe that has not closed yet."""
+    return Spec(_SHORTEST, 1, (), as_known=False, forming=(timeframe,))
+
+
+def moment_spec(
+    context_window_minutes: float, depth: int, indicators: Sequence[str], *, as_known: bool, include_forming: bool
+) -> Spec:
     """The spec for what a user asks; raises InputError."""
     try:
         context = timedelta(minutes=context_window_minutes)
@@ -63,4 +72,5 @@ def moment_spec(context_window_minutes: float, depth: int, indicators: Sequence[
         )
     if isinstance(indicators, str):
         raise InputError(f"Indicators are a list of names: pass [{indicators!r}].")
-    return Spec(context, checked_depth(depth), tuple(dict.fromkeys(map(indicator, indicators))), as_known)
+    forming = LADDER if include_forming else ()
+    return Spec(context, checked_depth(depth), tuple(dict.fromkeys(map(indicator, indicators))), as_known, forming)

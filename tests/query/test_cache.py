@@ -47,7 +47,7 @@ def test_what_is_in_memory_is_what_is_stored(market: MarketData, quiet_url: str,
                 assert_equal(question(market), question(plain))
                 assert_equal(question(market), question(plain))
                 calls += 2
-    stats = market.stats()
+    stats = market.stats().cache
     assert stats.hits > calls // 4
     assert stats.verified > 0
     assert stats.bytes <= stats.most_bytes
@@ -56,17 +56,17 @@ def test_what_is_in_memory_is_what_is_stored(market: MarketData, quiet_url: str,
 def test_what_is_kept_is_bounded(quiet_url: str, tape: Tape):
     write_bars(tape, random_bars(END - timedelta(days=2), 2 * 1440))
     with MarketData.connect(quiet_url, cache_mb=0.1) as market:
-        assert market.stats().entries == 0
+        assert market.stats().cache.entries == 0
         market.candles(tape.exchange, tape.symbol, "1m", END - timedelta(hours=1))
         for minutes in range(60, 1440, 10):
             market.candles(tape.exchange, tape.symbol, "1m", END - timedelta(minutes=minutes), END)
-        stats = market.stats()
+        stats = market.stats().cache
         assert 0 < stats.bytes <= 100_000
         assert stats.evictions > 0
         # More than there is room for is read and not kept.
         entries = stats.entries
         assert len(market.candles(tape.exchange, tape.symbol, "1m", END - timedelta(days=2), END)) == 2 * 1440
-        assert market.stats().entries == entries
+        assert market.stats().cache.entries == entries
 
 
 def test_a_bot_that_polls_is_answered_from_memory(market: MarketData, tape: Tape):
@@ -77,7 +77,7 @@ def test_a_bot_that_polls_is_answered_from_memory(market: MarketData, tape: Tape
         if number % 60 == 30:
             start = END + timedelta(minutes=number // 60)
             tape.write_trades(random_trades(start, 5, span=timedelta(minutes=1)), (start, start + timedelta(minutes=1)))
-    assert market.stats().hit_rate > 0.9
+    assert market.stats().cache.hit_rate > 0.9
 
 
 def test_without_a_voice_every_answer_is_verified(quiet_url: str, tape: Tape, monkeypatch: pytest.MonkeyPatch):
@@ -86,7 +86,7 @@ def test_without_a_voice_every_answer_is_verified(quiet_url: str, tape: Tape, mo
     with MarketData.connect(quiet_url) as market:
         # The first answer tells the time by the server's clock, without which nothing is kept.
         found = [market.candles(tape.exchange, tape.symbol, "5m", END - timedelta(hours=5), END) for _ in range(3)]
-        assert (market.stats().hits, market.stats().verified) == (0, 1)
+        assert (market.stats().cache.hits, market.stats().cache.verified) == (0, 1)
         bars = random_bars(END - timedelta(hours=2), 30, seed=9)
         write_bars(tape, bars)
         changed = market.candles(tape.exchange, tape.symbol, "5m", END - timedelta(hours=5), END)
