@@ -154,7 +154,9 @@ def quiet_url(store_url: str) -> Iterator[str]:
     with connect(store_url) as connection:
         connection.execute(_RETENTION_JOBS, (False,))
         connection.execute("delete from retention")
-        yield store_url
+    yield store_url
+    # Tests may have ended every connection there was.
+    with connect(store_url) as connection:
         connection.execute(_RETENTION_JOBS, (True,))
 
 
