@@ -21,8 +21,10 @@ from tapehouse.timeframe import EPOCH, Timeframe
 
 _BLOCK_BARS: Final = 256
 _LEAST_WARM_UP_BARS: Final = 256
-# After so many times its length an exponential average has forgotten all but 1e-14 of what was before.
+# After so many times its length an average has forgotten all but 1e-13 of what was before: of EMAs the weight of a bar
+# is 2 / (length + 1), of Wilder's averages (RSI, ATR) it is 1 / length.
 _LENGTHS_TO_FORGET: Final = 16
+_WILDER_S_LENGTHS: Final = 32
 _DAY_US: Final = 86_400_000_000
 _LONGEST: Final = 1000
 
@@ -88,7 +90,8 @@ class Indicator:
     @property
     def _warm_up_bars(self) -> int:
         lengths = self.numbers[:1] if self.kind == "bbands" else self.numbers
-        return max(_LEAST_WARM_UP_BARS, _LENGTHS_TO_FORGET * max(lengths, default=1))
+        to_forget = _WILDER_S_LENGTHS if self.kind in ("rsi", "atr") else _LENGTHS_TO_FORGET
+        return max(_LEAST_WARM_UP_BARS, to_forget * max(lengths, default=1))
 
     def _compute(self, candles: Float64Array) -> Float64Array:
         return np.atleast_2d(np.asarray(self._columns_of(*candles), dtype=np.float64))

@@ -27,6 +27,11 @@ class MarketFrame(pd.DataFrame):
     def _constructor(self) -> type["MarketFrame"]:
         return MarketFrame
 
+    def _constructor_from_mgr(self, mgr: Any, axes: Any) -> "MarketFrame":  # noqa: ANN401 -- pandas' own
+        # What pandas does for subclasses by itself copies the frame's parts twice more.
+        make: Any = cast("Any", MarketFrame)._from_mgr  # noqa: SLF001
+        return make(mgr, axes)
+
     def to_arrow(self) -> Table:
         """The same as a pyarrow Table, the index a column of its own; `attrs` stay behind.
 
@@ -60,7 +65,7 @@ def handed_out(frame: MarketFrame, attrs: Mapping[str, Any]) -> MarketFrame:
     `frame` has no attrs of its own, which pandas would copy in full; rows are copied once they are written to.
     """
     copy = frame.copy(deep=False)
-    copy.attrs = {name: _copied(value) for name, value in attrs.items()}
+    copy.attrs = {name: _copied(one) for name, one in attrs.items()}
     return copy
 
 

@@ -18,7 +18,7 @@ from tapehouse.query.books import level_units
 from tapehouse.query.candles import candle_frame, plan_attrs, planned_candles
 from tapehouse.query.features import IMBALANCES, stale_imbalances
 from tapehouse.query.frame import MarketFrame, handed_out, time_index
-from tapehouse.query.plan import MINUTE, SECOND, Read, SeriesState, closed_window, derived_reach_of, reach_of
+from tapehouse.query.plan import MINUTE, SECOND, Read, SeriesState, derived_reach_of, reach_of
 from tapehouse.query.records import OHLCVCandle, OrderBookDataFrame
 from tapehouse.query.resample import Candles, merge_candles, resample
 from tapehouse.query.slices import Slice
@@ -94,8 +94,8 @@ class PreparedSlice:
         first, stop = self._imbalance_lines(window)
         imbalances = self.rows.imbalances
         if imbalances is None:
-            return _NO_TIMES, np.empty((len(IMBALANCES), 0)), window
-        return imbalances.time_us[first:stop], imbalances.values[:, first:stop], window
+            return _NO_TIMES, np.empty((len(IMBALANCES), 0)), self._whole_seconds(at)
+        return imbalances.time_us[first:stop], imbalances.values[:, first:stop], self._whole_seconds(at)
 
     def order_book(self, at: datetime) -> OrderBookDataFrame | None:
         """The last snapshot of the context of a moment, None without any."""
@@ -215,8 +215,8 @@ class PreparedSlice:
         return at - self.rows.spec.context, at
 
     def _seconds(self, at: datetime) -> TimeRange:
-        """The seconds of the context that had ended, and, if only what was known counts, were known."""
-        start, end = closed_window(SECOND, at - self.rows.spec.context, at, at)
+        """The last whole seconds, as many as are in the context; of what only had been received, those that had."""
+        start, end = self._whole_seconds(at)
         books = self.rows.books
         if self.rows.spec.as_known and books is not None:
             at_us = to_us(at)
@@ -224,6 +224,10 @@ class PreparedSlice:
             if len(unknown):
                 end = max(start, min(end, SECOND.floor(from_us(int(unknown[0])))))
         return start, end
+
+    def _whole_seconds(self, at: datetime) -> TimeRange:
+        end = SECOND.floor(at)
+        return end - -(-self.rows.spec.context // SECOND.length) * SECOND.length, end
 
     def _imbalance_lines(self, window: TimeRange) -> tuple[int, int]:
         return self._lines(self.rows.imbalances.time_us if self.rows.imbalances else _NO_TIMES, window)

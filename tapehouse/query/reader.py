@@ -3,13 +3,13 @@
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import perf_counter
+from time import monotonic, perf_counter, sleep
 from typing import Final, Self, TypeVar
 
 from psycopg import IsolationLevel
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from tapehouse.errors import StoreError, StoreUnreachable
+from tapehouse.errors import StoreError, StoreRefused, StoreUnreachable
 from tapehouse.store.arrays import register_columns
 from tapehouse.store.connection import CONNECT_OPTIONS, Connection, connect, is_embedded, store_errors
 from tapehouse.store.sql import query
@@ -17,6 +17,8 @@ from tapehouse.store.sql import query
 # Reads that run at the same time; further threads wait their turn.
 _MOST_CONNECTIONS: Final = 8
 _LONGEST_TURN_S: Final = 60.0
+# A server that is restarted is waited for so long; one that was never reached is not.
+_LONGEST_OUTAGE_S: Final = 10.0
 
 T = TypeVar("T")
 
@@ -69,15 +71,32 @@ class Reader:
         """What the work gives, which is all done in one snapshot; raises StoreError."""
         if self._pool.closed:
             raise StoreUnreachable("This MarketData is closed: connect a new one.")
-        try:
-            return self._try(work)
-        except StoreUnreachable:
-            # The server may have been restarted, which idle connections notice only when used.
-            self._reconnections += 1
-            connect(self._url).close()
-            with store_errors():
-                self._pool.check()
-            return self._try(work)
+        given_up_at_s = monotonic() + _LONGEST_OUTAGE_S
+        while True:
+            try:
+                return self._try(work)
+            except StoreUnreachable:
+                if self._pool.closed or monotonic() > given_up_at_s:
+                    raise
+                self._reconnections += 1
+                self._reconnect(given_up_at_s)
+
+    def _reconnect(self, given_up_at_s: float) -> None:
+        """Wait until the server answers again, which idle connections to one that was restarted notice only then."""
+        pause_s = 0.05
+        while True:
+            try:
+                connect(self._url).close()
+                break
+            except StoreRefused:
+                raise
+            except StoreUnreachable:
+                if monotonic() + pause_s > given_up_at_s:
+                    raise
+                sleep(pause_s)
+                pause_s *= 2
+        with store_errors():
+            self._pool.check()
 
     def _try(self, work: Callable[[Connection], T]) -> T:
         started_s = perf_counter()

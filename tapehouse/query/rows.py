@@ -11,8 +11,8 @@ from itertools import islice, pairwise, repeat, takewhile
 from operator import itemgetter
 from typing import Final, Literal
 
-from psycopg.errors import error_from_result
-from psycopg.pq import ExecStatus
+from psycopg.errors import OperationalError, error_from_result
+from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg.sql import Composed, Identifier
 
@@ -61,7 +61,7 @@ def copy_out(connection: Connection, statement: Composed, decoder: CopyDecoder) 
     in C, which leaves the server the slower side.
     """
     pgconn = connection.pgconn
-    _expect(pgconn.exec_(statement.as_bytes(connection)), ExecStatus.COPY_OUT)
+    _expect(pgconn, pgconn.exec_(statement.as_bytes(connection)), ExecStatus.COPY_OUT)
     try:
         messages = takewhile(len, map(itemgetter(1), map(pgconn.get_copy_data, repeat(0))))
         at_once = _BYTES_AT_ONCE // decoder.tuple_bytes + 1
@@ -87,9 +87,13 @@ def _gather(messages: Iterator[memoryview], at_once: int) -> memoryview:
 
 def _finish(pgconn: PGconn) -> None:
     while (result := pgconn.get_result()) is not None:
-        _expect(result, ExecStatus.COMMAND_OK)
+        _expect(pgconn, result, ExecStatus.COMMAND_OK)
 
 
-def _expect(result: PGresult, status: ExecStatus) -> None:
-    if result.status != status:
-        raise error_from_result(result)
+def _expect(pgconn: PGconn, result: PGresult, status: ExecStatus) -> None:
+    if result.status == status:
+        return
+    if pgconn.status == ConnStatus.BAD:
+        # That of the result would be of no kind.
+        raise OperationalError("server closed the connection unexpectedly")
+    raise error_from_result(result)

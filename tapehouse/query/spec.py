@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from tapehouse.errors import InputError
@@ -62,6 +63,16 @@ def moment_spec(
     context_window_minutes: float, depth: int, indicators: Sequence[str], *, as_known: bool, include_forming: bool
 ) -> Spec:
     """The spec for what a user asks; raises InputError."""
+    if isinstance(indicators, str):
+        raise InputError(f"Indicators are a list of names: pass [{indicators!r}].")
+    return _spec(context_window_minutes, checked_depth(depth), tuple(indicators), as_known, include_forming)
+
+
+# A bot asks the same again and again.
+@lru_cache
+def _spec(
+    context_window_minutes: float, depth: int, indicators: tuple[str, ...], as_known: bool, include_forming: bool
+) -> Spec:
     try:
         context = timedelta(minutes=context_window_minutes)
     except (TypeError, ValueError, OverflowError):
@@ -70,7 +81,5 @@ def moment_spec(
         raise InputError(
             f"{context_window_minutes!r} is no context window: pass minutes, from 1 second to 1 day (1440)."
         )
-    if isinstance(indicators, str):
-        raise InputError(f"Indicators are a list of names: pass [{indicators!r}].")
     forming = LADDER if include_forming else ()
-    return Spec(context, checked_depth(depth), tuple(dict.fromkeys(map(indicator, indicators))), as_known, forming)
+    return Spec(context, depth, tuple(dict.fromkeys(map(indicator, indicators))), as_known, forming)

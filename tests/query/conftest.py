@@ -141,6 +141,22 @@ class Tape:
         return [close for (close,) in self.connection.execute(statement, (self.instrument_id,))]
 
 
+def make_instrument(connection: Connection, symbol: str, *, exchange: str = "an-exchange") -> Tape:
+    """An instrument of which nothing is stored yet."""
+    row = connection.execute(
+        """
+        insert into instrument
+            (exchange, symbol, base, quote, kind, amount_unit, price_decimals, amount_decimals, active,
+                from_sandbox, raw)
+        values (%s, %s, 'BTC', 'USDT', 'spot', 'base', %s, %s, true, false, '{}')
+        returning instrument_id
+        """,
+        (exchange, symbol, PRICE_DECIMALS, AMOUNT_DECIMALS),
+    ).fetchone()
+    assert row is not None
+    return Tape(connection, exchange, symbol, row[0])
+
+
 _RETENTION_JOBS: Final = """
     select alter_job(job_id, scheduled => %s)
     from timescaledb_information.jobs
@@ -175,19 +191,7 @@ def market(quiet_url: str) -> Iterator[MarketData]:
 @pytest.fixture
 def make_tape(connection: Connection) -> Callable[..., Tape]:
     def make(symbol: str = "BTC/USDT", *, exchange: str | None = None) -> Tape:
-        exchange = exchange or f"exchange-{uuid4().hex[:12]}"
-        row = connection.execute(
-            """
-            insert into instrument
-                (exchange, symbol, base, quote, kind, amount_unit, price_decimals, amount_decimals, active,
-                    from_sandbox, raw)
-            values (%s, %s, 'BTC', 'USDT', 'spot', 'base', %s, %s, true, false, '{}')
-            returning instrument_id
-            """,
-            (exchange, symbol, PRICE_DECIMALS, AMOUNT_DECIMALS),
-        ).fetchone()
-        assert row is not None
-        return Tape(connection, exchange, symbol, row[0])
+        return make_instrument(connection, symbol, exchange=exchange or f"exchange-{uuid4().hex[:12]}")
 
     return make
 
