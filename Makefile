@@ -5,7 +5,7 @@ READY := .venv/.ready
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types fmt bench campaign lock clean
+.PHONY: help setup demo test lint types fmt bench compare campaign lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,14 @@ fmt: $(READY) ## Format and fix what can be fixed
 bench: $(READY) ## Measure, each figure against a baseline of the same run (BENCH_ARGS="--url ..." for a server of yours)
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
+compare: .venv-compare/.ready .venv-arcticdb/.ready ## Install the libraries that `make bench` compares reading with
+
+# Apart from .venv: nothing of ours needs them, and ArcticDB wants another pandas.
+.venv-%/.ready: requirements/%.txt | $(READY)
+	@$(PYTHON) -m venv --clear --without-pip .venv-$*
+	@$(BIN)/uv pip install --quiet --python .venv-$*/bin/python --no-deps --require-hashes -r $<
+	@touch $@
+
 campaign: $(READY) ## Run the long fault campaigns in full
 	@TAPEHOUSE_CAMPAIGN=full $(BIN)/pytest -m campaign --timeout 7200 --log-cli-level INFO $(PYTEST_ARGS)
 
@@ -52,7 +60,9 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 lock: $(READY) ## Pin all requirements anew, with hashes
 	@$(COMPILE) --upgrade --all-extras --group dev pyproject.toml -o requirements/dev.txt
 	@$(COMPILE) --upgrade --extra flows --extra parquet pyproject.toml -o requirements/runtime.txt
+	@$(COMPILE) --upgrade --group compare -o requirements/compare.txt
+	@$(COMPILE) --upgrade --group arcticdb -o requirements/arcticdb.txt
 	@echo uv | $(COMPILE) - -c requirements/dev.txt -o requirements/uv.txt
 
 clean: ## Remove what the other targets made
-	@rm -rf .venv .tapehouse .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist benchmarks/results.json
+	@rm -rf .venv .venv-compare .venv-arcticdb .tapehouse .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist benchmarks/results.json

@@ -30,7 +30,7 @@ def main(*, url: str | None, only: str | None, psql: str | None) -> None:
     keys = _chosen(only)
     try:
         with _database(url) as found:
-            _run(Setting(found, FULL, psql, _RECORDINGS), keys)
+            _run(Setting(found, FULL, psql, _RECORDINGS, _HERE.parent), keys)
     except TapehouseError as error:
         click.echo(error, err=True)
         raise SystemExit(error.exit_code) from error

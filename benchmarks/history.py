@@ -14,9 +14,10 @@ from tapehouse.book import BookBatch
 from tapehouse.candle import CandleBatch, Float64Array
 from tapehouse.ranges import TimeRange
 from tapehouse.store.batch import Batch
+from tapehouse.store.books import write_books
 from tapehouse.store.candles import write_candles
 from tapehouse.store.connection import Connection
-from tapehouse.store.instruments import CandleSeries, TradeSeries
+from tapehouse.store.instruments import BookSeries, CandleSeries, TradeSeries
 from tapehouse.store.trades import write_trades
 from tapehouse.timeframe import from_us, to_us
 from tapehouse.trade import BOUGHT, SOLD, TRADE_SPAN_US, TradeBatch
@@ -26,13 +27,12 @@ START: Final = datetime(2024, 1, 1, tzinfo=UTC)
 B = TypeVar("B", bound=Batch)
 
 _BATCH_ROWS: Final = 50_000
-_TRADES_PER_SECOND: Final = 30
 _SECOND_US: Final = 1_000_000
 _MINUTE_US: Final = 60 * _SECOND_US
 
 
-def made_up_candles(number: int, *, seed: int = 7) -> CandleBatch:
-    """That many 1m candles from START on: a random walk in cents, volumes in thousandths."""
+def made_up_candles(number: int, *, start: datetime = START, seed: int = 7) -> CandleBatch:
+    """That many 1m candles from then on: a random walk in cents, volumes in thousandths."""
     random = np.random.default_rng(seed)
     close = 6_000_000 + np.cumsum(random.integers(-1000, 1001, number))
     opened = np.concatenate(([6_000_000], close))[:number]
@@ -40,7 +40,7 @@ def made_up_candles(number: int, *, seed: int = 7) -> CandleBatch:
     low = np.minimum(opened, close) - random.integers(0, 500, number)
     volume = np.rint(random.lognormal(9, 1, number))
     return CandleBatch(
-        time_us=to_us(START) + _MINUTE_US * np.arange(number),
+        time_us=to_us(start) + _MINUTE_US * np.arange(number),
         open=_prices(opened),
         high=_prices(high),
         low=_prices(low),
@@ -49,12 +49,12 @@ def made_up_candles(number: int, *, seed: int = 7) -> CandleBatch:
     )
 
 
-def made_up_trades(number: int, *, seed: int = 7) -> TradeBatch:
-    """That many trades from START on, 30 a second: times in whole milliseconds, ids counted, prices in cents."""
+def made_up_trades(number: int, *, start: datetime = START, per_second: int = 30, seed: int = 7) -> TradeBatch:
+    """That many trades from then on: times in whole milliseconds, ids counted, prices in cents."""
     random = np.random.default_rng(seed)
-    times_ms = np.sort(random.integers(0, 1 + 1000 * number // _TRADES_PER_SECOND, number))
+    times_ms = np.sort(random.integers(0, 1 + 1000 * number // per_second, number))
     return TradeBatch(
-        time_us=to_us(START) + 1000 * times_ms,
+        time_us=to_us(start) + 1000 * times_ms,
         trade_id=3_735_683_259 + np.arange(number),
         id_text=np.zeros(number, dtype="<U1"),
         price=_prices(6_000_000 + np.cumsum(random.integers(-3, 4, number))),
@@ -63,10 +63,10 @@ def made_up_trades(number: int, *, seed: int = 7) -> TradeBatch:
     )
 
 
-def made_up_books(number: int, *, levels: int = 20, seed: int = 7) -> BookBatch:
-    """That many snapshots from START on, one a second: prices a few cents apart, amounts in thousandths."""
+def made_up_books(number: int, *, start: datetime = START, levels: int = 20, seed: int = 7) -> BookBatch:
+    """That many snapshots from then on, one a second: prices a few cents apart, amounts in thousandths."""
     random = np.random.default_rng(seed)
-    time_us = to_us(START) + _SECOND_US * np.arange(number)
+    time_us = to_us(start) + _SECOND_US * np.arange(number)
     best_bid = 6_000_000 + np.cumsum(random.integers(-100, 101, number))
     bid_steps, ask_steps = (np.cumsum(random.integers(1, 10, (number, levels)), axis=1) for _ in range(2))
     bid_amount, ask_amount = (np.rint(random.lognormal(5, 2, number * levels)) + 1 for _ in range(2))
@@ -114,6 +114,13 @@ def write_trade_history(connection: Connection, series: TradeSeries, trades: Tra
         span = [span_of_trades(batch)]
         write_trades(connection, series, batch, asked=span, covered=span)
     return span_of_trades(trades)
+
+
+def write_book_history(connection: Connection, series: BookSeries, books: BookBatch) -> TimeRange:
+    """Write all of the snapshots, one a second, and the seconds that they cover; returns their span."""
+    span = from_us(int(books.time_us[0])), from_us(int(books.time_us[-1]) + _SECOND_US)
+    write_books(connection, series, books, asked=[span], covered=[span])
+    return span
 
 
 def _prices(ticks: npt.NDArray[Any]) -> Float64Array:

@@ -1,11 +1,16 @@
 """Rounds: the measured and its baseline by turns, so that what else the machine does falls on both."""
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Final
+from typing import Final, TypeVar
+
+import numpy as np
 
 from benchmarks.figure import Figure
+
+T = TypeVar("T")
 
 # Does one piece of work and says how much of something it took: seconds, megabytes.
 Measure = Callable[[], float]
@@ -42,6 +47,19 @@ def take_rounds(count: int, measured: Measure, baseline: Measure, *, warm_up: bo
         taken.append((one, other))
     ones, others = zip(*taken[warm_up:], strict=True)
     return Rounds(ones, others)
+
+
+def time_s(work: Callable[[], object]) -> float:
+    """How many seconds a piece of work takes."""
+    started_s = time.perf_counter()
+    work()
+    return time.perf_counter() - started_s
+
+
+def percentile_s(percent: float, work: Callable[[T], object], arguments: Iterable[T]) -> float:
+    """The seconds within which that share of calls has ended, one call after another."""
+    taken_s = [time_s(lambda one=one: work(one)) for one in arguments]
+    return float(np.percentile(taken_s, percent))
 
 
 def _figure(

@@ -29,6 +29,9 @@ class Sizes:
     history_candles: int
     books: int
     book_phases: int
+    calls: int
+    year_candles: int
+    tick_seconds: int
 
 
 FULL: Final = Sizes(
@@ -42,17 +45,25 @@ FULL: Final = Sizes(
     history_candles=43_000,
     books=3600,
     book_phases=10,
+    calls=500,
+    year_candles=525_600,
+    tick_seconds=7200,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What every benchmark is given. `psql` is the program, if there is one; `recordings` the folder of recordings."""
+    """What every benchmark is given.
+
+    `psql` is the program, if there is one; `recordings` the folder of recordings; `environments` that of what
+    `make compare` has made.
+    """
 
     url: str
     sizes: Sizes
     psql: str | None
     recordings: Path
+    environments: Path
 
     @contextmanager
     def emptied_database(self) -> Generator[Connection]:

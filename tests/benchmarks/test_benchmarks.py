@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from tapehouse import embedded
 from tapehouse.errors import InputError
 from tapehouse.store.connection import connect
 
-RECORDINGS = Path(__file__).parents[3] / "shared" / "data"
+REPOSITORY = Path(__file__).parents[2]
+RECORDINGS = REPOSITORY.parent / "shared" / "data"
 SMALL = Sizes(
     rounds=1,
     write_rounds=1,
@@ -29,6 +31,9 @@ SMALL = Sizes(
     history_candles=200,
     books=120,
     book_phases=1,
+    calls=5,
+    year_candles=3000,
+    tick_seconds=700,
 )
 
 
@@ -37,7 +42,7 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting]:
     """A database of its own, since benchmarks empty the one they use."""
     with embedded.running(tmp_path_factory.mktemp("benchmarks")) as status:
         assert status.url is not None
-        yield Setting(status.url, SMALL, shutil.which("psql"), RECORDINGS)
+        yield Setting(status.url, SMALL, shutil.which("psql"), RECORDINGS, REPOSITORY)
 
 
 @pytest.mark.parametrize("key", BENCHMARKS)
@@ -51,8 +56,8 @@ def test_the_benchmark_runs(setting: Setting, key: str):
 
 
 def test_reading_is_measured_without_psql(setting: Setting):
-    without = Setting(setting.url, setting.sizes, None, setting.recordings)
-    outcome = BENCHMARKS["read_1m_rows_vs_psql_copy"](without)
+    without = replace(setting, psql=None)
+    outcome = BENCHMARKS["candles_1m_rows_vs_psql_copy"](without)
     assert isinstance(outcome, Figure)
     assert "libpq" in outcome.baseline_name
 
@@ -78,10 +83,18 @@ def test_a_benchmark_leaves_a_database_with_real_data_alone(setting: Setting):
     "key", ["bytes_per_compressed_candle", "bytes_per_compressed_trade", "bytes_per_compressed_snapshot_20"]
 )
 def test_recordings_that_are_not_there_are_said_to_be(setting: Setting, tmp_path: Path, key: str):
-    bare = Setting(setting.url, setting.sizes, setting.psql, tmp_path)
+    bare = replace(setting, recordings=tmp_path)
     outcome = BENCHMARKS[key](bare)
     assert isinstance(outcome, Skipped)
     assert str(tmp_path) in outcome.reason
+
+
+@pytest.mark.parametrize("key", ["vs_adbc", "latest_60_vs_arcticdb_lmdb"])
+def test_a_library_to_compare_with_that_is_not_there_is_said_to_be(setting: Setting, tmp_path: Path, key: str):
+    outcome = BENCHMARKS[key](replace(setting, environments=tmp_path))
+    assert isinstance(outcome, Skipped)
+    assert str(tmp_path) in outcome.reason
+    assert "make compare" in outcome.reason
 
 
 def test_rounds_go_by_turns_and_the_first_does_not_count():
