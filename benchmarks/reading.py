@@ -76,8 +76,8 @@ def candles_cached_speedup(setting: Setting) -> Figure:
 
 def ask_until_remembered(market: MarketData, ask: Callable[[], object]) -> None:
     """Ask until an answer comes from memory: the thread that hears of changes takes a while to begin."""
-    hits = market.stats().hits
-    while market.stats().hits == hits:
+    hits = market.stats().cache.hits
+    while market.stats().cache.hits == hits:
         ask()
 
 
