@@ -1,7 +1,7 @@
 -- A row is a series of an instrument that can help to answer a question, one of those named by datasets, timeframes_s
 -- and starts, which are arrays of one length; with what of the time from its start to the end is covered, and
--- where the rollups and the features over it are behind. No end means all that follows. Without any such series
--- one row with no dataset; no row means no such instrument.
+-- where the rollups (of 1m candles and of trades) and the features over it are behind. No end means all that follows.
+-- Without any such series one row with no dataset; no row means no such instrument.
 select
     i.instrument_id,
     i.price_decimals,
@@ -16,26 +16,34 @@ select
     s.id_bytes,
     coalesce(c.covered, '{}') * s.during as covered,
     r.dropped_before,
-    (
-        select coalesce(range_agg(n.during), '{}') * s.during
-        from stale_rollup n
-        where n.instrument_id = i.instrument_id and n.dataset = s.dataset and n.during && s.during
-    ) as stale_rollups,
-    (
-        select coalesce(range_agg(n.during), '{}') * s.during
-        from stale_feature n
-        where n.instrument_id = i.instrument_id and n.dataset = s.dataset and n.during && s.during
-    ) as stale_features,
-    (
-        select json_agg(json_build_array(lower(n.during), upper(n.during), n.source) order by n.during)
-        from (
-            select during * range_merge(s.during) as during, source
-            from substitute
-            where series_id = s.series_id and during && s.during
-            order by during
-            limit %(substitutes_at_most)s
-        ) n
-    ) as substitutes
+    case
+        when s.timeframe_s in (0, 60) then (
+            select coalesce(range_agg(n.during), '{}') * s.during
+            from stale_rollup n
+            where n.instrument_id = i.instrument_id and n.dataset = s.dataset and n.during && s.during
+        )
+        else '{}'
+    end as stale_rollups,
+    case
+        when s.timeframe_s = 0 then (
+            select coalesce(range_agg(n.during), '{}') * s.during
+            from stale_feature n
+            where n.instrument_id = i.instrument_id and n.dataset = s.dataset and n.during && s.during
+        )
+        else '{}'
+    end as stale_features,
+    case
+        when s.dataset = 'ohlcv' then (
+            select json_agg(json_build_array(lower(n.during), upper(n.during), n.source) order by n.during)
+            from (
+                select during * range_merge(s.during) as during, source
+                from substitute
+                where series_id = s.series_id and during && s.during
+                order by during
+                limit %(substitutes_at_most)s
+            ) n
+        )
+    end as substitutes
 from instrument i
 left join lateral (
     select

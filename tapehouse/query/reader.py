@@ -136,9 +136,11 @@ def _prepare_reader(connection: Connection) -> None:
     """
     register_columns(connection)
     connection.execute(query("use_utc"))
+    if is_embedded(connection):
+        # Its clients share one session, so statements are prepared without a name, and no setting is a client's own.
+        connection.prepare_threshold = None
+    else:
+        connection.execute(query("limit_statements"))
     connection.commit()
     connection.isolation_level = IsolationLevel.REPEATABLE_READ
     connection.read_only = True
-    if is_embedded(connection):
-        # Its clients share one session, so statements are prepared without a name.
-        connection.prepare_threshold = None
