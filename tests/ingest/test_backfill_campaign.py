@@ -65,7 +65,7 @@ CAMPAIGN: Final = (
         ["BTC", "ETH", "SOL", "XRP"], datetime(2025, 5, 4, tzinfo=UTC), datetime(2025, 6, 16, tzinfo=UTC), kills=20
     )
     if IS_FULL
-    else Campaign(["BTC", "XRP"], datetime(2025, 5, 4, tzinfo=UTC), datetime(2025, 5, 16, tzinfo=UTC), kills=3)
+    else Campaign(["BTC", "XRP"], datetime(2025, 5, 4, tzinfo=UTC), datetime(2025, 5, 12, tzinfo=UTC), kills=2)
 )
 
 

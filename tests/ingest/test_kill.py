@@ -76,8 +76,8 @@ class Campaign:
 CANDLES: Final = Campaign(
     "ohlcv",
     "BTC/USDT,ETH/USDT,SOL/USDT",
-    days=180 if IS_FULL else 15,
-    kills=30 if IS_FULL else 3,
+    days=180 if IS_FULL else 8,
+    kills=30 if IS_FULL else 2,
     path="klines",
     rows="select count(*) from ohlcv",
 )
@@ -86,7 +86,7 @@ TRADES: Final = Campaign(
     "trades",
     "BTC/USDT,ETH/USDT",
     days=10 if IS_FULL else 1,
-    kills=30 if IS_FULL else 2,
+    kills=30 if IS_FULL else 1,
     path="aggTrades",
     rows="select count(*) from trade",
 )

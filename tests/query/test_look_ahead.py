@@ -22,7 +22,7 @@ from tapehouse.timeframe import Timeframe
 from tests.query.conftest import Tape, pandas_resample, random_bars, random_books, random_trades
 from tests.query.moments import all_series, assert_same, write_bars
 
-EXAMPLES = 400 if os.environ.get("TAPEHOUSE_CAMPAIGN") == "full" else 8
+EXAMPLES = 400 if os.environ.get("TAPEHOUSE_CAMPAIGN") == "full" else 4
 START = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=5)
 SPAN = timedelta(hours=30)
 
