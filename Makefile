@@ -5,7 +5,7 @@ READY := .venv/.ready
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types fmt bench compare campaign lock clean
+.PHONY: help setup demo test lint types fmt generate bench compare campaign lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ types: $(READY) ## Check types
 fmt: $(READY) ## Format and fix what can be fixed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+generate: $(READY) ## Write the asynchronous MarketData anew, from the synchronous one
+	@$(BIN)/python -m tapehouse.query.twin
 
 bench: $(READY) ## Measure, each figure against a baseline of the same run (BENCH_ARGS="--url ..." for a server of yours)
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)

@@ -1,5 +1,6 @@
 """Connections for reading: each answer is one read-only snapshot, and a restarted server is found again."""
 
+import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from tapehouse.store.connection import CONNECT_OPTIONS, Connection, connect, is_
 from tapehouse.store.sql import query
 
 # Reads that run at the same time; further threads wait their turn.
-_MOST_CONNECTIONS: Final = 8
+MOST_CONNECTIONS: Final = 8
 _LONGEST_TURN_S: Final = 60.0
 # A server that is restarted is waited for so long; one that was never reached is not.
 _LONGEST_OUTAGE_S: Final = 10.0
@@ -35,6 +36,26 @@ class ReadStats:
     p99_ms: float
     reconnections: int
     most_connections: int
+
+
+class MustRead(Exception):
+    """What was asked for `from_memory` is not there."""
+
+
+class _Thread(threading.local):
+    may_read = True
+
+
+_thread: Final = _Thread()
+
+
+def from_memory(work: Callable[[], T]) -> T:
+    """What the work gives if that needs no reading; raises MustRead, having waited for nothing, if it does."""
+    _thread.may_read = False
+    try:
+        return work()
+    finally:
+        _thread.may_read = True
 
 
 class Reader:
@@ -65,10 +86,12 @@ class Reader:
         """How often the database was read, and how long the last thousand times took."""
         taken_ms = sorted(self._taken_ms)
         p50, p99 = (taken_ms[int(share * (len(taken_ms) - 1))] if taken_ms else float("nan") for share in (0.5, 0.99))
-        return ReadStats(self._reads, p50, p99, self._reconnections, _MOST_CONNECTIONS)
+        return ReadStats(self._reads, p50, p99, self._reconnections, MOST_CONNECTIONS)
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """What the work gives, which is all done in one snapshot; raises StoreError."""
+        if not _thread.may_read:
+            raise MustRead
         if self._pool.closed:
             raise StoreUnreachable("This MarketData is closed: connect a new one.")
         given_up_at_s = monotonic() + _LONGEST_OUTAGE_S
@@ -106,7 +129,7 @@ class Reader:
         except StoreUnreachable as exc:
             if isinstance(exc.__cause__, PoolTimeout):
                 raise StoreError(
-                    f"All {_MOST_CONNECTIONS} connections were busy for {_LONGEST_TURN_S:.0f} s: "
+                    f"All {MOST_CONNECTIONS} connections were busy for {_LONGEST_TURN_S:.0f} s: "
                     "read less at a time, or from fewer threads."
                 ) from exc
             raise
@@ -122,7 +145,7 @@ def _open_pool(url: str) -> ConnectionPool[Connection]:
         kwargs=CONNECT_OPTIONS,
         configure=_prepare_reader,
         min_size=1,
-        max_size=_MOST_CONNECTIONS,
+        max_size=MOST_CONNECTIONS,
         timeout=_LONGEST_TURN_S,
         open=True,
     )

@@ -47,6 +47,7 @@ def test_the_wheel_holds_the_library_and_its_sql_alone(wheel: Path):
     packed = {name.removeprefix("tapehouse/") for name in names if name.startswith("tapehouse/sql/")}
     assert packed == {str(path.relative_to(ROOT)) for path in (ROOT / "sql").rglob("*") if path.is_file()}
     assert "tapehouse/embedded/node/package-lock.json" in names
+    assert "tapehouse/query/twin.py" not in names
 
 
 def test_a_wheel_from_the_sdist_holds_the_same(wheel: Path, tmp_path: Path):
