@@ -178,7 +178,7 @@ _INPUT = (
     _asked(
         "unknown symbol of an order book",
         2,
-        "BTC/USDTT: binance has no symbol 'BTC/USDTT': did you mean BTC/USDT",
+        "Error: binance has no symbol 'BTC/USDTT': did you mean BTC/USDT",
         *("ingest", "order-books", "--exchange", "binance", "--symbol", "BTC/USDTT", "--for", "1s"),
     ),
     _asked("comparison of the future", 2, "is in the future", "compare", "--since", "2099-01-01"),

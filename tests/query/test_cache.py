@@ -30,8 +30,16 @@ FILLS: Final[Sequence[Fill | None]] = (None, None, "empty", "all")
 END = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(minutes=10)
 
 
+@pytest.fixture
+def without_retention(tape: Tape) -> Generator[None]:
+    """What the test says of retention holds for all instruments, so that nothing of it may stay."""
+    yield
+    tape.connection.execute("delete from retention")
+
+
 @pytest.mark.campaign
 @pytest.mark.timeout(7200)
+@pytest.mark.usefixtures("without_retention")
 def test_what_is_in_memory_is_what_is_stored(market: MarketData, quiet_url: str, tape: Tape):
     rng = np.random.default_rng(11)
     tell_all(tape)
