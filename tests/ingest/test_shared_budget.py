@@ -26,7 +26,7 @@ from tapehouse.store.migrate import migrate
 IS_FULL: Final = os.environ.get("TAPEHOUSE_CAMPAIGN") == "full"
 # Long after both have started.
 SAMPLED_S: Final = 60 if IS_FULL else 6
-DAYS: Final = 40 if IS_FULL else 4
+DAYS: Final = 40 if IS_FULL else 2
 END: Final = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 # Asks for the order book of a market again and again, four times at once.
 ASK: Final = """

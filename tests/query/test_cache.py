@@ -22,7 +22,7 @@ from tests.query.conftest import Tape, random_bars, random_books, random_trades
 from tests.query.moments import assert_same, write_bars
 from tests.query.writer_process import KINDS, SPAN
 
-CALLS = 10_000 if os.environ.get("TAPEHOUSE_CAMPAIGN") == "full" else 240
+CALLS = 10_000 if os.environ.get("TAPEHOUSE_CAMPAIGN") == "full" else 128
 CALLS_A_CHANGE = 8
 # Said by the test itself after a change, once the change has been heard.
 NOBODY = 2**31 - 1
