@@ -46,7 +46,9 @@ class Substitute:
 def merge_ranges(ranges: Iterable[TimeRange]) -> list[TimeRange]:
     """The same time as the fewest ranges, oldest first; empty ranges vanish."""
     merged: list[TimeRange] = []
-    for start, end in sorted(one for one in ranges if one[0] < one[1]):
+    for start, end in sorted(ranges):
+        if start >= end:
+            continue
         if merged and start <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(merged[-1][1], end))
         else:

@@ -5,7 +5,7 @@ planner's business (`tapehouse.query.plan`).
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Final
@@ -36,6 +36,14 @@ class Timeframe:
 
     seconds: int
     name: str
+    length: timedelta = field(init=False, repr=False, compare=False)
+    """The (nominal) length."""
+    _origin: datetime = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Kept, since all arithmetic on times needs them.
+        object.__setattr__(self, "length", timedelta(seconds=self.seconds))
+        object.__setattr__(self, "_origin", _MONDAY if self.name.endswith("w") else EPOCH)
 
     def __str__(self) -> str:
         return self.name
@@ -49,11 +57,6 @@ class Timeframe:
     def ms(self) -> int:
         """The (nominal) length in milliseconds."""
         return self.seconds * 1000
-
-    @property
-    def length(self) -> timedelta:
-        """The (nominal) length."""
-        return timedelta(seconds=self.seconds)
 
     def floor(self, time: datetime) -> datetime:
         """The open time of the candle that holds `time`."""
@@ -122,10 +125,6 @@ class Timeframe:
         opens_us = self.floor_us(times_us)
         return np.where(opens_us == times_us, opens_us, self.close_us(opens_us))
 
-    @property
-    def _origin(self) -> datetime:
-        return _MONDAY if self.name.endswith("w") else EPOCH
-
 
 @cache
 def timeframe(name: str) -> Timeframe:
@@ -165,6 +164,8 @@ def timeframe_of_seconds(seconds: int) -> Timeframe:
 
 def aware_utc(time: datetime) -> datetime:
     """The same instant in UTC; raises NaiveDatetime for a datetime without a time zone."""
+    if time.tzinfo is UTC:
+        return time
     if time.tzinfo is None:
         raise NaiveDatetime(
             f"{time.isoformat()} has no time zone: write it with one, for example {time.isoformat()}+00:00."

@@ -87,10 +87,12 @@ class Answers:
 
     def _hand_out(self, answer: _Answer, question: Question) -> MarketFrame:
         """The answer with the times of this question."""
-        as_of = self._changes.now() or question.start
-        end = min(question.end or as_of, as_of)
-        times = {"as_of": as_of.isoformat(), "start": question.start.isoformat(), "end": end.isoformat()}
-        return handed_out(answer.frame, answer.attrs | times)
+        now = self._changes.now() or question.start
+        as_of = now.isoformat()
+        end = question.end.isoformat() if question.end and question.end < now else as_of
+        return handed_out(
+            answer.frame, {**answer.attrs, "as_of": as_of, "start": question.start.isoformat(), "end": end}
+        )
 
 
 def _facts(ledger: Ledger, window: TimeRange) -> Hashable:

@@ -14,7 +14,7 @@ from tapehouse.book import LEVEL_COLUMNS, NO_NONCE
 from tapehouse.errors import UnknownSeries
 from tapehouse.query.attrs import instrument_attrs, json_time, reach_attrs, window_attrs
 from tapehouse.query.decode import CopyDecoder, Field
-from tapehouse.query.frame import MarketFrame, time_index
+from tapehouse.query.frame import MarketFrame, time_index, value_frame
 from tapehouse.query.ledger import Ledger, read_ledger
 from tapehouse.query.plan import reach_of
 from tapehouse.query.question import Question
@@ -94,10 +94,9 @@ def _frame(decoder: CopyDecoder, scale: Scale, depth: int) -> MarketFrame:
     levels = decoder.floats("levels")
     levels /= np.array(level_units(scale))[:, np.newaxis]
     names = [f"{name}_{level}" for name in LEVEL_COLUMNS for level in range(1, depth + 1)]
-    index = time_index(decoder.times_us("time"))
-    frame = MarketFrame(levels.reshape(len(levels), len(names)), index=index, columns=pd.Index(names), copy=False)
+    frame = value_frame(decoder.times_us("time"), levels.reshape(len(levels), len(names)).T, names)
     frame.insert(0, "received_at", time_index(decoder.times_us("received_at")))
-    nonce = pd.Series(decoder.integers("nonce"), index=index, dtype="Int64")
+    nonce = pd.Series(decoder.integers("nonce"), index=frame.index, dtype="Int64")
     frame.insert(1, "nonce", nonce.mask(nonce == NO_NONCE))
     return frame
 

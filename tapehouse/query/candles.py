@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
-import pandas as pd
 from psycopg.sql import Composed, Identifier, Literal
 
 from tapehouse.candle import VALUE_COLUMNS, Float64Array
@@ -15,7 +14,7 @@ from tapehouse.errors import UnknownSeries
 from tapehouse.query.attrs import RANGES_IN_ATTRS, instrument_attrs, json_time, ranges_attrs, window_attrs
 from tapehouse.query.decode import CopyDecoder, Field
 from tapehouse.query.fill import Fill, fill_bars, last_close
-from tapehouse.query.frame import MarketFrame, time_index
+from tapehouse.query.frame import MarketFrame, value_frame
 from tapehouse.query.ledger import NO_TIMEFRAME_S, Ledger, read_ledger
 from tapehouse.query.plan import (
     MINUTE,
@@ -58,16 +57,17 @@ def read_candles(
 ) -> tuple[MarketFrame, Ledger]:
     """The answer of `MarketData.candles`, from candles, and the ledger it rests on."""
     ledger = look_up_candles(connection, question, timeframe)
-    plan = plan_candles(
-        timeframe,
-        _window(ledger, timeframe),
-        native=ledger.series.get(("ohlcv", timeframe.seconds)),
-        minutes=ledger.series.get(("ohlcv", MINUTE.seconds)),
-    )
+    plan = candle_plan(ledger, timeframe)
     if plan is None:
         raise _unknown_candles(connection, question, timeframe)
     attrs = instrument_attrs(question, ledger, ledger.amount_unit)
     return _answer(connection, ledger, plan, VALUE_COLUMNS, attrs, fill=fill), ledger
+
+
+def candle_plan(ledger: Ledger, timeframe: Timeframe) -> Plan | None:
+    """How `read_candles` answers by that ledger; None where nothing stored can give such candles."""
+    native, minutes = (ledger.series.get(("ohlcv", one.seconds)) for one in (timeframe, MINUTE))
+    return plan_candles(timeframe, _window(ledger, timeframe), native=native, minutes=minutes)
 
 
 def look_up_candles(connection: Connection, question: Question, timeframe: Timeframe) -> Ledger:
@@ -153,8 +153,7 @@ def _answer(
 
 def candle_frame(candles: Candles, scale: Scale, columns: Sequence[str], attrs: dict[str, Any]) -> MarketFrame:
     """Candles in whole ticks and lots as a DataFrame at ordinary prices; takes over their memory."""
-    values, index = _in_units(candles, scale, columns), time_index(candles.time_us)
-    frame = MarketFrame(values.T, index=index, columns=pd.Index(columns), copy=False)
+    frame = value_frame(candles.time_us, _in_units(candles, scale, columns), columns)
     frame.attrs.update(attrs)
     return frame
 

@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import Any, Final, Literal
 
 import numpy as np
-import pandas as pd
 from psycopg import sql
 
 from tapehouse.candle import Float64Array, Int64Array
@@ -17,7 +16,7 @@ from tapehouse.features.imbalance import REACH_S, WINDOWS_S
 from tapehouse.query.attrs import instrument_attrs, ranges_attrs, reach_attrs, window_attrs
 from tapehouse.query.books import unknown_books
 from tapehouse.query.decode import CopyDecoder, Field
-from tapehouse.query.frame import MarketFrame, time_index
+from tapehouse.query.frame import MarketFrame, value_frame
 from tapehouse.query.ledger import Ledger, read_ledger
 from tapehouse.query.plan import SECOND, SeriesState, closed_window, derived_reach_of
 from tapehouse.query.question import Question
@@ -158,7 +157,7 @@ def _unit(ledger: Ledger, name: str) -> float:
 def _frame(
     time_us: Int64Array, values: Float64Array, columns: Sequence[str], question: Question, ledger: Ledger
 ) -> MarketFrame:
-    frame = MarketFrame(values.T, index=time_index(time_us), columns=pd.Index(columns), copy=False)
+    frame = value_frame(time_us, values, columns)
     frame.attrs.update(instrument_attrs(question, ledger, ledger.trade_unit) | window_attrs(ledger))
     return frame
 

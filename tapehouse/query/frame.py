@@ -1,12 +1,13 @@
 """What all DataFrames share: an index of times, columns of the documented dtypes, and ways into other libraries."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import numpy as np
 import pandas as pd
 
-from tapehouse.candle import Int64Array
+from tapehouse.candle import Float64Array, Int64Array
 from tapehouse.errors import needs_extra
 
 if TYPE_CHECKING:
@@ -65,19 +66,41 @@ def handed_out(frame: MarketFrame, attrs: Mapping[str, Any]) -> MarketFrame:
     `frame` has no attrs of its own, which pandas would copy in full; rows are copied once they are written to.
     """
     copy = frame.copy(deep=False)
-    copy.attrs = {name: _copied(one) for name, one in attrs.items()}
+    copy.attrs = {**_copied_items(attrs)}
     return copy
+
+
+def _copied_items(items: Mapping[str, Json]) -> dict[str, Json]:
+    # An answer from memory takes hardly longer than this; most values are neither lists nor dicts.
+    copied = dict(items)
+    for name, value in items.items():
+        if isinstance(value, (list, dict)):
+            copied[name] = _copied(value)
+    return copied
 
 
 def _copied(value: Json) -> Json:
     if isinstance(value, list):
-        return [_copied(one) for one in value]
-    return {name: _copied(one) for name, one in value.items()} if isinstance(value, dict) else value
+        return [_copied(one) for one in value] if value else []
+    return _copied_items(value) if isinstance(value, dict) else value
 
 
 def time_index(time_us: Int64Array) -> pd.DatetimeIndex:
     """An index named time of those microseconds since 1970 UTC; takes over their memory."""
-    return pd.DatetimeIndex(time_us.view("datetime64[us]"), name="time").tz_localize("UTC")
+    return pd.DatetimeIndex(time_us.view("datetime64[us]"), name="time", tz="UTC")
+
+
+def value_frame(time_us: Int64Array, values: Float64Array, columns: Sequence[str]) -> MarketFrame:
+    """Values of shape (columns, n) at those microseconds since 1970 UTC, of shape (n,); takes over their memory."""
+    # Frames apart from each other, since an index can be given a name in place.
+    names = _column_index(tuple(columns)).view()
+    return MarketFrame(values.T, index=time_index(time_us), columns=names, copy=False)
+
+
+# pandas takes longer to make one than all else of a small frame.
+@lru_cache
+def _column_index(names: tuple[str, ...]) -> pd.Index:
+    return pd.Index(names)
 
 
 def table(

@@ -20,9 +20,11 @@ from tapehouse.query.cache import Cache
 from tapehouse.query.candles import look_up_candles, read_candles, read_trade_candles
 from tapehouse.query.changes import Changes
 from tapehouse.query.features import IMBALANCE_REACH, look_up_imbalances, read_book_features, read_imbalances
+from tapehouse.query.few_candles import read_candles_at_once
 from tapehouse.query.fill import Fill
 from tapehouse.query.frame import MarketFrame
 from tapehouse.query.gaps import read_gaps
+from tapehouse.query.guesses import Guesses
 from tapehouse.query.health import Health, MarketStats
 from tapehouse.query.inference import InferenceDataFrame
 from tapehouse.query.ledger import Ledger
@@ -52,7 +54,8 @@ class MarketData:
         self._changes = changes
         self._cache = Cache(changes, most_bytes=int(cache_mb * 1_000_000))
         self._answers = Answers(reader, self._cache, changes)
-        self._moments = Moments(reader, self._cache, changes, hot_window)
+        self._guesses = Guesses()
+        self._moments = Moments(reader, self._cache, changes, self._guesses, hot_window)
 
     @classmethod
     def connect(
@@ -151,12 +154,17 @@ class MarketData:
             return with_forming(
                 self.candles(exchange, symbol, timeframe, start, at, fill=fill), prepared.forming(wanted, at)
             )
-        read, look = (read_trade_candles, look_up_trades) if source == "trades" else (read_candles, look_up_candles)
+        if source == "trades":
+            read, look = partial(read_trade_candles, fill=fill), look_up_trades
+        elif fill:
+            read, look = partial(read_candles, fill=fill), look_up_candles
+        else:
+            read, look = partial(read_candles_at_once, guesses=self._guesses), look_up_candles
         now = self._answers.now()
         window = closed_window(wanted, question.start, question.end or now, now) if now else None
         return self._answers.get(
             question,
-            lambda connection: read(connection, question, wanted, fill=fill),
+            lambda connection: read(connection, question, wanted),
             # What is filled in may come from before the window.
             look=None if fill else lambda connection: look(connection, question, wanted),
             window=window,

@@ -5,25 +5,23 @@ again in the background while anyone asks for them. Those of the past are of one
 for together.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Final, TypeAlias
 
-from psycopg.sql import Identifier
-
 from tapehouse.errors import InputError, TapehouseError
 from tapehouse.query.cache import Cache, Kept
 from tapehouse.query.changes import Changes
+from tapehouse.query.guesses import FOREVER, Guesses
 from tapehouse.query.inference import InferenceDataFrame
-from tapehouse.query.ledger import Ledger
 from tapehouse.query.prepared import PreparedSlice
 from tapehouse.query.question import Question
 from tapehouse.query.reader import Reader
 from tapehouse.query.refresher import Refresher
-from tapehouse.query.slices import FOREVER, read_slice
+from tapehouse.query.slices import read_slice
 from tapehouse.query.spec import Spec
 from tapehouse.store.connection import Connection, one_row
 from tapehouse.store.sql import query
@@ -49,10 +47,9 @@ class _Present:
 class Moments:
     """Reads moments, from memory where it can; any number of threads may ask at once."""
 
-    def __init__(self, reader: Reader, cache: Cache, changes: Changes, hot_window: timedelta) -> None:
-        self._reader, self._cache, self._changes, self._hot_window = reader, cache, changes, hot_window
-        self._tables: Mapping[str, Identifier] = {}
-        self._guesses: dict[tuple[str, str], Ledger] = {}
+    def __init__(self, reader: Reader, cache: Cache, changes: Changes, guesses: Guesses, hot_window: timedelta) -> None:
+        self._reader, self._cache, self._changes = reader, cache, changes
+        self._guesses, self._hot_window = guesses, hot_window
         self._presents: dict[_Key, _Present] = {}
         self._refresher = Refresher(changes, self._refresh)
 
@@ -122,14 +119,10 @@ class Moments:
         question = Question(exchange, symbol, first, None if last == FOREVER else last)
 
         def work(connection: Connection) -> PreparedSlice:
-            guess = self._guesses.get((exchange, symbol))
-            tables = self._tables or self._read_tables(connection)
-            return PreparedSlice(read_slice(connection, tables, question, spec, last, guess))
+            return PreparedSlice(read_slice(connection, self._guesses, question, spec, last))
 
         prepared = self._reader.read(work)
-        ledger = prepared.rows.ledger
-        self._guesses[exchange, symbol] = ledger
-        self._changes.set_clock(ledger.as_of)
+        self._changes.set_clock(prepared.rows.ledger.as_of)
         return prepared
 
     def _refresh(self) -> None:
@@ -146,11 +139,6 @@ class Moments:
             with suppress(TapehouseError):
                 first = max(present.first, now - self._hot_window)
                 self._read(("present", *key), key, first, FOREVER, was_asked_for=False)
-
-    def _read_tables(self, connection: Connection) -> Mapping[str, Identifier]:
-        rows = connection.execute(query("list_rollup_tables")).fetchall()
-        self._tables = {view: Identifier(*names) for view, *names in rows}
-        return self._tables
 
     def _read_clock(self) -> datetime:
         (now,) = self._reader.read(lambda connection: one_row(connection.execute(query("read_clock"))))

@@ -17,7 +17,7 @@ from tapehouse.query.attrs import instrument_attrs, ranges_attrs, reach_attrs
 from tapehouse.query.books import level_units
 from tapehouse.query.candles import candle_frame, plan_attrs, planned_candles
 from tapehouse.query.features import IMBALANCES, stale_imbalances
-from tapehouse.query.frame import MarketFrame, handed_out, time_index
+from tapehouse.query.frame import MarketFrame, handed_out, time_index, value_frame
 from tapehouse.query.plan import MINUTE, SECOND, Read, SeriesState, derived_reach_of, reach_of
 from tapehouse.query.records import OHLCVCandle, OrderBookDataFrame
 from tapehouse.query.resample import Candles, merge_candles, resample
@@ -173,8 +173,8 @@ class PreparedSlice:
     def _imbalance_frame(self) -> MarketFrame:
         imbalances = self.rows.imbalances
         if imbalances is None:
-            return MarketFrame(np.empty((0, len(IMBALANCES))), index=time_index(_NO_TIMES.copy()), columns=IMBALANCES)
-        return MarketFrame(imbalances.values.T, index=time_index(imbalances.time_us.copy()), columns=IMBALANCES)
+            return value_frame(_NO_TIMES.copy(), np.empty((len(IMBALANCES), 0)), IMBALANCES)
+        return value_frame(imbalances.time_us.copy(), imbalances.values.copy(), IMBALANCES)
 
     @cached_property
     def _minutes(self) -> Candles:
@@ -201,7 +201,7 @@ class PreparedSlice:
     @cached_property
     def _indicator_frame(self) -> MarketFrame:
         columns = [name for one in self.rows.spec.indicators for name in one.columns]
-        return MarketFrame(self._indicator_values.T, index=time_index(self._minutes.time_us.copy()), columns=columns)
+        return value_frame(self._minutes.time_us.copy(), self._indicator_values.copy(), columns)
 
     @cached_property
     def _indicator_names(self) -> list[str]:

@@ -4,10 +4,10 @@ A slice holds the ledger beside the rows, all of one snapshot, so that any momen
 that answers from the database. What belongs to a moment is told by `Spec`; frames are made of it by `inference`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Any, Final, TypeAlias
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
 
 import numpy as np
 from psycopg.rows import dict_row
@@ -16,7 +16,9 @@ from psycopg.sql import SQL, Composed, Identifier
 from tapehouse.book import LEVEL_COLUMNS
 from tapehouse.candle import VALUE_COLUMNS, Float64Array, Int64Array
 from tapehouse.errors import UnknownSeries
+from tapehouse.query.bars import Bars, RollupTables
 from tapehouse.query.features import IMBALANCE_REACH, IMBALANCES, blank_unknown, stale_imbalances
+from tapehouse.query.guesses import Guesses, SeriesKey, differing, guess
 from tapehouse.query.ledger import NO_TIMEFRAME_S, Ledger, ledger_of, ledger_parameters
 from tapehouse.query.plan import (
     MINUTE,
@@ -32,24 +34,19 @@ from tapehouse.query.plan import (
 from tapehouse.query.question import Question
 from tapehouse.query.resample import Candles, bars_of_trades, lies_in
 from tapehouse.query.spec import LADDER, Spec
-from tapehouse.ranges import TimeRange, intersect_ranges, merge_ranges
+from tapehouse.ranges import TimeRange
 from tapehouse.store.connection import Connection
 from tapehouse.store.instruments import Dataset
 from tapehouse.store.sql import query
-from tapehouse.timeframe import EPOCH, Timeframe, to_us
+from tapehouse.timeframe import Timeframe, to_us
 from tapehouse.trade import Int16Array, StrArray
 
-# Later than any row; PostgreSQL and Python can both still add to it.
-FOREVER: Final = datetime(9000, 1, 1, tzinfo=UTC)
-_ALL_TIME: Final = (EPOCH, FOREVER)
 _ALL_SUBSTITUTES: Final = 1_000_000
 _SERIES: Final[tuple[tuple[Dataset, int], ...]] = (
     *(("ohlcv", timeframe.seconds) for timeframe in LADDER),
     ("trade", NO_TIMEFRAME_S),
     ("order_book", NO_TIMEFRAME_S),
 )
-# The name of a table of candles and the length of its bars.
-_Key: TypeAlias = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,7 +90,7 @@ class Slice:
     ledger: Ledger
     first: datetime
     last: datetime
-    candles: Mapping[_Key, Sequence[tuple[TimeRange, Candles]]]
+    bars: Bars
     trades: Trades | None
     books: Books | None
     imbalances: Imbalances | None
@@ -101,10 +98,10 @@ class Slice:
     @property
     def bytes(self) -> int:
         """How much memory the rows take."""
-        arrays = [array for parts in self.candles.values() for _, one in parts for array in (one.time_us, one.values)]
+        arrays: list[np.ndarray] = []
         for columns in (self.trades, self.books, self.imbalances):
             arrays += [getattr(columns, name) for name in type(columns).__dataclass_fields__] if columns else []
-        return sum(array.nbytes for array in arrays)
+        return self.bars.bytes + sum(array.nbytes for array in arrays)
 
     def plan(self, timeframe: Timeframe, window: TimeRange) -> Plan | None:
         """How its bars are answered; None where nothing stored can give such candles."""
@@ -120,11 +117,7 @@ class Slice:
         """The candles of a read that lies in the slice, in whole ticks and lots."""
         if read.table == "trade":
             return self._bars_of_trades(read)
-        for span, candles in self.candles[read.table, read.timeframe.seconds]:
-            if span[0] <= read.span[0] and read.span[1] <= span[1]:
-                first, stop = np.searchsorted(candles.time_us, [to_us(bound) for bound in read.span]).tolist()
-                return Candles(candles.time_us[first:stop], candles.values[:, first:stop])
-        raise LookupError(f"The slice has no {read.name} from {read.span[0]} to {read.span[1]}.")
+        return self.bars.get(read)
 
     def _bars_of_trades(self, read: Read) -> Candles:
         trades = self.trades
@@ -139,117 +132,105 @@ class Slice:
         return self.ledger.series.get((dataset, timeframe_s))
 
 
-def read_slice(
-    connection: Connection,
-    tables: Mapping[str, Identifier],
-    question: Question,
-    spec: Spec,
-    last: datetime,
-    guess: Ledger | None,
-) -> Slice:
+def read_slice(connection: Connection, guesses: Guesses, question: Question, spec: Spec, last: datetime) -> Slice:
     """The slice for moments from the question's start to `last`; its end must be `last`, or None for FOREVER.
 
-    `tables` are the hypertables in which the rollups keep their rows. `guess` is an earlier ledger of the instrument:
-    where what it says of its series still holds, there is one round trip. Raises UnknownSymbol, or UnknownSeries
-    where nothing is stored of the instrument.
+    In one round trip, transaction and all, where what an earlier ledger of the instrument says of its series still
+    holds. Raises UnknownSymbol, or UnknownSeries where nothing is stored of the instrument.
     """
-    reader = _SliceReader(connection, tables, question, spec, last)
-    guess = _guessed(guess, (reader.since, last)) if guess else None
-    ledger = reader.read(guess)
-    if not ledger.series:
-        raise UnknownSeries(
-            f"{question.exchange} {question.symbol} has nothing stored: run "
-            f"`tapehouse ingest ohlcv --exchange {question.exchange} --symbol {question.symbol} --since 7d`."
-        )
-    if not (guess and _needs_no_more(ledger, guess)) and not reader.has_all(ledger):
-        ledger = reader.read(ledger)
-    return reader.slice(ledger)
+    key = ("slice", question.exchange, question.symbol)
+    rows = _read_guessed(connection, guesses, guesses.get(key), question, spec, last)
+    if rows is None:
+        reader = _SliceReader(connection, guesses.tables(connection), question, spec, last)
+        rows = reader.read(reader.read_ledger())
+    guesses.keep(key, rows.ledger)
+    return rows
 
 
-def _guessed(ledger: Ledger, window: TimeRange) -> Ledger:
-    """The ledger as if everything had been fetched: what is read so is all that can be needed."""
-    series = {
-        key: replace(state, covered=(_ALL_TIME,), stale_rollups=tuple(intersect_ranges(state.stale_rollups, [window])))
-        for key, state in ledger.series.items()
-    }
-    return replace(ledger, series=series)
-
-
-def _needs_no_more(ledger: Ledger, guess: Ledger) -> bool:
-    """Whether no candles are needed by a ledger that are not by a guess: where the same is behind, less is covered."""
-    return ledger.series.keys() == guess.series.keys() and all(
-        (state.stale_rollups, state.dropped_before, state.id_bytes)
-        == (guess.series[key].stale_rollups, guess.series[key].dropped_before, guess.series[key].id_bytes)
-        for key, state in ledger.series.items()
-    )
+def _read_guessed(
+    connection: Connection, guesses: Guesses, known: Ledger | None, question: Question, spec: Spec, last: datetime
+) -> Slice | None:
+    """The slice in one round trip, None where an earlier ledger does not say what rows it needs."""
+    if known is None:
+        return None
+    reader = _SliceReader(connection, guesses.tables(connection), question, spec, last)
+    guessed = guess(known, reader.starts, last)
+    rows = reader.read(guessed)
+    return rows if reader.has_all(rows.ledger, guessed) else None
 
 
 class _SliceReader:
-    """Reads rows for as long as the ledger says that some are missing; all in the connection's transaction."""
+    """Reads the rows that a ledger calls for."""
 
     def __init__(
         self,
         connection: Connection,
-        tables: Mapping[str, Identifier],
+        tables: RollupTables,
         question: Question,
         spec: Spec,
         last: datetime,
     ) -> None:
         self._connection, self._tables, self._question, self._spec = connection, tables, question, spec
         self._first, self._last = question.start, last
-        self._candles: dict[_Key, list[tuple[TimeRange, Candles]]] = {}
-        self._rows: dict[str, tuple[Any, ...]] = {}
-        self._has_text_ids = False
+        self._ticks_since = spec.ticks_since(question.start)
+        self.starts = self._series_starts()
+        self._parameters = ledger_parameters(question, self.starts, substitutes_at_most=_ALL_SUBSTITUTES)
+        self._bars = Bars()
 
-    @property
-    def since(self) -> datetime:
-        """From when on the ledger is read."""
-        return min(self._starts().values())
+    def read_ledger(self) -> Ledger:
+        """Read the ledger alone; the transaction stays open."""
+        facts = self._connection.cursor(row_factory=dict_row)
+        return self._checked(facts.execute(query("read_series"), self._parameters, binary=True).fetchall())
 
-    def read(self, known: Ledger | None) -> Ledger:
-        """Read the ledger, and the rows that are needed if it says what is known already; returns it."""
+    def read(self, known: Ledger) -> Slice:
+        """The rows that are needed if the ledger says what is known, and the ledger; ends the transaction."""
         connection = self._connection
-        spans = list(self._missing(known)) if known else []
-        ticks = self._tick_statements(known) if known else {}
+        ticks = self._tick_statements(known)
         facts = connection.cursor(row_factory=dict_row)
-        parameters = ledger_parameters(self._question, self._starts(), substitutes_at_most=_ALL_SUBSTITUTES)
         # Results are fetched once all is sent: that makes it one round trip.
         with connection.pipeline():
-            facts.execute(query("read_series"), parameters, binary=True)
-            candles = [connection.execute(*self._candle_statement(known, *one), binary=True) for one in spans]
+            facts.execute(query("read_series"), self._parameters, binary=True)
+            self._bars.send(connection, self._tables, known.instrument_id, self._needed(known, known.series.keys()))
             rows = {name: connection.execute(*one, binary=True) for name, one in ticks.items()}
-        for (key, span), cursor in zip(spans, candles, strict=True):
-            self._candles.setdefault(key, []).append((span, _candles(cursor.fetchone())))
-        self._rows |= {name: cursor.fetchone() or () for name, cursor in rows.items()}
-        return ledger_of(connection, self._question, facts.fetchall())
-
-    def has_all(self, ledger: Ledger) -> bool:
-        """Whether all rows that are needed by that ledger have been read."""
-        has_ticks = self._tick_statements(ledger).keys() <= self._rows.keys()
-        return has_ticks and self._has_text_ids >= _has_text_ids(ledger) and not any(self._missing(ledger))
-
-    def slice(self, ledger: Ledger) -> Slice:
-        """What was read."""
+            connection.execute(query("end_transaction"))
+        self._bars.receive()
+        ledger = self._checked(facts.fetchall())
+        found = {name: cursor.fetchone() for name, cursor in rows.items()}
         return Slice(
             question=self._question,
             spec=self._spec,
             ledger=ledger,
             first=self._first,
             last=self._last,
-            candles=self._candles,
-            trades=_trades(self._rows.get("trade")),
-            books=_books(self._rows.get("order_book"), self._spec.depth),
-            imbalances=_imbalances(self._rows.get("imbalance"), ledger, (self._ticks_since, self._last)),
+            bars=self._bars,
+            trades=_trades(found.get("trade")),
+            books=_books(found.get("order_book"), self._spec.depth),
+            imbalances=_imbalances(found.get("imbalance"), ledger, (self._ticks_since, self._last)),
         )
 
-    @property
-    def _ticks_since(self) -> datetime:
-        return self._spec.ticks_since(self._first)
+    def has_all(self, ledger: Ledger, guessed: Ledger) -> bool:
+        """Whether all that the ledger calls for was read, which was what the guess called for."""
+        changed = differing(ledger, guessed)
+        if not changed:
+            return True
+        has_ticks = self._tick_statements(ledger).keys() <= self._tick_statements(guessed).keys()
+        has_ids = _has_text_ids(ledger) == _has_text_ids(guessed)
+        return has_ticks and has_ids and not self._bars.missing(self._needed(ledger, changed))
 
-    def _starts(self) -> dict[tuple[Dataset, int], datetime]:
+    def _checked(self, facts: Sequence[dict[str, Any]]) -> Ledger:
+        question = self._question
+        ledger = ledger_of(self._connection, question, facts)
+        if not ledger.series:
+            raise UnknownSeries(
+                f"{question.exchange} {question.symbol} has nothing stored: run "
+                f"`tapehouse ingest ohlcv --exchange {question.exchange} --symbol {question.symbol} --since 7d`."
+            )
+        return ledger
+
+    def _series_starts(self) -> dict[SeriesKey, datetime]:
         """From when on each series matters."""
         spec, first = self._spec, self._first
-        starts: dict[tuple[Dataset, int], datetime] = {
+        starts: dict[SeriesKey, datetime] = {
             ("ohlcv", timeframe.seconds): spec.window(timeframe, first)[0] for timeframe in LADDER
         }
         # Longer candles are built from those of 1m.
@@ -258,22 +239,10 @@ class _SliceReader:
         starts |= {("trade", NO_TIMEFRAME_S): ticks_since, ("order_book", NO_TIMEFRAME_S): ticks_since}
         return starts
 
-    def _missing(self, ledger: Ledger) -> Iterator[tuple[_Key, TimeRange]]:
-        """The candles that are needed and have not been read."""
-        needed: dict[_Key, list[TimeRange]] = {}
-        for read in self._needed(ledger):
-            if read.table != "trade":
-                needed.setdefault((read.table, read.timeframe.seconds), []).append(read.span)
-        for key, spans in needed.items():
-            had = [span for span, _ in self._candles.get(key, ())]
-            for start, end in merge_ranges(spans):
-                if not any(first <= start and end <= stop for first, stop in had):
-                    yield key, (start, end)
-
-    def _needed(self, ledger: Ledger) -> Iterator[Read]:
-        """All reads of any moment, whichever of its plans it takes."""
-        series, spec = ledger.series, self._spec
-        minutes, trades = series.get(("ohlcv", MINUTE.seconds)), ledger.find("trade")
+    def _needed(self, ledger: Ledger, keys: Collection[SeriesKey]) -> Iterator[Read]:
+        """All reads of any moment that rest on those series, whichever of its plans it takes."""
+        series, spec = {key: state for key, state in ledger.series.items() if key in keys}, self._spec
+        minutes, trades = series.get(("ohlcv", MINUTE.seconds)), series.get(("trade", NO_TIMEFRAME_S))
         plans: list[Plan] = []
         for timeframe in LADDER:
             window = spec.window(timeframe, self._first)[0], spec.window(timeframe, self._last)[1]
@@ -289,24 +258,13 @@ class _SliceReader:
         for plan in plans:
             yield from plan.reads
 
-    def _candle_statement(
-        self, ledger: Ledger | None, key: _Key, span: TimeRange
-    ) -> tuple[SQL | Composed, dict[str, Any]]:
-        table, timeframe_s = key
-        assert ledger is not None
-        values = {"instrument_id": ledger.instrument_id, "start": span[0], "end": span[1]}
-        if table == "ohlcv":
-            return query("read_candle_arrays"), {**values, "timeframe_s": timeframe_s}
-        return query("read_rollup_arrays").format(rollup=self._tables[table]), values
-
     def _tick_statements(self, ledger: Ledger) -> dict[str, tuple[SQL | Composed, dict[str, Any]]]:
         spec = self._spec
         statements: dict[str, tuple[SQL | Composed, dict[str, Any]]] = {}
         values = {"instrument_id": ledger.instrument_id, "start": self._ticks_since, "end": self._last}
         books, trades = ledger.find("order_book"), ledger.find("trade")
         if trades:
-            self._has_text_ids = _has_text_ids(ledger)
-            ids = Identifier("id" if self._has_text_ids else "trade_id")
+            ids = Identifier("id" if _has_text_ids(ledger) else "trade_id")
             statements["trade"] = query("read_trade_arrays").format(ids=ids), values
         if books:
             # Of snapshots before the first moment only the last one matters, unless it was not known then.
@@ -323,13 +281,6 @@ class _SliceReader:
 def _has_text_ids(ledger: Ledger) -> bool:
     trades = ledger.find("trade")
     return bool(trades and trades.id_bytes)
-
-
-def _candles(row: tuple[Any, ...] | None) -> Candles:
-    time_us, *values = row or (None,)
-    if time_us is None:
-        return Candles(np.empty(0, dtype=np.int64), np.empty((len(VALUE_COLUMNS), 0)))
-    return Candles(time_us, np.stack(values))
 
 
 def _trades(row: tuple[Any, ...] | None) -> Trades | None:

@@ -1,0 +1,93 @@
+"""Candles of few rows: read as arrays, so that several reads share a round trip, and found again by what was read."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from psycopg import Cursor
+from psycopg.sql import SQL, Composed, Identifier
+
+from tapehouse.candle import VALUE_COLUMNS
+from tapehouse.query.plan import Read
+from tapehouse.query.resample import Candles
+from tapehouse.ranges import TimeRange, merge_ranges
+from tapehouse.store.connection import Connection
+from tapehouse.store.sql import query
+from tapehouse.timeframe import to_us
+
+# The hypertables in which the rollups keep their rows: what the views add to these is never planned to be read.
+RollupTables: TypeAlias = Mapping[str, Identifier]
+# The name of a table of candles and the length of its bars.
+_Key: TypeAlias = tuple[str, int]
+Span: TypeAlias = tuple[_Key, TimeRange]
+
+
+class Bars:
+    """Candles that have been read, in whole ticks and lots."""
+
+    def __init__(self) -> None:
+        self._sent: list[tuple[Span, Cursor[tuple[Any, ...]]]] = []
+        self._parts: dict[_Key, list[tuple[TimeRange, Candles]]] = {}
+
+    def send(self, connection: Connection, tables: RollupTables, instrument_id: int, reads: Iterable[Read]) -> None:
+        """Ask for what is missing of those reads, a row a span; in a pipeline nothing is waited for."""
+        for span in self.missing(reads):
+            cursor = connection.execute(*_statement(tables, instrument_id, span), binary=True)
+            self._sent.append((span, cursor))
+
+    def receive(self) -> None:
+        """Take all that was sent for."""
+        for (key, bounds), cursor in self._sent:
+            self._parts.setdefault(key, []).append((bounds, _candles(cursor.fetchone())))
+        self._sent = []
+
+    def missing(self, reads: Iterable[Read]) -> list[Span]:
+        """The spans of those reads that have not been read, as few as sensible; trades are not of their kind."""
+        wanted: dict[_Key, list[TimeRange]] = {}
+        for read in reads:
+            if read.table != "trade" and self._part(read) is None:
+                wanted.setdefault(_key(read), []).append(read.span)
+        return [(key, span) for key, spans in wanted.items() for span in merge_ranges(spans)]
+
+    def get(self, read: Read) -> Candles:
+        """The candles of a read, which share memory with these; raises LookupError if they have not been read."""
+        candles = self._part(read)
+        if candles is None:
+            raise LookupError(f"{read.name} was not read from {read.span[0]} to {read.span[1]}.")
+        first, stop = np.searchsorted(candles.time_us, [to_us(bound) for bound in read.span]).tolist()
+        return Candles(candles.time_us[first:stop], candles.values[:, first:stop])
+
+    @property
+    def bytes(self) -> int:
+        """How much memory they take."""
+        parts = (candles for parts in self._parts.values() for _, candles in parts)
+        return sum(one.time_us.nbytes + one.values.nbytes for one in parts)
+
+    def _part(self, read: Read) -> Candles | None:
+        parts = self._parts.get(_key(read), ())
+        return next((one for (start, end), one in parts if start <= read.span[0] and read.span[1] <= end), None)
+
+
+def read_rollup_tables(connection: Connection) -> RollupTables:
+    """The hypertables in which the rollups keep their rows, by the names of the rollups."""
+    rows = connection.execute(query("list_rollup_tables"))
+    return {view: Identifier(*names) for view, *names in rows}
+
+
+def _statement(tables: RollupTables, instrument_id: int, span: Span) -> tuple[SQL | Composed, dict[str, Any]]:
+    (table, timeframe_s), (start, end) = span
+    values = {"instrument_id": instrument_id, "start": start, "end": end}
+    if table == "ohlcv":
+        return query("read_candle_arrays"), {**values, "timeframe_s": timeframe_s}
+    return query("read_rollup_arrays").format(rollup=tables[table]), values
+
+
+def _key(read: Read) -> _Key:
+    return read.table, read.timeframe.seconds
+
+
+def _candles(row: Sequence[Any] | None) -> Candles:
+    time_us, *values = row or (None,)
+    if time_us is None:
+        return Candles(np.empty(0, dtype=np.int64), np.empty((len(VALUE_COLUMNS), 0)))
+    return Candles(time_us, np.stack(values))
