@@ -22,6 +22,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in campaigns)
 
 
+# Databases of this process alone, which tests of several files share.
+_own_urls: list[str] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_stale() -> None:
+    """Nothing that other files' tests wrote waits for a refresh, which would take longer with each file."""
+    for url in _own_urls:
+        with connect(url) as connection:
+            connection.execute("delete from stale_rollup")
+            connection.execute("delete from stale_feature")
+
+
 @pytest.fixture(scope="session")
 def embedded_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
     """The URL of an embedded database that lives as long as the test session."""
@@ -41,6 +54,8 @@ def store_url(server_url: str) -> str:
     """The same database, migrated; tests keep apart by instruments of their own."""
     with connect(server_url) as connection:
         migrate(connection)
+    if "TAPEHOUSE_TEST_URL" not in os.environ:
+        _own_urls.append(server_url)
     return server_url
 
 

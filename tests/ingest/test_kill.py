@@ -51,7 +51,7 @@ class Campaign:
 
     command: str
     symbols: str
-    days: int
+    days: float
     kills: int
     path: str
     rows: LiteralString
@@ -76,7 +76,7 @@ class Campaign:
 CANDLES: Final = Campaign(
     "ohlcv",
     "BTC/USDT,ETH/USDT,SOL/USDT",
-    days=180 if IS_FULL else 8,
+    days=180 if IS_FULL else 4,
     kills=30 if IS_FULL else 2,
     path="klines",
     rows="select count(*) from ohlcv",
@@ -85,7 +85,7 @@ CANDLES: Final = Campaign(
 TRADES: Final = Campaign(
     "trades",
     "BTC/USDT,ETH/USDT",
-    days=10 if IS_FULL else 1,
+    days=10 if IS_FULL else 0.6,
     kills=30 if IS_FULL else 1,
     path="aggTrades",
     rows="select count(*) from trade",
