@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from psycopg import Cursor
-from psycopg.sql import SQL, Composed, Identifier
+from psycopg.sql import SQL, Identifier
 
 from tapehouse.candle import VALUE_COLUMNS
 from tapehouse.query.plan import Read
@@ -15,8 +15,9 @@ from tapehouse.store.connection import Connection
 from tapehouse.store.sql import query
 from tapehouse.timeframe import to_us
 
-# The hypertables in which the rollups keep their rows: what the views add to these is never planned to be read.
-RollupTables: TypeAlias = Mapping[str, Identifier]
+# By the names of the rollups what reads their rows, from the hypertables in which they keep them: what the views add to
+# these is never planned to be read.
+RollupStatements: TypeAlias = Mapping[str, bytes]
 # The name of a table of candles and the length of its bars.
 _Key: TypeAlias = tuple[str, int]
 Span: TypeAlias = tuple[_Key, TimeRange]
@@ -29,10 +30,12 @@ class Bars:
         self._sent: list[tuple[Span, Cursor[tuple[Any, ...]]]] = []
         self._parts: dict[_Key, list[tuple[TimeRange, Candles]]] = {}
 
-    def send(self, connection: Connection, tables: RollupTables, instrument_id: int, reads: Iterable[Read]) -> None:
+    def send(
+        self, connection: Connection, rollups: RollupStatements, instrument_id: int, reads: Iterable[Read]
+    ) -> None:
         """Ask for what is missing of those reads, a row a span; in a pipeline nothing is waited for."""
         for span in self.missing(reads):
-            cursor = connection.execute(*_statement(tables, instrument_id, span), binary=True)
+            cursor = connection.execute(*_statement(rollups, instrument_id, span), binary=True)
             self._sent.append((span, cursor))
 
     def receive(self) -> None:
@@ -68,18 +71,19 @@ class Bars:
         return next((one for (start, end), one in parts if start <= read.span[0] and read.span[1] <= end), None)
 
 
-def read_rollup_tables(connection: Connection) -> RollupTables:
-    """The hypertables in which the rollups keep their rows, by the names of the rollups."""
+def rollup_statements(connection: Connection) -> RollupStatements:
+    """What reads the rows of each rollup, written once."""
     rows = connection.execute(query("list_rollup_tables"))
-    return {view: Identifier(*names) for view, *names in rows}
+    statement = query("read_rollup_arrays")
+    return {view: statement.format(rollup=Identifier(*names)).as_bytes(connection) for view, *names in rows}
 
 
-def _statement(tables: RollupTables, instrument_id: int, span: Span) -> tuple[SQL | Composed, dict[str, Any]]:
+def _statement(rollups: RollupStatements, instrument_id: int, span: Span) -> tuple[SQL | bytes, dict[str, Any]]:
     (table, timeframe_s), (start, end) = span
     values = {"instrument_id": instrument_id, "start": start, "end": end}
     if table == "ohlcv":
         return query("read_candle_arrays"), {**values, "timeframe_s": timeframe_s}
-    return query("read_rollup_arrays").format(rollup=tables[table]), values
+    return rollups[table], values
 
 
 def _key(read: Read) -> _Key:

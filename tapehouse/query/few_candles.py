@@ -50,7 +50,7 @@ def _read_guessed(
     # Results are fetched once all is sent: that makes it one round trip.
     with connection.pipeline():
         facts.execute(query("read_series"), ledger_parameters(question, starts), binary=True)
-        bars.send(connection, guesses.tables(connection), known.instrument_id, plan.reads)
+        bars.send(connection, guesses.rollups(connection), known.instrument_id, plan.reads)
         connection.execute(query("end_transaction"))
     bars.receive()
     ledger = ledger_of(connection, question, facts.fetchall())

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
-from tapehouse.query.bars import RollupTables, read_rollup_tables
+from tapehouse.query.bars import RollupStatements, rollup_statements
 from tapehouse.query.ledger import Ledger
 from tapehouse.query.plan import SeriesState
 from tapehouse.ranges import TimeRange
@@ -33,12 +33,12 @@ class Guesses:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._ledgers: OrderedDict[Hashable, Ledger] = OrderedDict()
-        self._tables: RollupTables = {}
+        self._rollups: RollupStatements = {}
 
-    def tables(self, connection: Connection) -> RollupTables:
-        """The tables of the rollups, which are read once."""
-        self._tables = self._tables or read_rollup_tables(connection)
-        return self._tables
+    def rollups(self, connection: Connection) -> RollupStatements:
+        """The statements that read rollups; their tables are looked up once."""
+        self._rollups = self._rollups or rollup_statements(connection)
+        return self._rollups
 
     def get(self, key: Hashable) -> Ledger | None:
         """The latest ledger under a key, if there was one."""

@@ -16,7 +16,7 @@ from psycopg.sql import SQL, Composed, Identifier
 from tapehouse.book import LEVEL_COLUMNS
 from tapehouse.candle import VALUE_COLUMNS, Float64Array, Int64Array
 from tapehouse.errors import UnknownSeries
-from tapehouse.query.bars import Bars, RollupTables
+from tapehouse.query.bars import Bars, RollupStatements
 from tapehouse.query.features import IMBALANCE_REACH, IMBALANCES, blank_unknown, stale_imbalances
 from tapehouse.query.guesses import Guesses, SeriesKey, differing, guess
 from tapehouse.query.ledger import NO_TIMEFRAME_S, Ledger, ledger_of, ledger_parameters
@@ -141,7 +141,7 @@ def read_slice(connection: Connection, guesses: Guesses, question: Question, spe
     key = ("slice", question.exchange, question.symbol)
     rows = _read_guessed(connection, guesses, guesses.get(key), question, spec, last)
     if rows is None:
-        reader = _SliceReader(connection, guesses.tables(connection), question, spec, last)
+        reader = _SliceReader(connection, guesses.rollups(connection), question, spec, last)
         rows = reader.read(reader.read_ledger())
     guesses.keep(key, rows.ledger)
     return rows
@@ -153,7 +153,7 @@ def _read_guessed(
     """The slice in one round trip, None where an earlier ledger does not say what rows it needs."""
     if known is None:
         return None
-    reader = _SliceReader(connection, guesses.tables(connection), question, spec, last)
+    reader = _SliceReader(connection, guesses.rollups(connection), question, spec, last)
     guessed = guess(known, reader.starts, last)
     rows = reader.read(guessed)
     return rows if reader.has_all(rows.ledger, guessed) else None
@@ -165,12 +165,12 @@ class _SliceReader:
     def __init__(
         self,
         connection: Connection,
-        tables: RollupTables,
+        rollups: RollupStatements,
         question: Question,
         spec: Spec,
         last: datetime,
     ) -> None:
-        self._connection, self._tables, self._question, self._spec = connection, tables, question, spec
+        self._connection, self._rollups, self._question, self._spec = connection, rollups, question, spec
         self._first, self._last = question.start, last
         self._ticks_since = spec.ticks_since(question.start)
         self.starts = self._series_starts()
@@ -187,11 +187,12 @@ class _SliceReader:
         connection = self._connection
         ticks = self._tick_statements(known)
         facts = connection.cursor(row_factory=dict_row)
-        # Results are fetched once all is sent: that makes it one round trip.
+        # Results are fetched once all is sent: that makes it one round trip. The server works on ticks already while
+        # bars are planned.
         with connection.pipeline():
             facts.execute(query("read_series"), self._parameters, binary=True)
-            self._bars.send(connection, self._tables, known.instrument_id, self._needed(known, known.series.keys()))
             rows = {name: connection.execute(*one, binary=True) for name, one in ticks.items()}
+            self._bars.send(connection, self._rollups, known.instrument_id, self._needed(known, known.series.keys()))
             connection.execute(query("end_transaction"))
         self._bars.receive()
         ledger = self._checked(facts.fetchall())

@@ -7,6 +7,7 @@ described under "Binary Format" in PostgreSQL's COPY reference.
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, Final, TypeAlias
 
 import numpy as np
@@ -293,11 +294,14 @@ class _SmallintArrayLoader(Loader):
 
 def _elements(data: Buffer, layout: str) -> np.ndarray:
     """The values of an array that holds no NULL, in its shape."""
-    dimensions, *_ = _ARRAY_DIMENSIONS.unpack_from(data)
+    (dimensions,) = _ARRAY_DIMENSIONS.unpack_from(data)
+    if dimensions == 1:
+        return np.frombuffer(data, dtype=_element(layout), offset=_ARRAY_HEADER.size)["value"]
     header = np.frombuffer(data, dtype=">i4", count=3 + 2 * dimensions)
     shape = header[3::2] if dimensions else (0,)
     return np.frombuffer(data, dtype=_element(layout), offset=header.nbytes)["value"].reshape(shape)
 
 
+@cache
 def _element(layout: str) -> np.dtype[np.void]:
     return np.dtype([("bytes", ">i4"), ("value", layout)])
