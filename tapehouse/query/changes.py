@@ -5,6 +5,8 @@ While nothing can be heard, everything may have changed.
 """
 
 import os
+import selectors
+import socket
 import threading
 import time
 from contextlib import suppress
@@ -17,8 +19,7 @@ from tapehouse.errors import StoreError
 from tapehouse.store.connection import Connection, connect, one_row
 from tapehouse.store.sql import query
 
-# How often the thread looks whether it should end, and says something itself to find out whether anybody is there.
-_LOOK_S: Final = 0.5
+# How often the thread says something itself, to find out whether anybody is there.
 _SILENCE_S: Final = 5.0
 _LONGEST_PAUSE_S: Final = 5.0
 
@@ -54,6 +55,9 @@ class Changes:
         self._closed.set()
         self._is_listening = False
         if self._thread is not None and self._process == os.getpid():
+            # The thread takes its bell down when it ends.
+            with suppress(OSError):
+                self._button.send(b"!")
             self._thread.join()
 
     @property
@@ -75,6 +79,10 @@ class Changes:
         self._news.clear()
         return has_changed
 
+    def wake(self) -> None:
+        """Let who waits go on, as if something had changed."""
+        self._news.set()
+
     def set_clock(self, as_of: datetime) -> None:
         """Note that the server's clock shows at least that time."""
         self._clock = as_of, time.monotonic()
@@ -91,34 +99,42 @@ class Changes:
             # A thread does not live on in a forked process.
             self._process, self._thread, self._is_listening = os.getpid(), None, False
         if self._thread is None and not self._closed.is_set():
-            self._thread = threading.Thread(target=self._run, name="tapehouse-changes", daemon=True)
+            self._button, bell = socket.socketpair()
+            self._thread = threading.Thread(target=self._run, args=[bell], name="tapehouse-changes", daemon=True)
             self._thread.start()
 
-    def _run(self) -> None:
+    def _run(self, bell: socket.socket) -> None:
         pause_s = 0.1
-        while not self._closed.is_set():
-            with suppress(StoreError, psycopg.Error, OSError):
-                with connect(self._url) as connection:
-                    self._listen(connection)
-                pause_s = 0.1
-            self._is_listening = False
-            self._closed.wait(pause_s)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        with bell, self._button:
+            while not self._closed.is_set():
+                with suppress(StoreError, psycopg.Error, OSError):
+                    with connect(self._url) as connection:
+                        self._listen(connection, bell)
+                    pause_s = 0.1
+                self._is_listening = False
+                self._closed.wait(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
-    def _listen(self, connection: Connection) -> None:
+    def _listen(self, connection: Connection, bell: socket.socket) -> None:
         connection.execute(query("listen_to_changes"))
         self._moment += 1
         self._heard_since = self._moment
         self._is_listening = True
-        heard_at = time.monotonic()
-        while not self._closed.is_set():
-            for notice in connection.notifies(timeout=_LOOK_S):
-                self._hear(notice.payload)
-            if time.monotonic() - heard_at > _SILENCE_S:
-                # Raises if the server is gone without a word.
-                (now,) = one_row(connection.execute(query("read_clock")))
-                self.set_clock(now.astimezone(UTC))
-                heard_at = time.monotonic()
+        asked_at_s = time.monotonic()
+        with selectors.DefaultSelector() as sources:
+            sources.register(connection, selectors.EVENT_READ)
+            sources.register(bell, selectors.EVENT_READ)
+            while not self._closed.is_set():
+                for notice in connection.notifies(timeout=0):
+                    self._hear(notice.payload)
+                if time.monotonic() - asked_at_s > _SILENCE_S:
+                    # Raises if the server is gone without a word.
+                    (now,) = one_row(connection.execute(query("read_clock")))
+                    self.set_clock(now.astimezone(UTC))
+                    asked_at_s = time.monotonic()
+                    # Notices may have come with the answer.
+                    continue
+                sources.select(_SILENCE_S)
 
     def _hear(self, payload: str) -> None:
         self._moment += 1

@@ -27,10 +27,11 @@ class Refresher:
     def close(self) -> None:
         """Stop; returns when nothing is read any more."""
         self._closed.set()
+        self._changes.wake()
         if self._thread is not None and self._thread.is_alive():
             self._thread.join()
 
     def _run(self) -> None:
         while not self._closed.is_set():
-            if self._changes.wait(_LOOK_S):
+            if self._changes.wait(_LOOK_S) and not self._closed.is_set():
                 self._refresh()
