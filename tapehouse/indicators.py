@@ -1,12 +1,13 @@
 """Technical indicators on candles, each value the same whatever the length of the window that it is read in.
 
 Those with a memory (EMA, RSI, ATR, MACD) never forget where they began. So that a value depends on its bar alone,
-bars are taken in blocks of an absolute grid, and each block is computed from a warm-up of fixed length before it.
+bars are taken in blocks of an absolute grid, and each block is computed from a warm-up of fixed length before it. OBV
+and VWAP sum up since midnight UTC. Where not all of these bars are known, there is no value.
 Formulas are those of TA-Lib, but the volume-weighted average price, which it has not.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import import_module
@@ -14,10 +15,12 @@ from itertools import pairwise
 from typing import Any, Final, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from tapehouse.candle import Float64Array, Int64Array
 from tapehouse.errors import InputError
-from tapehouse.timeframe import EPOCH, Timeframe
+from tapehouse.ranges import TimeRange
+from tapehouse.timeframe import EPOCH, Timeframe, to_us
 
 _BLOCK_BARS: Final = 256
 _LEAST_WARM_UP_BARS: Final = 256
@@ -63,10 +66,13 @@ class Indicator:
         block = _BLOCK_BARS * timeframe.length
         return opened - (opened - EPOCH) % block - self._warm_up_bars * timeframe.length
 
-    def values(self, timeframe: Timeframe, time_us: Int64Array, candles: Float64Array) -> Float64Array:
+    def values(
+        self, timeframe: Timeframe, time_us: Int64Array, candles: Float64Array, known: Sequence[TimeRange]
+    ) -> Float64Array:
         """Its columns, shape (columns, n), for candles of shape (5, n): open, high, low, close, volume.
 
-        `time_us` is when they open, sorted. Values that lack the bars they depend on are NaN.
+        `time_us` is when they open, sorted; `known` is the time of which all candles there are are among them, oldest
+        first and apart. Values are NaN unless all the time since the first bar that they depend on is known.
         """
         values = np.full((len(self.columns), len(time_us)), np.nan)
         if not len(time_us):
@@ -80,6 +86,7 @@ class Indicator:
         for first, (start, stop) in zip(firsts, pairwise([*starts.tolist(), len(blocks)]), strict=True):
             computed = self._compute(np.ascontiguousarray(candles[:, first:stop]))
             values[:, start:stop] = computed[:, start - first :]
+        values[:, ~_lies_in(known, blocks * block_us - warm_up_us, time_us + bar_us)] = np.nan
         return values
 
     @property
@@ -117,6 +124,15 @@ class Indicator:
                 return talib.OBV(close, volume)
             case "vwap":
                 return _volume_weighted_average(high, low, close, volume)
+
+
+def _lies_in(known: Sequence[TimeRange], starts_us: Int64Array, ends_us: Int64Array) -> npt.NDArray[np.bool_]:
+    """Whether each span lies in one of the ranges, which are sorted and apart."""
+    bounds = np.array([(to_us(start), to_us(end)) for start, end in known], dtype=np.int64).reshape(-1, 2)
+    place = np.searchsorted(bounds[:, 0], starts_us, side="right") - 1
+    if not len(bounds):
+        return place >= 0
+    return (place >= 0) & (ends_us <= bounds[place, 1])
 
 
 def _volume_weighted_average(

@@ -7,10 +7,12 @@ have one answer.
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from time import monotonic
 from typing import Any, TypeAlias
 
 from tapehouse.query.cache import Cache, Kept
 from tapehouse.query.changes import Changes
+from tapehouse.query.clock import Clock
 from tapehouse.query.frame import MarketFrame, handed_out
 from tapehouse.query.ledger import Ledger
 from tapehouse.query.plan import SeriesState
@@ -33,12 +35,8 @@ class _Answer:
 class Answers:
     """Reads answers, and keeps those that are complete."""
 
-    def __init__(self, reader: Reader, cache: Cache, changes: Changes) -> None:
-        self._reader, self._cache, self._changes = reader, cache, changes
-
-    def now(self) -> datetime | None:
-        """The time by the server's clock, or slightly less, where answers are kept; None if that is not known."""
-        return self._changes.now() if self._cache.is_on else None
+    def __init__(self, reader: Reader, cache: Cache, changes: Changes, clock: Clock) -> None:
+        self._reader, self._cache, self._changes, self._clock = reader, cache, changes, clock
 
     def get(
         self,
@@ -46,27 +44,30 @@ class Answers:
         read: Read,
         *,
         look: Callable[[Connection], Ledger] | None,
-        window: TimeRange | None,
-        key: Hashable,
+        window_at: Callable[[datetime], TimeRange | None],
+        key: tuple[Hashable, ...],
     ) -> MarketFrame:
         """The answer that `read` gives.
 
-        It is kept under the key, with the window that it depends on; None if it is not to be kept. `look` reads
-        the ledger alone, None where that does not tell whether an answer still holds.
+        It is kept under the key with the window that an answer given at a time depends on; None if it is not to be
+        kept. `look` reads the ledger alone, None where that does not tell whether an answer still holds.
         """
         if not self._cache.is_on:
             return self._reader.read(read)[0]
+        now = self._clock.now()
+        window = window_at(now) if now else None
+        key = (*key, window)
         kept, holds = self._cache.find(key) if window else (None, False)
         if kept and holds:
             return self._hand_out(kept.value, question)
         self._changes.start()
-        moment = self._changes.moment()
+        moment, asked_at_s = self._changes.moment(), monotonic()
 
         def work(connection: Connection) -> tuple[MarketFrame, Ledger] | None:
             if kept and window and look:
                 ledger = look(connection)
                 if self._cache.verify(kept, _facts(ledger, window), moment):
-                    self._changes.set_clock(ledger.as_of)
+                    self._clock.note(ledger.as_of, asked_at_s)
                     return None
             return read(connection)
 
@@ -75,8 +76,9 @@ class Answers:
             assert kept is not None
             return self._hand_out(kept.value, question)
         frame, ledger = found
-        self._changes.set_clock(ledger.as_of)
-        if window is None:
+        self._clock.note(ledger.as_of, asked_at_s)
+        # By the time that it was read another bar may have closed.
+        if window is None or window_at(ledger.as_of) != window:
             return frame
         answer = _Answer(frame, {str(name): value for name, value in frame.attrs.items()})
         frame.attrs = {}
@@ -87,7 +89,7 @@ class Answers:
 
     def _hand_out(self, answer: _Answer, question: Question) -> MarketFrame:
         """The answer with the times of this question."""
-        now = self._changes.now() or question.start
+        now = self._clock.now() or question.start
         as_of = now.isoformat()
         end = question.end.isoformat() if question.end and question.end < now else as_of
         return handed_out(

@@ -10,18 +10,26 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC
 from typing import Final
+from uuid import uuid4
 
 import psycopg
 
-from tapehouse.errors import StoreError
+from tapehouse.errors import StoreError, StoreUnreachable
+from tapehouse.query.clock import Clock
 from tapehouse.store.connection import Connection, connect, one_row
 from tapehouse.store.sql import query
 
-# How often the thread says something itself, to find out whether anybody is there.
-_SILENCE_S: Final = 5.0
+# How often the thread says something itself, to find out whether anybody is there, and how long it is believed to hear
+# without an answer.
+_SILENCE_S: Final = 2.0
+_MUTE_S: Final = 5.0
 _LONGEST_PAUSE_S: Final = 5.0
+_PATIENCE_S: Final = 2.0
+# What begins so is no change: somebody tries whether he hears.
+_PROBE: Final = "?"
+_ID_DIGITS: Final = 18
 
 
 class Changes:
@@ -30,19 +38,19 @@ class Changes:
     Moments are numbers that grow with every change: `moment()` gives the present one.
     """
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, clock: Clock) -> None:
+        self._url, self._clock = url, clock
         self._moment = 0
         # Of all instruments: since then each change was heard.
         self._heard_since = 0
         self._changed: dict[int, int] = {}
         self._is_listening = False
+        self._answered_at_s = 0.0
         self._news = threading.Event()
         self._closed = threading.Event()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._process = os.getpid()
-        self._clock: tuple[datetime, float] | None = None
 
     def start(self) -> None:
         """Begin to listen, if that has not begun yet."""
@@ -51,19 +59,20 @@ class Changes:
                 self._start()
 
     def close(self) -> None:
-        """Stop listening; returns when the connection is closed."""
+        """Stop listening; returns when the connection is closed, or soon if it does not answer."""
         self._closed.set()
         self._is_listening = False
         if self._thread is not None and self._process == os.getpid():
             # The thread takes its bell down when it ends.
             with suppress(OSError):
                 self._button.send(b"!")
-            self._thread.join()
+            self._thread.join(_PATIENCE_S)
 
     @property
     def is_listening(self) -> bool:
         """Whether changes are heard at present."""
-        return self._is_listening and self._process == os.getpid()
+        answers = time.monotonic() - self._answered_at_s < _MUTE_S
+        return self._is_listening and answers and self._process == os.getpid()
 
     def moment(self) -> int:
         """Now, as a number; to be taken before what is kept is read."""
@@ -83,17 +92,6 @@ class Changes:
         """Let who waits go on, as if something had changed."""
         self._news.set()
 
-    def set_clock(self, as_of: datetime) -> None:
-        """Note that the server's clock shows at least that time."""
-        self._clock = as_of, time.monotonic()
-
-    def now(self) -> datetime | None:
-        """The time by the server's clock, or slightly less; None if it was never told."""
-        if self._clock is None:
-            return None
-        as_of, told_at = self._clock
-        return as_of + timedelta(seconds=time.monotonic() - told_at)
-
     def _start(self) -> None:
         if self._process != os.getpid():
             # A thread does not live on in a forked process.
@@ -107,38 +105,56 @@ class Changes:
         pause_s = 0.1
         with bell, self._button:
             while not self._closed.is_set():
+                heard_since = self._heard_since
                 with suppress(StoreError, psycopg.Error, OSError):
-                    with connect(self._url) as connection:
-                        self._listen(connection, bell)
-                    pause_s = 0.1
+                    self._listen(bell)
                 self._is_listening = False
                 self._closed.wait(pause_s)
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                pause_s = 0.1 if self._heard_since > heard_since else min(2 * pause_s, _LONGEST_PAUSE_S)
 
-    def _listen(self, connection: Connection, bell: socket.socket) -> None:
-        connection.execute(query("listen_to_changes"))
-        self._moment += 1
-        self._heard_since = self._moment
-        self._is_listening = True
-        asked_at_s = time.monotonic()
-        with selectors.DefaultSelector() as sources:
+    def _listen(self, bell: socket.socket) -> None:
+        with connect(self._url) as connection, selectors.DefaultSelector() as sources:
+            connection.execute(query("listen_to_changes"))
             sources.register(connection, selectors.EVENT_READ)
             sources.register(bell, selectors.EVENT_READ)
+            self._prove(connection, sources)
+            self._moment += 1
+            self._heard_since = self._moment
+            self._is_listening = True
             while not self._closed.is_set():
+                if time.monotonic() - self._answered_at_s > _SILENCE_S:
+                    self._ask(connection)
                 for notice in connection.notifies(timeout=0):
                     self._hear(notice.payload)
-                if time.monotonic() - asked_at_s > _SILENCE_S:
-                    # Raises if the server is gone without a word.
-                    (now,) = one_row(connection.execute(query("read_clock")))
-                    self.set_clock(now.astimezone(UTC))
-                    asked_at_s = time.monotonic()
-                    # Notices may have come with the answer.
-                    continue
                 sources.select(_SILENCE_S)
 
+    def _prove(self, connection: Connection, sources: selectors.BaseSelector) -> None:
+        """Return once a word from another connection was heard: through a pooler of transactions none ever is."""
+        word = f"{_PROBE}{uuid4()}"
+        with connect(self._url) as another:
+            another.execute(query("notify_word"), {"word": word})
+        until_s = time.monotonic() + _MUTE_S
+        while not self._closed.is_set():
+            for notice in connection.notifies(timeout=0):
+                if notice.payload == word:
+                    self._answered_at_s = time.monotonic()
+                    return
+            if time.monotonic() > until_s:
+                raise StoreUnreachable("What the database says of changes does not arrive.")
+            sources.select(_SILENCE_S)
+
+    def _ask(self, connection: Connection) -> None:
+        """Raise if the server is gone without a word."""
+        asked_at_s = time.monotonic()
+        (now,) = one_row(connection.execute(query("read_clock")))
+        self._clock.note(now.astimezone(UTC), asked_at_s)
+        self._answered_at_s = time.monotonic()
+
     def _hear(self, payload: str) -> None:
+        if payload.startswith(_PROBE):
+            return
         self._moment += 1
-        if payload.isdecimal():
+        if payload.isdecimal() and len(payload) <= _ID_DIGITS:
             self._changed[int(payload)] = self._moment
         else:
             self._heard_since = self._moment

@@ -1,5 +1,6 @@
 """Few candles, as a bot asks for them every minute: the ledger and the rows in one round trip."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -42,7 +43,8 @@ def _read_guessed(
     """The answer, None where an earlier ledger does not say what rows it needs, or there are many."""
     start, last = timeframe.ceil(question.start), question.end or datetime.now(UTC) + _CLOCK_SKEW
     starts: dict[SeriesKey, datetime] = {("ohlcv", seconds): start for seconds in (MINUTE.seconds, timeframe.seconds)}
-    plan = candle_plan(guess(known, starts, last), timeframe)
+    guessed = replace(guess(known, starts, last), start=question.start, end=last, as_of=last)
+    plan = candle_plan(guessed, timeframe)
     if plan is None or sum(read.timeframe.count(*read.span) for read in plan.reads) > _FEW:
         return None
     bars = Bars()
@@ -55,7 +57,7 @@ def _read_guessed(
     bars.receive()
     ledger = ledger_of(connection, question, facts.fetchall())
     plan = candle_plan(ledger, timeframe)
-    if plan is None or bars.missing(plan.reads):
+    if plan is None or bars.missing(plan.reads) or ledger.instrument_id != known.instrument_id:
         return None
     candles = planned_candles(plan, bars.get)
     attrs = instrument_attrs(question, ledger, ledger.amount_unit) | window_attrs(ledger) | plan_attrs(plan, candles)

@@ -238,7 +238,9 @@ def _explained(data: InferenceDataFrame) -> Iterator[str]:
     book = data.order_book
     yield f"order_book: of {book.time.isoformat()}" if book else "order_book: none in the context"
     yield _line("imbalances", data.imbalances)
-    yield f"indicators: {', '.join(data.indicators.attrs['indicators']) or 'none'} of ohlcv_1m"
+    indicators = data.indicators.attrs
+    lacking = f", not fetched {_ranges(indicators['gaps'])}, which some depend on" if indicators["gaps"] else ""
+    yield f"indicators: {', '.join(indicators['indicators']) or 'none'} of ohlcv_1m{lacking}"
 
 
 def _line(name: str, frame: MarketFrame) -> str:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from time import perf_counter
 from typing import Literal, Self
+from weakref import finalize
 
 import pandas as pd
 
@@ -19,6 +20,7 @@ from tapehouse.query.books import look_up_books, read_book, read_books
 from tapehouse.query.cache import Cache
 from tapehouse.query.candles import look_up_candles, read_candles, read_trade_candles
 from tapehouse.query.changes import Changes
+from tapehouse.query.clock import Clock
 from tapehouse.query.features import IMBALANCE_REACH, look_up_imbalances, read_book_features, read_imbalances
 from tapehouse.query.few_candles import read_candles_at_once
 from tapehouse.query.fill import Fill
@@ -49,13 +51,15 @@ class MarketData:
         candles = market.candles("binance", "BTC/USDT", "1h", start, end)
     """
 
-    def __init__(self, reader: Reader, changes: Changes, *, cache_mb: float, hot_window: timedelta) -> None:
-        self._reader = reader
-        self._changes = changes
-        self._cache = Cache(changes, most_bytes=int(cache_mb * 1_000_000))
-        self._answers = Answers(reader, self._cache, changes)
+    def __init__(self, url: str, reader: Reader, *, cache_mb: float, hot_window: timedelta) -> None:
+        self._reader, self._clock = reader, Clock()
+        self._changes = Changes(url, self._clock)
+        self._cache = Cache(self._changes, most_bytes=int(cache_mb * 1_000_000))
+        self._answers = Answers(reader, self._cache, self._changes, self._clock)
         self._guesses = Guesses()
-        self._moments = Moments(reader, self._cache, changes, self._guesses, hot_window)
+        self._moments = Moments(reader, self._cache, self._changes, self._clock, self._guesses, hot_window)
+        # Also of who forgets to: threads and connections end with it.
+        self._end = finalize(self, _close, self._moments, self._changes, reader)
 
     @classmethod
     def connect(
@@ -71,13 +75,11 @@ class MarketData:
         database name.
         """
         address = database_url(url)
-        return cls(Reader.connect(address), Changes(address), cache_mb=cache_mb, hot_window=hot_window)
+        return cls(address, Reader.connect(address), cache_mb=cache_mb, hot_window=hot_window)
 
     def close(self) -> None:
         """Close all connections, and end what runs in the background."""
-        self._moments.close()
-        self._changes.close()
-        self._reader.close()
+        self._end()
 
     def __enter__(self) -> Self:
         return self
@@ -160,15 +162,13 @@ class MarketData:
             read, look = partial(read_candles, fill=fill), look_up_candles
         else:
             read, look = partial(read_candles_at_once, guesses=self._guesses), look_up_candles
-        now = self._answers.now()
-        window = closed_window(wanted, question.start, question.end or now, now) if now else None
         return self._answers.get(
             question,
             lambda connection: read(connection, question, wanted),
             # What is filled in may come from before the window.
             look=None if fill else lambda connection: look(connection, question, wanted),
-            window=window,
-            key=("candles", exchange, symbol, wanted, window, source, fill),
+            window_at=lambda now: closed_window(wanted, question.start, question.end or now, now),
+            key=("candles", exchange, symbol, wanted, source, fill),
         )
 
     def trades(self, exchange: str, symbol: str, start: datetime, end: datetime | None = None) -> pd.DataFrame:
@@ -443,7 +443,7 @@ class MarketData:
         """
         started_s = perf_counter()
         postgresql, timescaledb, now = self._reader.read(
-            lambda connection: one_row(connection.execute(query("read_health")))
+            lambda connection: one_row(connection.execute(query("read_health"))), patience_s=0
         )
         return Health(
             latency_ms=1000 * (perf_counter() - started_s),
@@ -463,13 +463,17 @@ class MarketData:
         reach: timedelta = timedelta(0),
     ) -> MarketFrame:
         """The answer to a question about ticks, which is kept if all of it is past."""
-        now = self._answers.now()
-        is_past = now is not None and question.end is not None and question.end <= now
-        window = (question.start - reach, question.end) if is_past and question.end else None
+        window = (question.start - reach, question.end) if question.end else None
         return self._answers.get(
             question,
             lambda connection: read(connection, question),
             look=lambda connection: look(connection, question),
-            window=window,
+            window_at=lambda now: window if window and window[1] <= now else None,
             key=(noun, question, *options),
         )
+
+
+def _close(moments: Moments, changes: Changes, reader: Reader) -> None:
+    moments.close()
+    changes.close()
+    reader.close()

@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 from tapehouse.errors import InputError, TapehouseError
 from tapehouse.query.cache import Cache, Kept
 from tapehouse.query.changes import Changes
+from tapehouse.query.clock import Clock
 from tapehouse.query.guesses import FOREVER, Guesses
 from tapehouse.query.inference import InferenceDataFrame
 from tapehouse.query.prepared import PreparedSlice
@@ -47,8 +48,16 @@ class _Present:
 class Moments:
     """Reads moments, from memory where it can; any number of threads may ask at once."""
 
-    def __init__(self, reader: Reader, cache: Cache, changes: Changes, guesses: Guesses, hot_window: timedelta) -> None:
-        self._reader, self._cache, self._changes = reader, cache, changes
+    def __init__(
+        self,
+        reader: Reader,
+        cache: Cache,
+        changes: Changes,
+        clock: Clock,
+        guesses: Guesses,
+        hot_window: timedelta,
+    ) -> None:
+        self._reader, self._cache, self._changes, self._clock = reader, cache, changes, clock
         self._guesses, self._hot_window = guesses, hot_window
         self._presents: dict[_Key, _Present] = {}
         self._refresher = Refresher(changes, self._refresh)
@@ -63,7 +72,7 @@ class Moments:
 
     def now(self) -> datetime:
         """The time by the server's clock, or slightly less."""
-        return self._changes.now() or self._read_clock()
+        return self._clock.now() or self._read_clock()
 
     def prepared(
         self, exchange: str, symbol: str, spec: Spec, timestamp: datetime | None
@@ -121,8 +130,9 @@ class Moments:
         def work(connection: Connection) -> PreparedSlice:
             return PreparedSlice(read_slice(connection, self._guesses, question, spec, last))
 
+        asked_at_s = monotonic()
         prepared = self._reader.read(work)
-        self._changes.set_clock(prepared.rows.ledger.as_of)
+        self._clock.note(prepared.rows.ledger.as_of, asked_at_s)
         return prepared
 
     def _refresh(self) -> None:
@@ -134,16 +144,17 @@ class Moments:
             kept, holds = self._cache.peek(("present", *key))
             if kept is None or holds or not self._changes.is_listening:
                 continue
-            now = self._changes.now() or datetime.now(UTC)
+            now = self._clock.now() or datetime.now(UTC)
             # Who asked can do without; the next one who asks is told what is wrong.
             with suppress(TapehouseError):
                 first = max(present.first, now - self._hot_window)
                 self._read(("present", *key), key, first, FOREVER, was_asked_for=False)
 
     def _read_clock(self) -> datetime:
+        asked_at_s = monotonic()
         (now,) = self._reader.read(lambda connection: one_row(connection.execute(query("read_clock"))))
         now = now.astimezone(UTC)
-        self._changes.set_clock(now)
+        self._clock.note(now, asked_at_s)
         return now
 
 

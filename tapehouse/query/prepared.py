@@ -23,7 +23,7 @@ from tapehouse.query.records import OHLCVCandle, OrderBookDataFrame
 from tapehouse.query.resample import Candles, merge_candles, resample
 from tapehouse.query.slices import Slice
 from tapehouse.query.trades import trade_frame
-from tapehouse.ranges import TimeRange
+from tapehouse.ranges import TimeRange, subtract_ranges
 from tapehouse.timeframe import Timeframe, from_us, to_us
 
 _NO_TIMES: Final = np.empty(0, dtype=np.int64)
@@ -124,6 +124,9 @@ class PreparedSlice:
         window = self.rows.spec.window(MINUTE, at)
         first, stop = self._lines(self._minutes.time_us, window)
         attrs = self._instrument_attrs(at) | {"timeframe": MINUTE.name, "indicators": self._indicator_names}
+        since = [one.since(MINUTE, window[0]) for one in self.rows.spec.indicators]
+        gaps = subtract_ranges([(min(since, default=window[0]), window[1])], self._known_minutes)
+        attrs |= ranges_attrs({"gaps": gaps})
         return handed_out(self._indicator_frame.iloc[first:stop], attrs)
 
     def indicator_values(self, at: datetime) -> tuple[np.ndarray, Float64Array, TimeRange]:
@@ -179,23 +182,28 @@ class PreparedSlice:
     @cached_property
     def _minutes(self) -> Candles:
         """All 1m candles that indicators are computed from, in whole ticks and lots."""
+        known = self._known_minutes
+        if not known:
+            return _NO_CANDLES
+        span = known[0][0], known[-1][1]
+        return self.rows.read(Read("ohlcv", MINUTE, span, (span,)))
+
+    @cached_property
+    def _known_minutes(self) -> tuple[TimeRange, ...]:
+        """The time of which all 1m candles are known, of what indicators are computed from."""
         rows = self.rows
         series = rows.ledger.series.get(("ohlcv", MINUTE.seconds))
-        if series is None or not series.covered:
-            return _NO_CANDLES
-        window = rows.spec.minutes_since(rows.first), MINUTE.floor(rows.last)
-        reach = reach_of(series, window)
-        if not reach.covered:
-            return _NO_CANDLES
-        span = reach.covered[0][0], reach.covered[-1][1]
-        return rows.read(Read("ohlcv", MINUTE, span, (span,)))
+        if series is None:
+            return ()
+        return reach_of(series, (rows.spec.minutes_since(rows.first), MINUTE.floor(rows.last))).covered
 
     @cached_property
     def _indicator_values(self) -> Float64Array:
         scale = self.rows.ledger.scale
         units = np.array([10.0 ** scale.decimals(name) for name in VALUE_COLUMNS])
         candles = self._minutes.values / units[:, np.newaxis]
-        values = [one.values(MINUTE, self._minutes.time_us, candles) for one in self.rows.spec.indicators]
+        times_us, known = self._minutes.time_us, self._known_minutes
+        values = [one.values(MINUTE, times_us, candles, known) for one in self.rows.spec.indicators]
         return np.concatenate(values) if values else np.empty((0, len(self._minutes)))
 
     @cached_property

@@ -2,10 +2,13 @@
 
 import threading
 from collections.abc import Callable
+from time import monotonic
 
 from tapehouse.query.changes import Changes
 
 _LOOK_S = 0.5
+# However often something changes, it is read at most so often, and no more than half of the time.
+_LEAST_PAUSE_S = 0.05
 
 
 class Refresher:
@@ -34,4 +37,6 @@ class Refresher:
     def _run(self) -> None:
         while not self._closed.is_set():
             if self._changes.wait(_LOOK_S) and not self._closed.is_set():
+                began_at_s = monotonic()
                 self._refresh()
+                self._closed.wait(max(_LEAST_PAUSE_S, monotonic() - began_at_s))

@@ -5,6 +5,7 @@ were read.
 """
 
 import io
+import selectors
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from itertools import islice, pairwise, repeat, takewhile
@@ -58,16 +59,13 @@ def copy_out(connection: Connection, statement: Composed, decoder: CopyDecoder) 
     """Feed the decoder with the answer, in pieces.
 
     psycopg's own COPY makes several Python objects a row; here the loop over the messages runs
-    in C, which leaves the server the slower side.
+    in C, which leaves the server the slower side. Other threads go on while nothing has come.
     """
     pgconn = connection.pgconn
     _expect(pgconn, pgconn.exec_(statement.as_bytes(connection)), ExecStatus.COPY_OUT)
     try:
-        messages = takewhile(len, map(itemgetter(1), map(pgconn.get_copy_data, repeat(0))))
-        at_once = _BYTES_AT_ONCE // decoder.tuple_bytes + 1
-        while data := _gather(messages, at_once):
-            decoder.feed(data)
-        _finish(pgconn)
+        for piece in _pieces(pgconn, _BYTES_AT_ONCE // decoder.tuple_bytes + 1):
+            decoder.feed(piece)
         decoder.end_answer()
     except BaseException:
         # The rest of the answer may still be under way: the connection is of no further use.
@@ -79,15 +77,32 @@ def _portion_rows(decoder: CopyDecoder) -> int:
     return _EMBEDDED_ANSWER_BYTES // decoder.tuple_bytes + 1
 
 
-def _gather(messages: Iterator[memoryview], at_once: int) -> memoryview:
-    gathered = io.BytesIO()
-    gathered.writelines(islice(messages, at_once))
-    return gathered.getbuffer()
+def _pieces(pgconn: PGconn, messages_at_once: int) -> Iterator[memoryview]:
+    """The messages of a COPY, joined.
 
-
-def _finish(pgconn: PGconn) -> None:
-    while (result := pgconn.get_result()) is not None:
+    Those that have come are taken without waiting, since a wait in libpq would stop all threads of the process.
+    """
+    with selectors.DefaultSelector() as arrivals:
+        arrivals.register(pgconn.socket, selectors.EVENT_READ)
+        gathered = io.BytesIO()
+        while (result := _take(pgconn, gathered, messages_at_once)) and result.status == ExecStatus.COPY_OUT:
+            if gathered.tell() >= _BYTES_AT_ONCE:
+                yield gathered.getbuffer()
+                gathered = io.BytesIO()
+            else:
+                arrivals.select()
+                pgconn.consume_input()
+    while result:
         _expect(pgconn, result, ExecStatus.COMMAND_OK)
+        result = pgconn.get_result()
+    yield gathered.getbuffer()
+
+
+def _take(pgconn: PGconn, gathered: io.BytesIO, at_most: int) -> PGresult | None:
+    """Take messages that have come; returns the state of the COPY."""
+    messages = takewhile(len, map(itemgetter(1), map(pgconn.get_copy_data, repeat(1))))
+    gathered.writelines(islice(messages, at_most))
+    return pgconn.get_result()
 
 
 def _expect(pgconn: PGconn, result: PGresult, status: ExecStatus) -> None:

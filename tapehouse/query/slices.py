@@ -211,6 +211,8 @@ class _SliceReader:
 
     def has_all(self, ledger: Ledger, guessed: Ledger) -> bool:
         """Whether all that the ledger calls for was read, which was what the guess called for."""
+        if ledger.instrument_id != guessed.instrument_id:
+            return False
         changed = differing(ledger, guessed)
         if not changed:
             return True

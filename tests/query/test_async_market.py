@@ -129,12 +129,12 @@ class Watch:
         self.most = self._running = 0
         lock, read = threading.Lock(), Reader._try  # pyright: ignore[reportPrivateUsage] -- nothing public is a single read
 
-        def watched(reader: Reader, work: Callable[..., Any]) -> Any:
+        def watched(reader: Reader, *args: Any) -> Any:
             with lock:
                 self._running += 1
                 self.most = max(self.most, self._running)
             try:
-                return read(reader, work)
+                return read(reader, *args)
             finally:
                 with lock:
                     self._running -= 1

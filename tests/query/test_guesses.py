@@ -1,19 +1,25 @@
 """What is read in one round trip rests on the ledger that comes with it, whatever an earlier one said."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pytest
 
 from tapehouse import MarketData
+from tapehouse.query import few_candles
+from tapehouse.query.question import Question
+from tapehouse.store.connection import Connection
 from tapehouse.store.rollups import refresh_rollups
+from tapehouse.timeframe import Timeframe
 from tests.query.conftest import Tape, in_units, pandas_resample, random_bars
 from tests.query.moments import write_bars
 from tests.query.test_trades import some_trades
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+
+MakeTape = Callable[..., Tape]
 
 
 @pytest.fixture
@@ -58,3 +64,44 @@ def test_candles_follow_from_rollups_rows_or_the_exchange_as_the_store_changes(u
 def assert_candles(found: pd.DataFrame, expected: pd.DataFrame, *, source: str) -> None:
     assert found.attrs["source"] == source
     pd.testing.assert_frame_equal(found, in_units(expected), check_exact=True, check_freq=False)
+
+
+def test_a_window_that_moves_with_the_time_needs_no_second_round_trip(
+    uncached: MarketData, tape: Tape, monkeypatch: pytest.MonkeyPatch
+):
+    bars = random_bars(START, 600)
+    write_bars(tape, bars)
+    read, read_anew = few_candles.read_candles, 0
+
+    def count(connection: Connection, question: Question, length: Timeframe) -> object:
+        nonlocal read_anew
+        read_anew += 1
+        return read(connection, question, length)
+
+    monkeypatch.setattr(few_candles, "read_candles", count)
+    for minutes in range(10, 100, 10):
+        start = START + timedelta(minutes=minutes)
+        found = uncached.candles(tape.exchange, tape.symbol, "1m", start, start + 5 * HOUR)
+        assert_candles(found, bars[minutes : minutes + 300], source="native")
+    assert read_anew == 1
+
+
+def test_of_a_symbol_that_another_instrument_has_now_its_rows_are_read(uncached: MarketData, make_tape: MakeTape):
+    one = make_tape()
+    other = make_tape("ETH/USDT", exchange=one.exchange)
+    for tape, seed in ((one, 1), (other, 2)):
+        write_bars(tape, random_bars(START, 60, seed=seed))
+
+    def found() -> tuple[list[float], list[float]]:
+        end = START + timedelta(minutes=60)
+        candles = uncached.candles(one.exchange, one.symbol, "1m", START, end)
+        data = uncached.get_inference_data(one.symbol, exchange=one.exchange, timestamp=end)
+        return candles["close"].tolist(), data.ohlcv_1m["close"].tolist()
+
+    for seed in (1, 2):
+        expected = in_units(random_bars(START, 60, seed=seed))["close"].tolist()
+        assert found() == (expected, expected)
+        for tape, symbol in ((one, "OLD/USDT"), (other, one.symbol)):
+            one.connection.execute(
+                "update instrument set symbol = %s where instrument_id = %s", (symbol, tape.instrument_id)
+            )

@@ -60,15 +60,17 @@ def test_reads_recover_by_themselves(own_url: tuple[str, int]):
 
         with ThreadPoolExecutor(THREADS) as threads:
             reading = [threads.submit(read, number) for number in range(THREADS)]
-            time.sleep(1)
-            (node,) = psutil.Process(pid).children()
-            node.kill()
-            back = market.candles("an-exchange", "BTC/USDT", "1m", START, START + timedelta(minutes=300))
-            assert len(back) == 300
-            before = market.stats().reads.queries
-            while market.stats().reads.queries < before + 5 * THREADS:
-                time.sleep(0.05)
-            done.set()
+            try:
+                time.sleep(1)
+                (node,) = psutil.Process(pid).children()
+                node.kill()
+                back = market.candles("an-exchange", "BTC/USDT", "1m", START, START + timedelta(minutes=300))
+                assert len(back) == 300
+                before = market.stats().reads.queries
+                while market.stats().reads.queries < before + 5 * THREADS:
+                    time.sleep(0.05)
+            finally:
+                done.set()
             counts = [one.result() for one in reading]
         assert all(answers for answers, _ in counts)
         assert market.stats().reads.reconnections > 0
