@@ -50,8 +50,10 @@ class UnifiedStorage:
         """Connect to the store, as `MarketData.connect` does with that URL; all questions are about that exchange.
 
         Enabling again what is enabled does nothing. Whether anything of that exchange is stored is not looked at, so
-        that a provider may start before the first ingest does: the first question tells. Raises InputError where another database or exchange is, and
-        StoreUnreachable or StoreRefused where there is no way to the database.
+        that a provider may start before the first ingest does: the first question tells.
+
+        Raises InputError where another database or exchange is enabled, and StoreUnreachable or StoreRefused where
+        there is no way to the database.
         """
         from tapehouse.query.market import MarketData
         from tapehouse.store.address import database_url
