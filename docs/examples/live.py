@@ -11,7 +11,6 @@ from typing import Final, Literal
 from tapehouse import MarketData
 from tapehouse.query.inference import InferenceDataFrame
 
-
 # Older than this, what is known is no ground to act on.
 PRICE_COUNTS: Final = timedelta(minutes=2)
 IMBALANCE_COUNTS: Final = timedelta(seconds=30)
