@@ -58,7 +58,9 @@ left join lateral (
         and series.dataset = a.dataset
         and series.timeframe_s = a.timeframe_s
     join coverage c using (series_id)
-    where not isempty(c.covered)
+    -- What is deleted makes no series an unknown one, for answers about the time before must not change: its revision
+    -- has grown.
+    where not isempty(c.covered) or series.revision > 0
 ) s on true
 left join retention r on r.dataset = s.dataset and r.timeframe_s = s.timeframe_s
 where i.exchange = %(exchange)s and i.symbol = %(symbol)s

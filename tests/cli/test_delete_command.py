@@ -97,12 +97,13 @@ def test_what_is_agreed_to_is_deleted_and_rollups_follow(
 def test_a_series_that_is_deleted_is_no_longer_listed(cli: Cli, connection: Connection, series: CandleSeries) -> None:
     exchange = series.instrument.exchange
     record_wanted(connection, series, (START, START + timedelta(days=1)))
-    listed = json.loads(cli("coverage", "--exchange", exchange, "--json").stdout)["series"]
 
+    def listed() -> list[str]:
+        return [one["exchange"] for one in json.loads(cli("coverage", "--json").stdout)["series"]]
+
+    assert exchange in listed()
     assert cli(*asked(series, "--yes")).exit_code == 0
-
-    assert len(listed) == 1
-    assert json.loads(cli("coverage", "--exchange", exchange, "--json").stdout) == {"series": []}
+    assert exchange not in listed()
     assert "No such series is stored" in cli("gaps", "--exchange", exchange).stderr
 
 
