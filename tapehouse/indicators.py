@@ -154,8 +154,14 @@ def indicator(name: str) -> Indicator:
     numbers = tuple(int(one) for one in match[2].split("_")[1:])
     count = _NUMBERS[match[1]]
     if len(numbers) != count or any(one > _LONGEST for one in numbers):
-        raise InputError(f"No indicator {name!r}: {match[1]} takes {count} lengths of at most {_LONGEST} bars.")
+        raise InputError(f"No indicator {name!r}: write it like {_example(match[1])}.")
     return Indicator(match[1], numbers)  # pyright: ignore[reportArgumentType] -- one of _NUMBERS
+
+
+def _example(kind: str) -> str:
+    """How one of that kind is written."""
+    example = next(one for one in _EXAMPLES.split(", ") if one.startswith(kind))
+    return f"{example}, with numbers of at most {_LONGEST}" if _NUMBERS[kind] else f"{example}, without numbers"
 
 
 DEFAULT_INDICATORS: Final = ("ema_20", "rsi_14", "macd_12_26_9", "bbands_20_2", "atr_14", "obv", "vwap")

@@ -9,15 +9,25 @@ The provider's own methods stay as they are. Importing this loads neither pandas
 """
 
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, Unpack
 
 from tapehouse.errors import InputError, StoreUnreachable
 
 if TYPE_CHECKING:
     from tapehouse.query.inference import InferenceDataFrame
     from tapehouse.query.market import MarketData
+
+
+class MomentOptions(TypedDict, total=False):
+    """Further options of `MarketData.get_inference_data`, which has their defaults."""
+
+    depth: int
+    indicators: Sequence[str]
+    as_known: bool
+    include_forming: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +49,11 @@ class UnifiedStorage:
     def enable_unified_storage(self, url: str | None = None, *, exchange: str) -> None:
         """Connect to the store, as `MarketData.connect` does with that URL; all questions are about that exchange.
 
-        Enabling again what is enabled does nothing. Raises InputError where another database or exchange is, and
-        StoreUnreachable or StoreRefused where there is no way to the database.
+        Enabling again what is enabled does nothing. Whether anything of that exchange is stored is not looked at, so
+        that a provider may start before the first ingest does: the first question tells.
+
+        Raises InputError where another database or exchange is enabled, and StoreUnreachable or StoreRefused where
+        there is no way to the database.
         """
         from tapehouse.query.market import MarketData
         from tapehouse.store.address import database_url
@@ -65,7 +78,11 @@ class UnifiedStorage:
         return self._storage is not None
 
     def get_inference_data_unified(
-        self, symbol: str, timestamp: datetime | None = None, context_window_minutes: float = 5
+        self,
+        symbol: str,
+        timestamp: datetime | None = None,
+        context_window_minutes: float = 5,
+        **options: Unpack[MomentOptions],
     ) -> "InferenceDataFrame":
         """All that was known of an instrument at a moment, by default now, as of `MarketData.get_inference_data`.
 
@@ -79,6 +96,7 @@ class UnifiedStorage:
                     exchange=storage.exchange,
                     timestamp=timestamp,
                     context_window_minutes=context_window_minutes,
+                    **options,
                 )
             except StoreUnreachable:
                 # Another thread may have disabled it meanwhile, or even enabled it again.

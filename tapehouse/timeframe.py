@@ -168,7 +168,8 @@ def aware_utc(time: datetime) -> datetime:
         return time
     if time.tzinfo is None:
         raise NaiveDatetime(
-            f"{time.isoformat()} has no time zone: write it with one, for example {time.isoformat()}+00:00."
+            f"{time.isoformat()} has no time zone: give it one, as datetime.now(UTC) and .replace(tzinfo=UTC) do, or "
+            ".tz_localize('UTC') of pandas."
         )
     return time.astimezone(UTC)
 
@@ -176,7 +177,9 @@ def aware_utc(time: datetime) -> datetime:
 def aware_range(start: datetime, end: datetime) -> tuple[datetime, datetime]:
     """Both bounds in UTC; raises NaiveDatetime, or ReversedRange unless start < end."""
     start, end = aware_utc(start), aware_utc(end)
-    if start >= end:
+    if start == end:
+        raise ReversedRange(f"The range starts and ends at {start.isoformat()}, so it is empty: choose a later end.")
+    if start > end:
         raise ReversedRange(f"The range starts at {start.isoformat()} and ends at {end.isoformat()}: swap them.")
     return start, end
 

@@ -5,18 +5,25 @@ Only what has changed is read from the database again, so asking more often cost
 
 import argparse
 import time
-from typing import Literal
+from datetime import timedelta
+from typing import Final, Literal
 
 from tapehouse import MarketData
 from tapehouse.query.inference import InferenceDataFrame
 
+# Older than this, what is known is no ground to act on.
+PRICE_COUNTS: Final = timedelta(minutes=2)
+IMBALANCE_COUNTS: Final = timedelta(seconds=30)
+
 
 def decide(data: InferenceDataFrame) -> Literal["buy", "sell", "wait"]:
-    """Go with the price, unless the order book leans the other way."""
-    price, averages = data.get_latest_price(), data.indicators["ema_20"].dropna()
-    if price is None or averages.empty:
+    """Go with the price, unless the order book leans the other way; wait while the price is old."""
+    price, priced_at = data.get_latest_price(), data.latest_price_at
+    averages = data.indicators["ema_20"].dropna()
+    if price is None or priced_at is None or averages.empty or data.timestamp - priced_at > PRICE_COUNTS:
         return "wait"
-    leans = data.imbalances["book_imbalance_15s"].dropna()
+    # Features are computed with each refresh, so the last one may be of some minutes ago.
+    leans = data.imbalances["book_imbalance_15s"].loc[data.timestamp - IMBALANCE_COUNTS :].dropna()
     lean = leans.iloc[-1] if len(leans) else 0.0
     if price > averages.iloc[-1] and lean >= 0:
         return "buy"

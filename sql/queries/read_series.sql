@@ -1,5 +1,5 @@
 -- A row is a series of an instrument that can help to answer a question, one of those named by datasets, timeframes_s
--- and starts, which are arrays of one length; with what of the time from its start to the end is covered, and
+-- and starts, which are arrays of one length, of which anything was ever covered; with what of the time from its start to the end is covered, and
 -- where the rollups (of 1m candles and of trades) and the features over it are behind. No end means all that follows.
 -- Without any such series one row with no dataset; no row means no such instrument.
 select
@@ -14,7 +14,7 @@ select
     s.timeframe_s,
     s.revision,
     s.id_bytes,
-    coalesce(c.covered, '{}') * s.during as covered,
+    s.covered * s.during as covered,
     r.dropped_before,
     case
         when s.timeframe_s in (0, 60) then (
@@ -48,6 +48,7 @@ from instrument i
 left join lateral (
     select
         series.*,
+        c.covered,
         tstzmultirange(tstzrange(a.start, case when %(end)s < a.start then a.start else %(end)s::timestamptz end)) as during
     from
         unnest(%(datasets)s::text[], %(timeframes_s)s::integer[], %(starts)s::timestamptz[])
@@ -56,7 +57,10 @@ left join lateral (
         on series.instrument_id = i.instrument_id
         and series.dataset = a.dataset
         and series.timeframe_s = a.timeframe_s
+    join coverage c using (series_id)
+    -- What is deleted makes no series an unknown one, for answers about the time before must not change: its revision
+    -- has grown.
+    where not isempty(c.covered) or series.revision > 0
 ) s on true
-left join coverage c using (series_id)
 left join retention r on r.dataset = s.dataset and r.timeframe_s = s.timeframe_s
 where i.exchange = %(exchange)s and i.symbol = %(symbol)s

@@ -1,5 +1,5 @@
--- A row is a series: what of it is covered, how many rows it holds, how many were rejected, and what its amounts
--- count. No exchange or symbol means all of them.
+-- A row is a series of which anything is known or wanted: what of it is covered, how many rows it holds, how many were
+-- rejected, and what its amounts count. No exchange or symbol means all of them.
 select
     s.series_id,
     s.instrument_id,
@@ -26,4 +26,6 @@ left join coverage c using (series_id)
 left join retention r on r.dataset = s.dataset and r.timeframe_s = s.timeframe_s
 where (%(exchange)s::text is null or i.exchange = %(exchange)s)
     and (%(symbol)s::text is null or i.symbol = %(symbol)s)
+    -- One that was deleted stays as a row of the ledger.
+    and (not isempty(c.covered) or c.rejected > 0 or coalesce(s.wanted_from, s.begins_at) is not null)
 order by i.exchange, i.symbol, s.timeframe_s = 0, s.timeframe_s, s.dataset desc

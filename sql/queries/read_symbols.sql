@@ -1,5 +1,5 @@
--- A row is a symbol known of the exchange.
-select symbol
+-- A row is a symbol known of the exchange, or of any if that is null.
+select distinct symbol
 from instrument
-where exchange = %(exchange)s
+where %(exchange)s::text is null or exchange = %(exchange)s
 order by symbol

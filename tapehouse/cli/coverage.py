@@ -1,6 +1,7 @@
 """`tapehouse coverage`: what of which series is stored and what is missing in between, as a table or as a chart."""
 
 import math
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +11,7 @@ import click
 from tapehouse.cli.options import database_option, json_option, moment_option, open_database, usable_database
 from tapehouse.cli.output import Column, nothing_stored, print_json, print_table, records, remark, with_origin
 from tapehouse.cli.venue import require_exchange_name
-from tapehouse.errors import InputError, ReversedRange, UnknownSeries
+from tapehouse.errors import InputError, ReversedRange, UnknownSeries, UnknownSymbol
 
 _EPILOG: Final = """\b
 Examples:
@@ -121,8 +122,9 @@ def _draw(
 def _read(exchange: str | None, symbol: str | None, *, url: str | None) -> list[dict[str, Any]]:
     from tapehouse.query.market import MarketData
 
-    with MarketData.connect(usable_database(url)) as market:
+    with MarketData.connect(usable_database(url)) as market, suppress(UnknownSymbol):
         return records(market.coverage(exchange, symbol))
+    return []
 
 
 def _shown(series: dict[str, Any]) -> dict[str, Any]:

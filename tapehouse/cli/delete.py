@@ -25,7 +25,8 @@ Examples:
 \b
 What goes: the rows, that they were fetched, what could not be had, and what is derived: rollups and
 features are computed again from what is left. `tapehouse backfill` fetches it once more. Quarantine
-stays. It goes newest first, in steps: a deletion that is stopped goes on when it is run again.
+stays, and a series that has rows there stays in `tapehouse coverage`; others of which all is deleted
+do not. It goes newest first, in steps: a deletion that is stopped goes on when it is run again.
 """
 _RANGES_SHOWN: Final = 5
 _DERIVED: Final = {

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeVar
 
@@ -9,7 +10,7 @@ import click
 
 from tapehouse.cli.options import database_option, json_option, moment_option, require_sensible_range, usable_database
 from tapehouse.cli.output import Column, counted, nothing_stored, print_json, print_table, records, remark
-from tapehouse.errors import InputError, UnknownSeries
+from tapehouse.errors import InputError, UnknownSeries, UnknownSymbol
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Dataset = Literal["ohlcv", "trade"]
@@ -141,7 +142,9 @@ def gaps(
 
     from tapehouse.query.market import MarketData
 
-    with MarketData.connect(usable_database(url)) as market:
+    found: list[dict[str, Any]] = []
+    is_stored = False
+    with MarketData.connect(usable_database(url)) as market, suppress(UnknownSymbol):
         found = records(market.gaps(exchange, symbol, dataset=dataset, timeframe=timeframe, start=start, end=end))
         is_stored = bool(found) or not market.coverage(exchange, symbol).empty
     if not is_stored:

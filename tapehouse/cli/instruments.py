@@ -1,12 +1,14 @@
 """`tapehouse instruments`: the markets that are stored, and bringing them up to date from an exchange."""
 
-from typing import TYPE_CHECKING, Final
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from tapehouse.cli.options import database_option, exchange_options, json_option, open_database, usable_database
 from tapehouse.cli.output import Column, print_json, print_table, records, remark, with_origin
 from tapehouse.cli.venue import exchange_address, require_exchange_name
+from tapehouse.errors import UnknownSymbol
 
 if TYPE_CHECKING:
     from tapehouse.store.instruments import SyncResult
@@ -71,7 +73,8 @@ def instruments(
     if sync is not None:
         with exchange_address(sync, sandbox=sandbox, exchange_url=exchange_url) as base_url:
             _tell(_sync(sync, url=url, base_url=base_url))
-    with MarketData.connect(usable_database(url)) as market:
+    found: list[dict[str, Any]] = []
+    with MarketData.connect(usable_database(url)) as market, suppress(UnknownSymbol):
         found = records(market.instruments(exchange or sync))
     if not found:
         require_exchange_name(exchange)

@@ -79,6 +79,17 @@ class Exchange:
         hint = f"did you mean {', '.join(matches)}?" if matches else f"write it like {next(iter(listings))}."
         raise UnknownSymbol(f"{self.exchange_id} has no symbol {symbol!r}: {hint}")
 
+    def require_candles(self, timeframe: Timeframe) -> None:
+        """Raise UnknownTimeframe, or PermanentError, where the exchange has no candles of that timeframe, or none."""
+        self._require("fetchOHLCV", "candles")
+        ccxt = self._connection.ccxt
+        if ccxt.timeframes and timeframe.name not in ccxt.timeframes:
+            raise UnknownTimeframe(f"{self.exchange_id} has no {timeframe} candles: use {', '.join(ccxt.timeframes)}.")
+
+    def require_trades(self) -> None:
+        """Raise PermanentError where the exchange gives no trades."""
+        self._require("fetchTrades", "trades")
+
     async def candle_pages(
         self, symbol: str, timeframe: Timeframe, start: datetime, end: datetime
     ) -> AsyncIterator[CandlePage]:
@@ -90,7 +101,7 @@ class Exchange:
         """
         start, end = aware_range(start, end)
         await self.listing(symbol)
-        self._require_candles(timeframe)
+        self.require_candles(timeframe)
         walk = CandleWalk(
             ask=lambda start, end, limit: self._ask_for_candles(symbol, timeframe, start, end, limit),
             timeframe=timeframe,
@@ -106,7 +117,7 @@ class Exchange:
     async def candles_a_page(self, symbol: str, timeframe: Timeframe) -> int:
         """The most candles that one request gives; raises as `candle_pages` does."""
         await self.listing(symbol)
-        self._require_candles(timeframe)
+        self.require_candles(timeframe)
         return self._page_limit(symbol, timeframe)
 
     async def first_candle_time(self, symbol: str, timeframe: Timeframe) -> datetime | None:
@@ -115,7 +126,7 @@ class Exchange:
         Raises as `candle_pages` does.
         """
         await self.listing(symbol)
-        self._require_candles(timeframe)
+        self.require_candles(timeframe)
         search = FirstCandleSearch(
             ask=lambda timeframe, start, end, limit: self._ask_for_candles(symbol, timeframe, start, end, limit),
             timeframe=timeframe,
@@ -134,7 +145,7 @@ class Exchange:
         ExchangeError once retrying was of no use.
         """
         start, end = aware_range(start, end)
-        self._require("fetchTrades", "trades")
+        self.require_trades()
         listing = await self.listing(symbol)
         # An answer tells of the time before it was asked for, and every request comes after this one.
         end = min(end, from_ms(to_ms(await self.now())))
@@ -186,12 +197,6 @@ class Exchange:
         if not listings:
             raise BadPage(f"{self.exchange_id} listed no markets at all: try again later.")
         return listings
-
-    def _require_candles(self, timeframe: Timeframe) -> None:
-        self._require("fetchOHLCV", "candles")
-        ccxt = self._connection.ccxt
-        if ccxt.timeframes and timeframe.name not in ccxt.timeframes:
-            raise UnknownTimeframe(f"{self.exchange_id} has no {timeframe} candles: use {', '.join(ccxt.timeframes)}.")
 
     def _require(self, method: str, what: str) -> None:
         if not self._connection.ccxt.has[method]:

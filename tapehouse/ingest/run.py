@@ -81,12 +81,17 @@ async def open_instrument(exchange: Exchange, connection: Connection, symbol: st
 
 
 async def open_series(exchange: Exchange, connection: Connection, request: SeriesRequest) -> IngestedSeries:
-    """The series to ingest into, known to the store from then on; raises as `open_instrument` does."""
+    """The series to ingest into, known to the store from then on.
+
+    Raises as `open_instrument` does, and UnknownTimeframe or PermanentError where the exchange has no such series.
+    """
     instrument = await open_instrument(exchange, connection, request.symbol)
     match request:
         case CandleRequest():
+            exchange.require_candles(request.timeframe)
             return ensure_candle_series(connection, instrument, request.timeframe)
         case TradeRequest():
+            exchange.require_trades()
             return ensure_trade_series(connection, instrument)
 
 

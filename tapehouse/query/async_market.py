@@ -8,8 +8,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Literal, Self
 
-import pandas as pd
-
 from tapehouse.indicators import DEFAULT_INDICATORS
 from tapehouse.query.awaited import Awaited, Opening
 from tapehouse.query.fill import Fill
@@ -37,10 +35,10 @@ class AsyncMarketData(Awaited):
 
         Answers are kept in memory, at most `cache_mb` megabytes of them, 0 for none, and never given out once they
         may have changed: a thread listens to what the database says of changes. Of instruments that
-        `get_inference_data` is asked about, every moment of the `hot_window` until now is kept at hand.
+        `get_inference_data` is asked about, every moment of the `hot_window` until now, at most a day, is kept at hand.
 
-        Raises StoreUnreachable where nothing answers, StoreRefused for a wrong user, password or
-        database name.
+        Raises InputError for options that make no sense, StoreUnreachable where nothing answers, StoreRefused for a
+        wrong user, password or database name.
         """
         return Opening(cls, partial(MarketData.connect, url, cache_mb=cache_mb, hot_window=hot_window))
 
@@ -63,8 +61,8 @@ class AsyncMarketData(Awaited):
         A bar without trades that the exchange leaves out has no row here either.
 
         Candles are native (as the exchange gave them) where these are complete, else built from
-        1m candles: from the rollups, or anew where a rollup is behind. A built bar is given only
-        if every minute under it was fetched. All of an answer comes from one snapshot.
+        1m candles: from the rollups, or anew where a rollup is behind; never from other native ones, as 4h from 1h.
+        A built bar is given only if every minute under it was fetched. All of an answer comes from one snapshot.
 
         With `source="trades"` they are built from trades, in any timeframe: from the rollups of 1 s
         and 1 min, or anew where a rollup is behind, and only if trades were fetched for all of the bar.
@@ -95,8 +93,8 @@ class AsyncMarketData(Awaited):
           from "trades" or from "1m" candles, or those of the exchange and symbol named;
         - dropped_before: the time before which retention has dropped the candles asked for.
 
-        Raises NaiveDatetime, ReversedRange, UnknownTimeframe, UnknownSymbol, or UnknownSeries
-        where nothing is stored that could give that timeframe; and StoreError.
+        Raises NaiveDatetime, ReversedRange, InputError for a start that has not come yet, UnknownTimeframe,
+        UnknownSymbol, or UnknownSeries where nothing is stored that could give that timeframe; and StoreError.
         """
         return await self._run(
             self._market.candles,
@@ -110,7 +108,7 @@ class AsyncMarketData(Awaited):
             include_forming=include_forming,
         )
 
-    async def trades(self, exchange: str, symbol: str, start: datetime, end: datetime | None = None) -> pd.DataFrame:
+    async def trades(self, exchange: str, symbol: str, start: datetime, end: datetime | None = None) -> MarketFrame:
         """The trades from `start` up to `end`, exclusive, and up to now in any case.
 
         Sorted by time and, within one time, by id. The index, named time, holds their times
@@ -123,14 +121,14 @@ class AsyncMarketData(Awaited):
         `attrs` as of `candles`: exchange, symbol, amount_unit, from_sandbox, start, end, as_of, revision,
         covered and gaps, shortened, dropped_before.
 
-        Raises NaiveDatetime, ReversedRange, UnknownSymbol, or UnknownSeries where no trades are
-        stored; and StoreError.
+        Raises NaiveDatetime, ReversedRange, InputError for a start that has not come yet, UnknownSymbol, or
+        UnknownSeries where no trades are stored; and StoreError.
         """
         return await self._run(self._market.trades, exchange, symbol, start, end)
 
     async def order_book(
         self, exchange: str, symbol: str, at: datetime | None = None, *, depth: int = 20
-    ) -> pd.DataFrame:
+    ) -> MarketFrame:
         """The last snapshot of the order book at that time or before, by default the last one now.
 
         Time is the exchange's, as of trades and candles: a snapshot counts from when it says that the book was so,
@@ -144,14 +142,14 @@ class AsyncMarketData(Awaited):
         asked for; time: when the book was so, by the exchange's clock, which may be long before; received_at:
         when it was received, by ours; nonce: the exchange's number of that state, None where it has none.
 
-        Raises InputError for a depth outside 1 to 5,000, NaiveDatetime, UnknownSymbol, or UnknownSeries where no
-        order books are stored; and StoreError.
+        Raises InputError for a depth outside 1 to 5,000 or a time that has not come yet, NaiveDatetime,
+        UnknownSymbol, or UnknownSeries where no order books are stored; and StoreError.
         """
         return await self._run(self._market.order_book, exchange, symbol, at, depth=depth)
 
     async def order_books(
         self, exchange: str, symbol: str, start: datetime, end: datetime | None = None, *, depth: int = 20
-    ) -> pd.DataFrame:
+    ) -> MarketFrame:
         """The snapshots of the order book from `start` up to `end`, exclusive, and up to now in any case.
 
         One row a snapshot, the index, named time, as of `trades`: when the book was so by the exchange's clock,
@@ -169,7 +167,7 @@ class AsyncMarketData(Awaited):
 
     async def order_book_features(
         self, exchange: str, symbol: str, start: datetime, end: datetime | None = None
-    ) -> pd.DataFrame:
+    ) -> MarketFrame:
         """What the order book was like second by second: a row for each second that had a snapshot, of its last.
 
         Seconds of the exchange's clock, whenever their snapshots were received, that begin at or after `start` and
@@ -185,10 +183,11 @@ class AsyncMarketData(Awaited):
         """
         return await self._run(self._market.order_book_features, exchange, symbol, start, end)
 
-    async def imbalances(
-        self, exchange: str, symbol: str, start: datetime, end: datetime | None = None
-    ) -> pd.DataFrame:
+    async def imbalances(self, exchange: str, symbol: str, start: datetime, end: datetime | None = None) -> MarketFrame:
         """Imbalances of order book and trades: a row for each second that had a snapshot or a trade.
+
+        Order books are written every five seconds while they are sampled; features and imbalances of what was written
+        since are there after the next refresh, at the end of a sampling, by the flow or by `tapehouse refresh`.
 
         Seconds, index and what is stale as of `order_book_features`. The columns are float64, from -1 (only
         asks, only sold) to 1: book_imbalance_1s, _5s, _15s and _60s, trade_imbalance_1s, _5s, _15s and _60s, of
@@ -202,7 +201,7 @@ class AsyncMarketData(Awaited):
         """
         return await self._run(self._market.imbalances, exchange, symbol, start, end)
 
-    async def instruments(self, exchange: str | None = None) -> pd.DataFrame:
+    async def instruments(self, exchange: str | None = None) -> MarketFrame:
         """The stored instruments, of one exchange or of all, delisted ones included (active is False).
 
         One row an instrument, sorted by exchange and symbol; what is not known is missing (NaN):
@@ -214,6 +213,8 @@ class AsyncMarketData(Awaited):
           places kept;
         - active (bool): whether it still trades; from_sandbox (bool): whether the sandbox listed it;
         - first_seen_at, last_seen_at (datetime64[us, UTC]).
+
+        Raises UnknownSymbol for an exchange of which nothing is stored; and StoreError.
         """
         return await self._run(self._market.instruments, exchange)
 
@@ -226,7 +227,7 @@ class AsyncMarketData(Awaited):
         timeframe: str | None = None,
         start: datetime | None = None,
         end: datetime | None = None,
-    ) -> pd.DataFrame:
+    ) -> MarketFrame:
         """Where series of candles and trades have no usable rows, and why; order books are sampled and never fetched.
 
         Of each series from the first to the last moment that was ever to be fetched, or between `start` and `end`
@@ -242,14 +243,15 @@ class AsyncMarketData(Awaited):
         - attempts (int64): how often it was asked for in vain; next_try_at (datetime64[us, UTC]): before which
           `tapehouse repair` does not ask for it again, NaT if it would now.
 
-        Raises NaiveDatetime, ReversedRange, UnknownTimeframe and StoreError.
+        Raises InputError for a dataset that has no gaps, NaiveDatetime, ReversedRange, UnknownTimeframe, UnknownSymbol
+        for an exchange or a symbol of which nothing is stored; and StoreError.
         """
         return await self._run(
             self._market.gaps, exchange, symbol, dataset=dataset, timeframe=timeframe, start=start, end=end
         )
 
-    async def coverage(self, exchange: str | None = None, symbol: str | None = None) -> pd.DataFrame:
-        """What is stored of each series.
+    async def coverage(self, exchange: str | None = None, symbol: str | None = None) -> MarketFrame:
+        """What is stored of each series, and of those that were to be fetched.
 
         One row a series, sorted by exchange and symbol; candles by length, then trades, then order books:
 
@@ -270,7 +272,8 @@ class AsyncMarketData(Awaited):
         - updated_at (datetime64[us, UTC]), age_s (float64): when it was last fetched or imported, and how many
           seconds ago that was, by the server's clock.
 
-        It takes milliseconds however much is stored: rows are counted as they are written, not here.
+        It takes milliseconds however much is stored: rows are counted as they are written, not here. Raises
+        UnknownSymbol for an exchange or a symbol of which nothing is stored; and StoreError.
         """
         return await self._run(self._market.coverage, exchange, symbol)
 
@@ -292,6 +295,7 @@ class AsyncMarketData(Awaited):
         a side) and imbalances of the context window, and indicators of the 1m candles. Of each timeframe there are
         as many bars as fit in the context window, and at least 60. `InferenceDataFrame` says what each is.
 
+        A timestamp up to a minute ahead is answered as now, and `InferenceDataFrame.timestamp` says when that was.
         A candle counts once open + timeframe <= timestamp; a trade before timestamp; an order book and an
         imbalance by the exchange's clock. With `as_known` an order book, and imbalances that it is in, count only if
         it had been received by then; of candles and trades it is not stored when they were received. With
@@ -302,7 +306,7 @@ class AsyncMarketData(Awaited):
 
         Everything comes from one snapshot of the database, in one round trip, or from memory where nothing has changed.
 
-        Raises InputError for a timestamp that has not come yet, a context window outside 1 second to 1 day, a depth
+        Raises InputError for a timestamp more than a minute ahead, a context window outside 1 second to 1 day, a depth
         outside 1 to 5,000 or a name that no indicator has; NaiveDatetime, UnknownSymbol, or UnknownSeries where
         nothing is stored of the instrument; and StoreError.
         """
@@ -330,7 +334,7 @@ class AsyncMarketData(Awaited):
         as_known: bool = False,
         include_forming: bool = False,
     ) -> AsyncIterator[tuple[datetime, InferenceDataFrame]]:
-        """What `get_inference_data` gives for each of many moments, in their order: (timestamp, data).
+        """What `get_inference_data` gives for each of many moments, in their order: (timestamp as given, data).
 
         Made for labelling and training: moments that lie within two hours of each other and follow one another are
         read together, and memory does not grow with their number. Options and errors as of `get_inference_data`.
@@ -355,12 +359,13 @@ class AsyncMarketData(Awaited):
 
         Each series is (exchange, symbol, timeframe). The index, named time, holds the times in their order; the
         columns are pairs of the series' name ("binance BTC/USDT 1h") and open, high, low, close, volume (float64) or
-        close_time (datetime64[us, UTC]). A candle counts until the next one would close, or for as long as
-        `tolerance` after its own close; without one there are NaN and NaT. attrs["series"] holds by their names
-        what `candles` says of each.
+        close_time (datetime64[us, UTC]); `to_arrow` and `to_polars` name them in one, as "binance BTC/USDT 1h open".
+        A candle counts until the next one would close, or for as long as `tolerance` after its own close, inclusive:
+        with timedelta(0) only one that closes at that very time. Without one there are NaN and NaT. attrs["series"]
+        holds by their names what `candles` says of each.
 
-        Raises InputError for no times, no series, one that is named twice or a time that has not come yet; and as
-        `candles`.
+        Raises InputError for no times, no series, one that is named twice, a negative tolerance or a time that has not
+        come yet; and as `candles`.
         """
         return await self._in_thread(partial(self._market.asof, times, *series, tolerance=tolerance))
 
@@ -370,6 +375,8 @@ class AsyncMarketData(Awaited):
 
     async def health(self) -> Health:
         """Whether the database answers, how quickly, and whether its changes are heard; asks it once.
+
+        Not whether what is stored is up to date, which `coverage` tells.
 
         Raises StoreError where it does not answer.
         """

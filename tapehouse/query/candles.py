@@ -256,11 +256,15 @@ def plan_attrs(plan: Plan, candles: Candles) -> dict[str, Any]:
 
 def _unknown_candles(connection: Connection, question: Question, timeframe: Timeframe) -> UnknownSeries:
     parameters = {"exchange": question.exchange, "symbol": question.symbol}
-    rows = connection.execute(query("read_timeframes"), parameters)
-    stored = [timeframe_of_seconds(seconds).name for (seconds,) in rows]
-    what = f"only {', '.join(stored)} candles" if stored else "no candles"
-    return UnknownSeries(
-        f"{question.exchange} {question.symbol} has {what} stored, which can't give {timeframe}: run "
-        f"`tapehouse ingest ohlcv --exchange {question.exchange} --symbol {question.symbol} "
-        f"--timeframe {timeframe} --since 7d`."
-    )
+    fetched = [seconds for (seconds,) in connection.execute(query("read_timeframes"), parameters)]
+    names = [timeframe_of_seconds(seconds).name for seconds in fetched if seconds != NO_TIMEFRAME_S]
+    stored = f"only {', '.join(names)} candles stored, which can't give {timeframe}" if names else "no candles stored"
+    of_market = f"--exchange {question.exchange} --symbol {question.symbol}"
+    ingest = f"run `tapehouse ingest ohlcv {of_market} --timeframe {timeframe} --since 7d`"
+    if NO_TIMEFRAME_S in fetched:
+        ways = f'pass source="trades" to build them from its trades, or {ingest}'
+    elif timeframe < MINUTE:
+        ways = f'{ingest}; or, to build them with source="trades", `tapehouse ingest trades {of_market} --since 1h`'
+    else:
+        ways = ingest
+    return UnknownSeries(f"{question.exchange} {question.symbol} has {stored}: {ways}.")

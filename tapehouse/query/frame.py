@@ -34,7 +34,7 @@ class MarketFrame(pd.DataFrame):
         return make(mgr, axes)
 
     def to_arrow(self) -> Table:
-        """The same as a pyarrow Table, the index a column of its own; `attrs` stay behind.
+        """The same as a pyarrow Table, the index a column of its own, pairs of names in one; `attrs` stay behind.
 
         Raises MissingExtra where pyarrow is not installed.
         """
@@ -44,7 +44,7 @@ class MarketFrame(pd.DataFrame):
         return make(self._plain(), preserve_index=False).replace_schema_metadata(None)
 
     def to_polars(self) -> "pl.DataFrame":
-        """The same as a polars DataFrame, the index a column of its own; `attrs` stay behind.
+        """The same as a polars DataFrame, columns as of `to_arrow`; `attrs` stay behind.
 
         Raises MissingExtra where polars or pyarrow is not installed.
         """
@@ -57,7 +57,10 @@ class MarketFrame(pd.DataFrame):
     def _plain(self) -> pd.DataFrame:
         plain = pd.DataFrame(self, copy=False)
         plain.attrs = {}
-        return plain if plain.index.name is None else plain.reset_index()
+        plain = plain if plain.index.name is None else plain.reset_index()
+        if isinstance(plain.columns, pd.MultiIndex):
+            plain.columns = [" ".join(filter(None, names)) for names in plain.columns]
+        return plain
 
 
 def handed_out(frame: MarketFrame, attrs: Mapping[str, Any]) -> MarketFrame:
@@ -105,9 +108,9 @@ def _column_index(names: tuple[str, ...]) -> pd.Index:
 
 def table(
     values: Sequence[Sequence[object]] | Mapping[str, Sequence[object] | np.ndarray], dtypes: Mapping[str, str]
-) -> pd.DataFrame:
+) -> MarketFrame:
     """Rows, or columns by their names, as columns of those dtypes, which values that are missing would not give."""
     frame = pd.DataFrame(values, columns=pd.Index(dtypes))
     for name in (name for name, dtype in dtypes.items() if dtype == UTC_DTYPE):
         frame[name] = pd.to_datetime(frame[name], utc=True)
-    return frame.astype(dtypes)
+    return MarketFrame(frame.astype(dtypes))

@@ -6,12 +6,10 @@ Where gaps are and why is told by `tapehouse.store.gaps`.
 from datetime import datetime
 from typing import Final
 
-import pandas as pd
-
-from tapehouse.query.frame import UTC_DTYPE, table
+from tapehouse.query.frame import UTC_DTYPE, MarketFrame, table
 from tapehouse.store.connection import Connection
 from tapehouse.store.gaps import Gap, find_gaps
-from tapehouse.store.instruments import Dataset, list_series
+from tapehouse.store.instruments import Dataset, list_series, require_instruments
 from tapehouse.timeframe import Timeframe
 
 _DTYPES: Final = {
@@ -37,9 +35,11 @@ def read_gaps(
     timeframe: Timeframe | None,
     start: datetime | None,
     end: datetime | None,
-) -> pd.DataFrame:
-    """The answer of `MarketData.gaps`."""
+) -> MarketFrame:
+    """The answer of `MarketData.gaps`; raises UnknownSymbol."""
     asked = list_series(connection, exchange=exchange, symbol=symbol, dataset=dataset, timeframe=timeframe)
+    if not asked:
+        require_instruments(connection, exchange, symbol)
     return table([_row(gap) for series in asked for gap in find_gaps(connection, series, start, end)], _DTYPES)
 
 

@@ -20,6 +20,7 @@ class Health:
     """A database that answers: how long that took, its versions, and its time.
 
     Where `is_listening` is false, its changes are not heard at present, and every answer is verified by a look at it.
+    Just after connecting that is as it should be: listening begins with the first answer that is kept in memory.
     """
 
     latency_ms: float

@@ -13,10 +13,13 @@ import pandas as pd
 
 from tapehouse.candle import Float64Array
 from tapehouse.errors import InputError
+from tapehouse.query.attrs import json_ranges
 from tapehouse.query.frame import MarketFrame
-from tapehouse.query.plan import SECOND
+from tapehouse.query.plan import SECOND, reach_of
 from tapehouse.query.prepared import PreparedSlice
+from tapehouse.query.question import checked_timeframe
 from tapehouse.query.records import OHLCVCandle, OrderBookDataFrame, TradeEvent
+from tapehouse.query.slices import Slice
 from tapehouse.query.spec import LADDER
 from tapehouse.ranges import TimeRange
 from tapehouse.timeframe import Timeframe, from_us, timeframe, to_us
@@ -30,7 +33,8 @@ class InferenceDataFrame:
 
     Frames are pandas DataFrames, each its reader's own: changing one changes nothing else. Their `attrs` say where
     their rows come from and what is missing, as those of `MarketData`'s methods of the same names do; where nothing
-    stored could give a frame, it is empty and attrs["missing"] says so.
+    stored could give a frame, it is empty and attrs["missing"] says so. It can be pickled and copied, with the rows of
+    all moments that it was read together with.
     """
 
     __slots__ = ("_slice", "exchange", "symbol", "timestamp")
@@ -52,6 +56,10 @@ class InferenceDataFrame:
 
     def __setattr__(self, name: str, _: object) -> None:
         raise AttributeError(f"{name} can't be set: what was known at a moment does not change.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What was worked out of the rows is left behind.
+        return _from_rows, (self._slice.rows, self.timestamp)
 
     def __repr__(self) -> str:
         return f"<InferenceDataFrame {self.exchange} {self.symbol} at {self.timestamp.isoformat()}>"
@@ -166,11 +174,14 @@ class InferenceDataFrame:
         That of the last trade of the context, or the close of the last closed candle of 1 s or 1 min, whichever is
         later; None without either.
         """
-        trade = self.latest_trade
-        known = [(trade.time, trade.price)] if trade else []
-        candles = [self.latest_candle("1m"), *([] if trade else [self.latest_candle("1s")])]
-        known += [(candle.close_time, candle.close) for candle in candles if candle]
-        return max(known)[1] if known else None
+        latest = self._latest_price()
+        return latest[1] if latest else None
+
+    @property
+    def latest_price_at(self) -> datetime | None:
+        """From when the price of `get_latest_price` is: when that trade was made, or that candle closed."""
+        latest = self._latest_price()
+        return latest[0] if latest else None
 
     def to_numpy(self) -> dict[str, Float64Array]:
         """All frames as float64 arrays of fixed shapes, by their names, a row for each bar or second there could be.
@@ -192,7 +203,25 @@ class InferenceDataFrame:
 
     def explain(self) -> str:
         """Where each frame comes from, and what of it is missing, repaired or left out, a line each."""
-        return "\n".join(_explained(self))
+        return "\n".join(_explained(self, self._book_explained()))
+
+    def _book_explained(self) -> str:
+        if (book := self.order_book) is not None:
+            return f"of {book.time.isoformat()}"
+        series, spec = self._slice.rows.ledger.find("order_book"), self._slice.rows.spec
+        if series is None:
+            return "no order books stored"
+        gaps = reach_of(series, (self.timestamp - spec.context, self.timestamp)).gaps
+        if gaps:
+            return f"none in the context, not sampled {_ranges(json_ranges(gaps))}"
+        return f"none in the context{' had been received' if spec.as_known else ''}"
+
+    def _latest_price(self) -> tuple[datetime, float] | None:
+        trade = self.latest_trade
+        known = [(trade.time, trade.price)] if trade else []
+        candles = [self.latest_candle("1m"), *([] if trade else [self.latest_candle("1s")])]
+        known += [(candle.close_time, candle.close) for candle in candles if candle]
+        return max(known) if known else None
 
     def _grid_of_candles(self, one: Timeframe) -> Float64Array:
         frame, window = self._slice.candle_values(one, self.timestamp)
@@ -215,8 +244,12 @@ class InferenceDataFrame:
         )
 
 
+def _from_rows(rows: Slice, timestamp: datetime) -> InferenceDataFrame:
+    return InferenceDataFrame(PreparedSlice(rows), timestamp)
+
+
 def _of_ladder(name: str) -> Timeframe:
-    one = timeframe(name)
+    one = checked_timeframe(name)
     if one not in LADDER:
         raise InputError(f"No candles of {name} here: choose from {', '.join(map(str, LADDER))}.")
     return one
@@ -230,13 +263,12 @@ def _grid(time_us: np.ndarray, values: Float64Array, window: TimeRange, step: Ti
     return grid
 
 
-def _explained(data: InferenceDataFrame) -> Iterator[str]:
+def _explained(data: InferenceDataFrame, book: str) -> Iterator[str]:
     yield f"{data.exchange} {data.symbol} at {data.timestamp.isoformat()}"
     for one in LADDER:
         yield _line(f"ohlcv_{one}", data.ohlcv(one.name))
     yield _line("trades", data.trades)
-    book = data.order_book
-    yield f"order_book: of {book.time.isoformat()}" if book else "order_book: none in the context"
+    yield f"order_book: {book}"
     yield _line("imbalances", data.imbalances)
     indicators = data.indicators.attrs
     lacking = f", not fetched {_ranges(indicators['gaps'])}, which some depend on" if indicators["gaps"] else ""
@@ -252,7 +284,15 @@ def _line(name: str, frame: MarketFrame) -> str:
         told.append(f"{attrs['source']} ({', '.join(attrs['read_from']) or 'nothing to read'})")
     told += [f"{attrs[key]} {words}" for key, words in _COUNTED.items() if attrs.get(key)]
     told += [f"{words} {_ranges(attrs[key])}" for key, words in _RANGED.items() if attrs.get(key)]
-    return f"{name}: {', '.join(told)}"
+    told += [_reach_told(attrs[key], *words) for key, words in _REACHES.items() if key in attrs]
+    return f"{name}: {', '.join(filter(None, told))}"
+
+
+def _reach_told(reach: dict[str, Any] | None, noun: str, verb: str) -> str:
+    """What of a series there is not, of those that imbalances are computed from."""
+    if reach is None:
+        return f"no {noun} stored"
+    return f"{noun} not {verb} {_ranges(reach['gaps'])}" if reach["gaps"] else ""
 
 
 _COUNTED = {"candles_empty": "bars without trades", "candles_missing": "bars not known"}
@@ -262,6 +302,9 @@ _RANGED = {
     "repaired": "repaired",
     "stale": "not computed yet",
 }
+
+
+_REACHES = {"order_book": ("order books", "sampled"), "trade": ("trades", "fetched")}
 
 
 def _ranges(ranges: list[list[Any]]) -> str:

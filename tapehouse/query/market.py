@@ -6,16 +6,15 @@ Questions are put and described here; each noun's answer is worked out in its ow
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import tee
 from time import perf_counter
 from typing import Literal, Self
 from weakref import finalize
 
-import pandas as pd
-
 from tapehouse.errors import InputError
 from tapehouse.indicators import DEFAULT_INDICATORS
 from tapehouse.query.answers import Answers
-from tapehouse.query.asof import AsofSeries, asof_series, asof_times, join_asof
+from tapehouse.query.asof import AsofSeries, asof_series, asof_times, checked_tolerance, join_asof
 from tapehouse.query.books import look_up_books, read_book, read_books
 from tapehouse.query.cache import Cache
 from tapehouse.query.candles import look_up_candles, read_candles, read_trade_candles
@@ -31,9 +30,20 @@ from tapehouse.query.health import Health, MarketStats
 from tapehouse.query.inference import InferenceDataFrame
 from tapehouse.query.ledger import Ledger
 from tapehouse.query.moments import Moments, happened
+from tapehouse.query.options import checked_cache_mb, checked_hot_window, checked_url
 from tapehouse.query.plan import closed_window
 from tapehouse.query.prepared import with_forming
-from tapehouse.query.question import Question, ask, ask_at, checked_depth, checked_time
+from tapehouse.query.question import (
+    Question,
+    ask,
+    ask_at,
+    check_market,
+    check_selection,
+    checked_depth,
+    checked_time,
+    checked_timeframe,
+    each_time,
+)
 from tapehouse.query.reader import Reader
 from tapehouse.query.spec import forming_spec, moment_spec
 from tapehouse.query.stored import read_coverage, read_instruments
@@ -41,7 +51,6 @@ from tapehouse.query.trades import look_up_trades, read_trades
 from tapehouse.store.address import database_url
 from tapehouse.store.connection import Connection, one_row
 from tapehouse.store.sql import query
-from tapehouse.timeframe import timeframe as timeframe_named
 
 
 class MarketData:
@@ -49,6 +58,9 @@ class MarketData:
 
     with MarketData.connect() as market:
         candles = market.candles("binance", "BTC/USDT", "1h", start, end)
+
+    Each frame has `to_arrow()` and `to_polars()`. Clocks differ: what is asked for up to a minute ahead of the
+    database's clock is answered as of now, and what lies further ahead raises InputError.
     """
 
     def __init__(self, url: str, reader: Reader, *, cache_mb: float, hot_window: timedelta) -> None:
@@ -69,12 +81,13 @@ class MarketData:
 
         Answers are kept in memory, at most `cache_mb` megabytes of them, 0 for none, and never given out once they
         may have changed: a thread listens to what the database says of changes. Of instruments that
-        `get_inference_data` is asked about, every moment of the `hot_window` until now is kept at hand.
+        `get_inference_data` is asked about, every moment of the `hot_window` until now, at most a day, is kept at hand.
 
-        Raises StoreUnreachable where nothing answers, StoreRefused for a wrong user, password or
-        database name.
+        Raises InputError for options that make no sense, StoreUnreachable where nothing answers, StoreRefused for a
+        wrong user, password or database name.
         """
-        address = database_url(url)
+        address = database_url(checked_url(url))
+        cache_mb, hot_window = checked_cache_mb(cache_mb), checked_hot_window(hot_window)
         return cls(address, Reader.connect(address), cache_mb=cache_mb, hot_window=hot_window)
 
     def close(self) -> None:
@@ -106,8 +119,8 @@ class MarketData:
         A bar without trades that the exchange leaves out has no row here either.
 
         Candles are native (as the exchange gave them) where these are complete, else built from
-        1m candles: from the rollups, or anew where a rollup is behind. A built bar is given only
-        if every minute under it was fetched. All of an answer comes from one snapshot.
+        1m candles: from the rollups, or anew where a rollup is behind; never from other native ones, as 4h from 1h.
+        A built bar is given only if every minute under it was fetched. All of an answer comes from one snapshot.
 
         With `source="trades"` they are built from trades, in any timeframe: from the rollups of 1 s
         and 1 min, or anew where a rollup is behind, and only if trades were fetched for all of the bar.
@@ -138,8 +151,8 @@ class MarketData:
           from "trades" or from "1m" candles, or those of the exchange and symbol named;
         - dropped_before: the time before which retention has dropped the candles asked for.
 
-        Raises NaiveDatetime, ReversedRange, UnknownTimeframe, UnknownSymbol, or UnknownSeries
-        where nothing is stored that could give that timeframe; and StoreError.
+        Raises NaiveDatetime, ReversedRange, InputError for a start that has not come yet, UnknownTimeframe,
+        UnknownSymbol, or UnknownSeries where nothing is stored that could give that timeframe; and StoreError.
         """
         if source not in (None, "trades"):
             raise InputError(f'{source!r} is no source: pass "trades", or none for the exchange\'s own candles.')
@@ -147,7 +160,7 @@ class MarketData:
             raise InputError(f'{fill!r} fills no bars: pass "empty" or "all", or None to leave them out.')
         if include_forming and source:
             raise InputError("A forming candle is made of candles and trades both: leave source out.")
-        wanted, question = timeframe_named(timeframe), ask(exchange, symbol, start, end)
+        wanted, question = checked_timeframe(timeframe), self._ask(exchange, symbol, start, end)
         if include_forming:
             # Both of one moment, so that no bar closes in between.
             is_past = question.end is not None and question.end <= self._moments.now()
@@ -171,7 +184,7 @@ class MarketData:
             key=("candles", exchange, symbol, wanted, source, fill),
         )
 
-    def trades(self, exchange: str, symbol: str, start: datetime, end: datetime | None = None) -> pd.DataFrame:
+    def trades(self, exchange: str, symbol: str, start: datetime, end: datetime | None = None) -> MarketFrame:
         """The trades from `start` up to `end`, exclusive, and up to now in any case.
 
         Sorted by time and, within one time, by id. The index, named time, holds their times
@@ -184,13 +197,13 @@ class MarketData:
         `attrs` as of `candles`: exchange, symbol, amount_unit, from_sandbox, start, end, as_of, revision,
         covered and gaps, shortened, dropped_before.
 
-        Raises NaiveDatetime, ReversedRange, UnknownSymbol, or UnknownSeries where no trades are
-        stored; and StoreError.
+        Raises NaiveDatetime, ReversedRange, InputError for a start that has not come yet, UnknownSymbol, or
+        UnknownSeries where no trades are stored; and StoreError.
         """
-        question = ask(exchange, symbol, start, end)
+        question = self._ask(exchange, symbol, start, end)
         return self._past("trades", question, read_trades, look_up_trades)
 
-    def order_book(self, exchange: str, symbol: str, at: datetime | None = None, *, depth: int = 20) -> pd.DataFrame:
+    def order_book(self, exchange: str, symbol: str, at: datetime | None = None, *, depth: int = 20) -> MarketFrame:
         """The last snapshot of the order book at that time or before, by default the last one now.
 
         Time is the exchange's, as of trades and candles: a snapshot counts from when it says that the book was so,
@@ -204,15 +217,17 @@ class MarketData:
         asked for; time: when the book was so, by the exchange's clock, which may be long before; received_at:
         when it was received, by ours; nonce: the exchange's number of that state, None where it has none.
 
-        Raises InputError for a depth outside 1 to 5,000, NaiveDatetime, UnknownSymbol, or UnknownSeries where no
-        order books are stored; and StoreError.
+        Raises InputError for a depth outside 1 to 5,000 or a time that has not come yet, NaiveDatetime,
+        UnknownSymbol, or UnknownSeries where no order books are stored; and StoreError.
         """
         question, levels = ask_at(exchange, symbol, at), checked_depth(depth)
+        if at is not None:
+            self._require_begun(question.start)
         return self._reader.read(lambda connection: read_book(connection, question, depth=levels))
 
     def order_books(
         self, exchange: str, symbol: str, start: datetime, end: datetime | None = None, *, depth: int = 20
-    ) -> pd.DataFrame:
+    ) -> MarketFrame:
         """The snapshots of the order book from `start` up to `end`, exclusive, and up to now in any case.
 
         One row a snapshot, the index, named time, as of `trades`: when the book was so by the exchange's clock,
@@ -226,12 +241,12 @@ class MarketData:
 
         `attrs` and errors as of `trades`; and InputError for a depth outside 1 to 5,000.
         """
-        question, levels = ask(exchange, symbol, start, end), checked_depth(depth)
+        question, levels = self._ask(exchange, symbol, start, end), checked_depth(depth)
         return self._past("order_books", question, partial(read_books, depth=levels), look_up_books, levels)
 
     def order_book_features(
         self, exchange: str, symbol: str, start: datetime, end: datetime | None = None
-    ) -> pd.DataFrame:
+    ) -> MarketFrame:
         """What the order book was like second by second: a row for each second that had a snapshot, of its last.
 
         Seconds of the exchange's clock, whenever their snapshots were received, that begin at or after `start` and
@@ -245,11 +260,14 @@ class MarketData:
         since they were computed. `tapehouse refresh` brings them up to date. What retention has dropped of the
         snapshots stays covered here, for the features of it are kept.
         """
-        question = ask(exchange, symbol, start, end)
+        question = self._ask(exchange, symbol, start, end)
         return self._past("order_book_features", question, read_book_features, look_up_books)
 
-    def imbalances(self, exchange: str, symbol: str, start: datetime, end: datetime | None = None) -> pd.DataFrame:
+    def imbalances(self, exchange: str, symbol: str, start: datetime, end: datetime | None = None) -> MarketFrame:
         """Imbalances of order book and trades: a row for each second that had a snapshot or a trade.
+
+        Order books are written every five seconds while they are sampled; features and imbalances of what was written
+        since are there after the next refresh, at the end of a sampling, by the flow or by `tapehouse refresh`.
 
         Seconds, index and what is stale as of `order_book_features`. The columns are float64, from -1 (only
         asks, only sold) to 1: book_imbalance_1s, _5s, _15s and _60s, trade_imbalance_1s, _5s, _15s and _60s, of
@@ -261,10 +279,10 @@ class MarketData:
         order_book and under trade, which are None where nothing of that kind is stored. Errors as of `trades`;
         UnknownSeries where neither is stored.
         """
-        question = ask(exchange, symbol, start, end)
+        question = self._ask(exchange, symbol, start, end)
         return self._past("imbalances", question, read_imbalances, look_up_imbalances, reach=IMBALANCE_REACH)
 
-    def instruments(self, exchange: str | None = None) -> pd.DataFrame:
+    def instruments(self, exchange: str | None = None) -> MarketFrame:
         """The stored instruments, of one exchange or of all, delisted ones included (active is False).
 
         One row an instrument, sorted by exchange and symbol; what is not known is missing (NaN):
@@ -276,7 +294,10 @@ class MarketData:
           places kept;
         - active (bool): whether it still trades; from_sandbox (bool): whether the sandbox listed it;
         - first_seen_at, last_seen_at (datetime64[us, UTC]).
+
+        Raises UnknownSymbol for an exchange of which nothing is stored; and StoreError.
         """
+        check_selection(exchange)
         return self._reader.read(lambda connection: read_instruments(connection, exchange))
 
     def gaps(
@@ -288,7 +309,7 @@ class MarketData:
         timeframe: str | None = None,
         start: datetime | None = None,
         end: datetime | None = None,
-    ) -> pd.DataFrame:
+    ) -> MarketFrame:
         """Where series of candles and trades have no usable rows, and why; order books are sampled and never fetched.
 
         Of each series from the first to the last moment that was ever to be fetched, or between `start` and `end`
@@ -304,10 +325,16 @@ class MarketData:
         - attempts (int64): how often it was asked for in vain; next_try_at (datetime64[us, UTC]): before which
           `tapehouse repair` does not ask for it again, NaT if it would now.
 
-        Raises NaiveDatetime, ReversedRange, UnknownTimeframe and StoreError.
+        Raises InputError for a dataset that has no gaps, NaiveDatetime, ReversedRange, UnknownTimeframe, UnknownSymbol
+        for an exchange or a symbol of which nothing is stored; and StoreError.
         """
+        if dataset not in (None, "ohlcv", "trade"):
+            raise InputError(f'{dataset!r} is no dataset that has gaps: pass "ohlcv" or "trade", or None for both.')
+        if dataset == "trade" and timeframe is not None:
+            raise InputError("Trades have no timeframe: leave one of the two out.")
+        check_selection(exchange, symbol)
         bounds = [None if time is None else checked_time(time) for time in (start, end)]
-        wanted = None if timeframe is None else timeframe_named(timeframe)
+        wanted = None if timeframe is None else checked_timeframe(timeframe)
         return self._reader.read(
             lambda connection: read_gaps(
                 connection,
@@ -320,8 +347,8 @@ class MarketData:
             )
         )
 
-    def coverage(self, exchange: str | None = None, symbol: str | None = None) -> pd.DataFrame:
-        """What is stored of each series.
+    def coverage(self, exchange: str | None = None, symbol: str | None = None) -> MarketFrame:
+        """What is stored of each series, and of those that were to be fetched.
 
         One row a series, sorted by exchange and symbol; candles by length, then trades, then order books:
 
@@ -342,8 +369,10 @@ class MarketData:
         - updated_at (datetime64[us, UTC]), age_s (float64): when it was last fetched or imported, and how many
           seconds ago that was, by the server's clock.
 
-        It takes milliseconds however much is stored: rows are counted as they are written, not here.
+        It takes milliseconds however much is stored: rows are counted as they are written, not here. Raises
+        UnknownSymbol for an exchange or a symbol of which nothing is stored; and StoreError.
         """
+        check_selection(exchange, symbol)
         return self._reader.read(lambda connection: read_coverage(connection, exchange, symbol))
 
     def get_inference_data(
@@ -364,6 +393,7 @@ class MarketData:
         a side) and imbalances of the context window, and indicators of the 1m candles. Of each timeframe there are
         as many bars as fit in the context window, and at least 60. `InferenceDataFrame` says what each is.
 
+        A timestamp up to a minute ahead is answered as now, and `InferenceDataFrame.timestamp` says when that was.
         A candle counts once open + timeframe <= timestamp; a trade before timestamp; an order book and an
         imbalance by the exchange's clock. With `as_known` an order book, and imbalances that it is in, count only if
         it had been received by then; of candles and trades it is not stored when they were received. With
@@ -374,13 +404,14 @@ class MarketData:
 
         Everything comes from one snapshot of the database, in one round trip, or from memory where nothing has changed.
 
-        Raises InputError for a timestamp that has not come yet, a context window outside 1 second to 1 day, a depth
+        Raises InputError for a timestamp more than a minute ahead, a context window outside 1 second to 1 day, a depth
         outside 1 to 5,000 or a name that no indicator has; NaiveDatetime, UnknownSymbol, or UnknownSeries where
         nothing is stored of the instrument; and StoreError.
         """
         spec = moment_spec(
             context_window_minutes, depth, indicators, as_known=as_known, include_forming=include_forming
         )
+        check_market(exchange, symbol)
         return self._moments.get(exchange, symbol, spec, None if timestamp is None else checked_time(timestamp))
 
     def iter_inference_data(
@@ -395,7 +426,7 @@ class MarketData:
         as_known: bool = False,
         include_forming: bool = False,
     ) -> Iterator[tuple[datetime, InferenceDataFrame]]:
-        """What `get_inference_data` gives for each of many moments, in their order: (timestamp, data).
+        """What `get_inference_data` gives for each of many moments, in their order: (timestamp as given, data).
 
         Made for labelling and training: moments that lie within two hours of each other and follow one another are
         read together, and memory does not grow with their number. Options and errors as of `get_inference_data`.
@@ -403,7 +434,11 @@ class MarketData:
         spec = moment_spec(
             context_window_minutes, depth, indicators, as_known=as_known, include_forming=include_forming
         )
-        return self._moments.iterate(exchange, symbol, spec, (checked_time(one) for one in timestamps))
+        check_market(exchange, symbol)
+        asked, read = tee(each_time(timestamps))
+        found = self._moments.iterate(exchange, symbol, spec, (checked_time(one) for one in read))
+        # One by one: what is asked for may have no end.
+        return ((timestamp, data) for timestamp, (_, data) in zip(asked, found, strict=False))
 
     def asof(
         self,
@@ -415,20 +450,19 @@ class MarketData:
 
         Each series is (exchange, symbol, timeframe). The index, named time, holds the times in their order; the
         columns are pairs of the series' name ("binance BTC/USDT 1h") and open, high, low, close, volume (float64) or
-        close_time (datetime64[us, UTC]). A candle counts until the next one would close, or for as long as
-        `tolerance` after its own close; without one there are NaN and NaT. attrs["series"] holds by their names
-        what `candles` says of each.
+        close_time (datetime64[us, UTC]); `to_arrow` and `to_polars` name them in one, as "binance BTC/USDT 1h open".
+        A candle counts until the next one would close, or for as long as `tolerance` after its own close, inclusive:
+        with timedelta(0) only one that closes at that very time. Without one there are NaN and NaT. attrs["series"]
+        holds by their names what `candles` says of each.
 
-        Raises InputError for no times, no series, one that is named twice or a time that has not come yet; and as
-        `candles`.
+        Raises InputError for no times, no series, one that is named twice, a negative tolerance or a time that has not
+        come yet; and as `candles`.
         """
-        wanted, moments = asof_series(series), asof_times(times)
+        wanted, moments, tolerance = asof_series(series), asof_times(times), checked_tolerance(tolerance)
         first, last = min(moments), happened(max(moments), self._moments.now())
 
         def read(one: AsofSeries) -> MarketFrame:
-            # From one bar earlier than any that counts, so that there is something to ask for.
-            start = first - one.lasts(tolerance) - 2 * one.timeframe.length
-            return self.candles(one.exchange, one.symbol, one.timeframe.name, start, last)
+            return self.candles(one.exchange, one.symbol, one.timeframe.name, one.since(first, tolerance), last)
 
         return join_asof(moments, [(one, read(one)) for one in wanted], tolerance)
 
@@ -438,6 +472,8 @@ class MarketData:
 
     def health(self) -> Health:
         """Whether the database answers, how quickly, and whether its changes are heard; asks it once.
+
+        Not whether what is stored is up to date, which `coverage` tells.
 
         Raises StoreError where it does not answer.
         """
@@ -452,6 +488,17 @@ class MarketData:
             server_time=now.astimezone(UTC),
             is_listening=self._changes.is_listening,
         )
+
+    def _ask(self, exchange: str, symbol: str, start: datetime, end: datetime | None) -> Question:
+        """The question about a range that has begun; raises as `ask` does, and InputError for one that has not."""
+        question = ask(exchange, symbol, start, end)
+        self._require_begun(question.start)
+        return question
+
+    def _require_begun(self, time: datetime) -> None:
+        # The server is only asked what time it is where that may matter.
+        if time > (self._clock.now() or datetime.now(UTC)):
+            happened(time, self._moments.now())
 
     def _past(
         self,

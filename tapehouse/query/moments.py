@@ -162,7 +162,7 @@ def happened(time: datetime, now: datetime) -> datetime:
     """The moment, or now where somebody's clock is a little fast; raises InputError for the future."""
     if time - now > _CLOCK_SKEW:
         raise InputError(
-            f"{time.isoformat()} has not come yet, it is {now.isoformat()}: leave the timestamp out for the latest."
+            f"{time.isoformat()} has not come yet, it is {now.isoformat()}: ask for an earlier time, or none for now."
         )
     return min(time, now)
 

@@ -52,6 +52,12 @@ class OrderBookDataFrame:
     nonce: int | None
     _levels: Float64Array
 
+    def __repr__(self) -> str:
+        return (
+            f"<OrderBookDataFrame at {self.time.isoformat()}: bid {self.best_bid}, ask {self.best_ask}, "
+            f"spread {self.spread:.10g}>"
+        )
+
     @property
     def levels(self) -> MarketFrame:
         """One row a level, as of `MarketData.order_book`: bid_price, bid_amount, ask_price, ask_amount."""

@@ -1,10 +1,10 @@
 """What of one instrument belongs to one moment: which frames, how long each is, and from when on rows are needed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Final
+from typing import Final, cast
 
 from tapehouse.errors import InputError
 from tapehouse.indicators import Indicator, indicator
@@ -63,23 +63,32 @@ def moment_spec(
     context_window_minutes: float, depth: int, indicators: Sequence[str], *, as_known: bool, include_forming: bool
 ) -> Spec:
     """The spec for what a user asks; raises InputError."""
-    if isinstance(indicators, str):
-        raise InputError(f"Indicators are a list of names: pass [{indicators!r}].")
-    return _spec(context_window_minutes, checked_depth(depth), tuple(indicators), as_known, include_forming)
+    context, names = _checked_context(context_window_minutes), _checked_names(indicators)
+    return _spec(context, checked_depth(depth), names, bool(as_known), bool(include_forming))
 
 
 # A bot asks the same again and again.
 @lru_cache
-def _spec(
-    context_window_minutes: float, depth: int, indicators: tuple[str, ...], as_known: bool, include_forming: bool
-) -> Spec:
+def _spec(context: timedelta, depth: int, indicators: tuple[str, ...], as_known: bool, include_forming: bool) -> Spec:
+    forming = LADDER if include_forming else ()
+    return Spec(context, depth, tuple(dict.fromkeys(map(indicator, indicators))), as_known, forming)
+
+
+def _checked_context(minutes: float) -> timedelta:
     try:
-        context = timedelta(minutes=context_window_minutes)
+        context = timedelta(minutes=minutes)
     except (TypeError, ValueError, OverflowError):
         context = timedelta(0)
     if not _SHORTEST <= context <= _LONGEST:
-        raise InputError(
-            f"{context_window_minutes!r} is no context window: pass minutes, from 1 second to 1 day (1440)."
-        )
-    forming = LADDER if include_forming else ()
-    return Spec(context, depth, tuple(dict.fromkeys(map(indicator, indicators))), as_known, forming)
+        raise InputError(f"{minutes!r} is no context window: pass minutes, from 1 second to 1 day (1440).")
+    return context
+
+
+def _checked_names(indicators: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(indicators, str):
+        raise InputError(f"Indicators are a list of names: pass [{indicators!r}].")
+    is_list = isinstance(indicators, Iterable)  # pyright: ignore[reportUnnecessaryIsInstance] -- notebooks are not type-checked
+    names = tuple(indicators) if is_list else (None,)
+    if not all(isinstance(one, str) for one in names):
+        raise InputError(f"{indicators!r} is no list of indicators: pass their names, as ['ema_20', 'rsi_14'], or [].")
+    return cast("tuple[str, ...]", names)

@@ -6,14 +6,14 @@ All functions run in the transaction of the connection they are given.
 from typing import Final
 
 import numpy as np
-import pandas as pd
 from psycopg.rows import class_row
 
 from tapehouse.instrument import Instrument
-from tapehouse.query.frame import UTC_DTYPE, table
+from tapehouse.query.frame import UTC_DTYPE, MarketFrame, table
 from tapehouse.query.inventory import read_inventory
 from tapehouse.query.ledger import NO_TIMEFRAME_S
 from tapehouse.store.connection import Connection
+from tapehouse.store.instruments import require_instruments
 from tapehouse.store.sql import query
 from tapehouse.timeframe import timeframe_of_seconds
 
@@ -57,16 +57,20 @@ _INSTRUMENT_DTYPES: Final = {
 }
 
 
-def read_instruments(connection: Connection, exchange: str | None) -> pd.DataFrame:
-    """The answer of `MarketData.instruments`."""
+def read_instruments(connection: Connection, exchange: str | None) -> MarketFrame:
+    """The answer of `MarketData.instruments`; raises UnknownSymbol."""
     with connection.cursor(row_factory=class_row(Instrument)) as cursor:
         rows = cursor.execute(query("read_instruments"), {"exchange": exchange}).fetchall()
+    if not rows:
+        require_instruments(connection, exchange, None)
     return table([[getattr(one, name) for name in _INSTRUMENT_DTYPES] for one in rows], _INSTRUMENT_DTYPES)
 
 
-def read_coverage(connection: Connection, exchange: str | None, symbol: str | None) -> pd.DataFrame:
-    """The answer of `MarketData.coverage`."""
+def read_coverage(connection: Connection, exchange: str | None, symbol: str | None) -> MarketFrame:
+    """The answer of `MarketData.coverage`; raises UnknownSymbol."""
     inventory = read_inventory(connection, exchange, symbol)
+    if not inventory.series:
+        require_instruments(connection, exchange, symbol)
     (start_us, end_us), bars = inventory.bounds(), inventory.bars()
     worked_out = {
         "timeframe": [_timeframe_name(seconds) for seconds in inventory.column("timeframe_s")],

@@ -127,14 +127,34 @@ def find_instrument(connection: Connection, exchange: str, symbol: str) -> Instr
     raise unknown_symbol(connection, exchange, symbol)
 
 
-def unknown_symbol(connection: Connection, exchange: str, symbol: str) -> UnknownSymbol:
-    """The error for a symbol that is not stored, with the closest symbols that are."""
+def require_instruments(connection: Connection, exchange: str | None, symbol: str | None) -> None:
+    """Raise UnknownSymbol where an exchange or a symbol is named of which no instrument is stored."""
+    if exchange is None and symbol is None:
+        return
     known = read_symbols(connection, exchange)
-    if not known:
-        return UnknownSymbol(f"No instruments of {exchange} are stored: run `tapehouse instruments --sync {exchange}`.")
+    if symbol is not None and symbol not in known:
+        raise unknown_symbol(connection, exchange, symbol)
+    if exchange is not None and not known:
+        raise _unknown_exchange(connection, exchange, "BTC/USDT")
+
+
+def unknown_symbol(connection: Connection, exchange: str | None, symbol: str) -> UnknownSymbol:
+    """The error for a symbol that is not stored of an exchange, or of any, with the closest symbols that are."""
+    known = read_symbols(connection, exchange)
+    if exchange is not None and not known:
+        return _unknown_exchange(connection, exchange, symbol)
     close = difflib.get_close_matches(symbol.upper(), known, n=3, cutoff=0.4)
     hint = f"did you mean {', '.join(close)}?" if close else "`tapehouse instruments` lists what is there."
-    return UnknownSymbol(f"{exchange} has no {symbol}: {hint}")
+    return UnknownSymbol(f"{f'{exchange} has' if exchange else 'There is'} no {symbol}: {hint}")
+
+
+def _unknown_exchange(connection: Connection, exchange: str, symbol: str) -> UnknownSymbol:
+    with store_errors():
+        stored = [name for (name,) in connection.execute(query("read_exchanges"))]
+    close = difflib.get_close_matches(exchange.lower(), stored, n=3)
+    begin = f"`tapehouse ingest ohlcv --exchange {exchange} --symbol {symbol} --timeframe 1m --since 7d`"
+    hint = f"did you mean {', '.join(close)}? If not, run {begin}." if close else f"run {begin}."
+    return UnknownSymbol(f"No instruments of {exchange} are stored: {hint}")
 
 
 def list_series(
@@ -183,8 +203,8 @@ def find_series(
     return (TradeSeries if dataset == "trade" else BookSeries)(found[0], instrument)
 
 
-def read_symbols(connection: Connection, exchange: str) -> list[str]:
-    """The symbols that are stored of an exchange."""
+def read_symbols(connection: Connection, exchange: str | None) -> list[str]:
+    """The symbols that are stored of an exchange, or of any."""
     with store_errors():
         return [symbol for (symbol,) in connection.execute(query("read_symbols"), {"exchange": exchange})]
 

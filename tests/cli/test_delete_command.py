@@ -14,6 +14,7 @@ from tapehouse.embedded import EmbeddedStatus
 from tapehouse.store.candles import write_candles
 from tapehouse.store.connection import Connection, connect
 from tapehouse.store.instruments import CandleSeries, ensure_candle_series
+from tapehouse.store.ledger import record_wanted
 from tapehouse.timeframe import timeframe
 from tests.cli.conftest import Cli, Program
 from tests.store.conftest import InstrumentFactory, candles
@@ -91,6 +92,19 @@ def test_what_is_agreed_to_is_deleted_and_rollups_follow(
     assert (
         cli(*asked(series, "--end", "2025-06-01T00:30Z", "--yes")).stdout == f"Nothing of {series} is stored there.\n"
     )
+
+
+def test_a_series_that_is_deleted_is_no_longer_listed(cli: Cli, connection: Connection, series: CandleSeries) -> None:
+    exchange = series.instrument.exchange
+    record_wanted(connection, series, (START, START + timedelta(days=1)))
+
+    def listed() -> list[str]:
+        return [one["exchange"] for one in json.loads(cli("coverage", "--json").stdout)["series"]]
+
+    assert exchange in listed()
+    assert cli(*asked(series, "--yes")).exit_code == 0
+    assert exchange not in listed()
+    assert "No such series is stored" in cli("gaps", "--exchange", exchange).stderr
 
 
 def test_where_nobody_can_be_asked_nothing_is_deleted(cli: Cli, connection: Connection, series: CandleSeries) -> None:

@@ -125,13 +125,13 @@ _INPUT = (
     _asked(
         "exchange that is not stored",
         2,
-        "No instruments of bybit are stored: run `tapehouse instruments --sync bybit`.",
+        "No instruments of bybit are stored: run `tapehouse ingest ohlcv --exchange bybit --symbol BTC/USDT",
         *("candles", "bybit", "BTC/USDT", "1m", "--start", "1d"),
     ),
     _asked(
         "market without candles",
         2,
-        "binance EMBER/USDT has no candles stored, which can't give 1m",
+        "binance EMBER/USDT has no candles stored: run",
         *("candles", "binance", "EMBER/USDT", "1m", "--start", "1d"),
     ),
     _asked(

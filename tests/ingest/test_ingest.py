@@ -8,7 +8,15 @@ from uuid import uuid4
 
 import pytest
 
-from tapehouse.errors import BeyondRetention, ExchangeError, MixedOrigins, QualityError, ReversedRange, UnknownSymbol
+from tapehouse.errors import (
+    BeyondRetention,
+    ExchangeError,
+    MixedOrigins,
+    QualityError,
+    ReversedRange,
+    UnknownSymbol,
+    UnknownTimeframe,
+)
 from tapehouse.exchange import Exchange
 from tapehouse.ingest import CandleRequest, IngestResult, ingest_series, open_series, plan_series
 from tapehouse.ingest.plan import newest_first_chunks
@@ -237,6 +245,19 @@ def test_the_sandbox_is_never_stored_as_the_exchange_it_plays(
     with pytest.raises(MixedOrigins):
         ingest(sandbox, connection, open_unlimited, request(0, 20, "ETH/USDT"))
     assert len(closes(connection)) == 10
+
+
+def test_what_the_exchange_has_not_becomes_no_series(
+    sandbox: Sandbox, connection: Connection, open_unlimited: OpenExchange
+):
+    ingest(sandbox, connection, open_unlimited, request(0, 2))
+    half_minutes = CandleRequest("BTC/USDT", timeframe("30s"), at(0), at(2))
+    with pytest.raises(UnknownTimeframe, match="binance has no 30s candles"):
+        ingest(sandbox, connection, open_unlimited, half_minutes)
+    stored = connection.execute(
+        "select timeframe_s from series join instrument using (instrument_id) where exchange = 'binance'"
+    )
+    assert stored.fetchall() == [(60,)]
 
 
 def test_a_cancelled_ingest_has_finished_its_batch(

@@ -77,6 +77,13 @@ class Tape:
             (self.series_id(name), TimestamptzMultirange(TimestamptzRange(*one) for one in ranges)),
         )
 
+    def want(self, start: datetime, end: datetime, name: str = "1m") -> None:
+        """Note that a range was to be fetched."""
+        self.connection.execute(
+            "update series set wanted_from = %s, wanted_until = %s where series_id = %s",
+            (start, end, self.series_id(name)),
+        )
+
     def insert(self, bars: pd.DataFrame, name: str = "1m") -> None:
         self.connection.execute(
             """

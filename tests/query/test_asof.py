@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,6 +57,53 @@ def test_what_makes_no_sense_is_refused(market: MarketData, tape: Tape):
         market.asof([datetime(2026, 3, 1)], series)  # noqa: DTZ001 -- that is the point
     with pytest.raises(InputError, match="has not come yet"):
         market.asof([datetime.now(UTC) + timedelta(days=1)], series)
+
+
+@pytest.mark.parametrize("series", [("binance", "1m"), "binance BTC/USDT 1m", ("binance", None, "1m"), None, 5])
+def test_what_is_no_series_is_refused(market: MarketData, series: Any):
+    with pytest.raises(InputError, match=r"is no (series|symbol): pass"):
+        market.asof([START], series)
+    with pytest.raises(InputError, match="60 is no timeframe"):
+        market.asof([START], ("binance", "BTC/USDT", 60))  # pyright: ignore[reportArgumentType] -- that is the point
+
+
+@pytest.mark.parametrize("times", [START, "2026-03-01", 5, None])
+def test_a_single_time_is_no_list_of_times(market: MarketData, times: Any):
+    with pytest.raises(InputError, match="is no list of times"):
+        market.asof(times, ("binance", "BTC/USDT", "1m"))
+    with pytest.raises(InputError, match="is no list of times"):
+        market.iter_inference_data("BTC/USDT", times, exchange="binance")
+
+
+def test_a_tolerance_is_inclusive_and_may_be_none_at_all(market: MarketData, tape: Tape):
+    write_bars(tape, random_bars(START, 2))
+    closed = START + timedelta(minutes=2)
+    moments = [closed, closed + timedelta(microseconds=1), closed + timedelta(minutes=5)]
+
+    def found(tolerance: timedelta) -> list[bool]:
+        joined = market.asof(moments, (tape.exchange, tape.symbol, "1m"), tolerance=tolerance)
+        return joined.iloc[:, 3].notna().tolist()
+
+    assert found(timedelta(0)) == [True, False, False]
+    assert found(timedelta(microseconds=1)) == [True, True, False]
+    assert found(timedelta(minutes=5)) == [True, True, True]
+    assert found(timedelta.max) == [True, True, True]
+
+
+@pytest.mark.parametrize("tolerance", [5, "5m", timedelta(seconds=-1)])
+def test_what_is_no_tolerance_is_refused(market: MarketData, tolerance: Any):
+    with pytest.raises(InputError, match="is no tolerance: pass a timedelta that is not negative"):
+        market.asof([START], ("binance", "BTC/USDT", "1m"), tolerance=tolerance)
+
+
+def test_joined_series_have_readable_names_in_other_libraries(market: MarketData, tape: Tape):
+    write_bars(tape, random_bars(START, 60))
+    joined = market.asof([START + timedelta(minutes=30)], (tape.exchange, tape.symbol, "5m"))
+    name = f"{tape.exchange} {tape.symbol} 5m"
+    columns = ["time", *(f"{name} {one}" for one in ("open", "high", "low", "close", "volume", "close_time"))]
+    assert joined.to_arrow().column_names == columns
+    assert joined.to_polars().columns == columns
+    assert joined.to_polars()[f"{name} close"].to_list() == joined[name, "close"].tolist()
 
 
 def test_frames_go_into_other_libraries(market: MarketData, tape: Tape):

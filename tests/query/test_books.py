@@ -3,6 +3,7 @@ import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -102,7 +103,7 @@ def test_a_book_from_the_future_is_not_shown(market: MarketData, tape: Tape):
     now = datetime.now(UTC)
     ahead = Snapshot(now + timedelta(hours=1), SECOND.bids, SECOND.asks)
     tape.write_books([FIRST, ahead], (START, now + timedelta(days=1)))
-    for moment in (None, now + timedelta(days=1)):
+    for moment in (None, now + timedelta(seconds=45)):
         found = market.order_book(tape.exchange, tape.symbol, moment)
         assert found.attrs["time"] == START.isoformat()
         assert found.attrs["at"] == found.attrs["as_of"]
@@ -205,6 +206,11 @@ def test_many_snapshots_are_read_whole(market: MarketData, tape: Tape):
     assert found["nonce"].tolist() == list(range(9000))
     assert found["bid_price_50"].tolist() == [number / 100 for number in range(9000)]
     assert (found["ask_amount_1"] == 0.002).all()
+
+
+def test_a_depth_may_be_a_number_of_numpy(market: MarketData, tape: Tape):
+    tape.write_books(random_books([START]), (START, at(seconds=1)))
+    assert len(market.order_book(tape.exchange, tape.symbol, depth=np.int64(5))) == 5  # pyright: ignore[reportArgumentType] -- that is the point
 
 
 @pytest.mark.parametrize("depth", [0, -1, 2.5, "20", True, False, 5001, 10**9, 2**200])

@@ -337,10 +337,10 @@ def test_without_an_end_candles_reach_to_the_last_closed_bar(market: MarketData,
     assert candles(market, tape, "1m", opened, now + timedelta(days=1)).attrs["candles_expected"] in (5, 6)
 
 
-def test_a_window_in_the_future_is_empty(market: MarketData, tape: Tape):
+def test_a_window_slightly_ahead_is_empty(market: MarketData, tape: Tape):
     tape.write(random_bars(START, 5))
-    future = datetime.now(UTC) + timedelta(days=1)
-    for end in (None, future + timedelta(days=1)):
+    future = datetime.now(UTC) + timedelta(seconds=30)
+    for end in (None, future + timedelta(days=1), datetime.max.replace(tzinfo=UTC)):
         found = candles(market, tape, "1h", future, end)
         assert (len(found), found.attrs["candles_expected"], found.attrs["gaps"]) == (0, 0, [])
 

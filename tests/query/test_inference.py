@@ -1,7 +1,11 @@
 """What get_inference_data gives, worked out a second time by pandas."""
 
+import copy
+import multiprocessing
+import pickle
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
@@ -15,6 +19,7 @@ from tapehouse.store.features import refresh_features
 from tapehouse.store.rollups import refresh_rollups
 from tapehouse.timeframe import timeframe
 from tests.query.conftest import (
+    Snapshot,
     Tape,
     in_units,
     pandas_resample,
@@ -168,11 +173,60 @@ def test_what_is_not_stored_is_said(ask: Callable[..., InferenceDataFrame], tape
     assert len(data.ohlcv_1m) == 30
     assert data.ohlcv_1m.attrs["candles_missing"] == 30
     assert "30 bars not known" in data.explain()
+    assert "order_book: no order books stored\nimbalances: neither order books nor trades stored" in data.explain()
     assert np.isnan(data.to_numpy()["ohlcv_1m"][30:]).all()
     before = ask(AT - timedelta(days=2))
     assert before.ohlcv_1m.empty
     assert before.get_latest_price() is None
     assert np.isnan(before.to_numpy()["indicators"]).all()
+
+
+def test_what_was_not_sampled_or_fetched_is_explained(ask: Callable[..., InferenceDataFrame], tape: Tape):
+    early = AT - timedelta(hours=1)
+    tape.write_books(random_books([early]), (early, early + timedelta(seconds=1)))
+    context = f"{(AT - timedelta(minutes=5)).isoformat()} to {AT.isoformat()}"
+    told = ask().explain()
+    assert f"order_book: none in the context, not sampled {context}\n" in told
+    assert f"imbalances: 0 rows, order books not sampled {context}, no trades stored\n" in told
+    late = Snapshot(AT - timedelta(minutes=1), [(9.0, 1.0)], [(10.0, 1.0)], late=timedelta(minutes=2))
+    tape.write_books([late], (AT - timedelta(minutes=5), AT))
+    assert "order_book: none in the context had been received\n" in ask(as_known=True).explain()
+
+
+def test_an_order_book_says_in_a_line_what_it_is(ask: Callable[..., InferenceDataFrame], tape: Tape):
+    tape.write_books([Snapshot(AT, [(9.9, 1.0)], [(10.2, 1.0), (10.3, 2.0)])], (AT - timedelta(minutes=5), AT))
+    assert repr(ask().order_book) == f"<OrderBookDataFrame at {AT.isoformat()}: bid 9.9, ask 10.2, spread 0.3>"
+
+
+def test_the_latest_price_has_its_time(ask: Callable[..., InferenceDataFrame], tape: Tape):
+    minute = AT.replace(second=0)
+    write_bars(tape, random_bars(minute - timedelta(minutes=90), 80))
+    assert ask().latest_price_at == minute - timedelta(minutes=10)
+    trades = random_trades(AT - timedelta(minutes=4), 30, span=timedelta(minutes=3))
+    tape.write_trades(trades, (AT - timedelta(minutes=5), AT))
+    assert (ask().latest_price_at, ask().get_latest_price()) == (trades.index[-1], trades["price"].iloc[-1])
+    assert ask(AT - timedelta(days=2)).latest_price_at is None
+
+
+def test_moments_can_be_pickled_and_copied(ask: Callable[..., InferenceDataFrame], tape: Tape):
+    write_bars(tape, random_bars(AT.replace(second=0) - timedelta(hours=5), 300))
+    tape.write_trades(random_trades(AT - timedelta(minutes=5), 500, span=timedelta(minutes=5)), (AT - timedelta(1), AT))
+    tape.write_books(random_books([AT - timedelta(seconds=5)]), (AT - timedelta(minutes=5), AT))
+    refresh_features(tape.connection)
+    data = ask()
+    data.explain()
+    for again in (pickle.loads(pickle.dumps(data)), copy.copy(data), copy.deepcopy(data)):
+        assert_same(again, data)
+        assert again.explain() == data.explain()
+    # As trainers with several workers do.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as workers:
+        assert_same(workers.submit(same, data).result(), data)
+
+
+def same(data: InferenceDataFrame) -> InferenceDataFrame:
+    """Run in another process."""
+    assert len(data.ohlcv_1m) == 60
+    return data
 
 
 def test_only_what_was_received_counts_where_that_is_asked_for(ask: Callable[..., InferenceDataFrame], tape: Tape):
@@ -217,7 +271,13 @@ def test_frames_are_their_reader_s_own(ask: Callable[..., InferenceDataFrame], t
         ({"context_window_minutes": 1441}, InputError, "no context window"),
         ({"depth": 0}, InputError, "no depth"),
         ({"indicators": ["sma"]}, InputError, "No indicator 'sma'"),
-        ({"indicators": ["ema"]}, InputError, "ema takes 1"),
+        ({"indicators": ["ema"]}, InputError, "No indicator 'ema': write it like ema_20, with numbers of at most 1000"),
+        ({"indicators": ["obv_5"]}, InputError, "No indicator 'obv_5': write it like obv, without numbers"),
+        ({"indicators": None}, InputError, "None is no list of indicators"),
+        ({"indicators": [20]}, InputError, r"\[20\] is no list of indicators: pass their names"),
+        ({"indicators": [["ema_20"]]}, InputError, "is no list of indicators"),
+        ({"context_window_minutes": [5]}, InputError, "no context window"),
+        ({"at": datetime.min.replace(tzinfo=UTC)}, InputError, "no time to reckon with"),
         ({"indicators": "ema_20"}, InputError, "list of names"),
     ],
 )
@@ -254,3 +314,14 @@ def test_many_moments_are_those_asked_for_one_by_one(
     for at, data in found:
         assert data.timestamp == at
         assert_same(data, ask(at))
+
+
+def test_moments_are_found_by_the_times_they_were_asked_for(market: MarketData, tape: Tape):
+    write_bars(tape, random_bars(AT.replace(second=0) - timedelta(hours=2), 120))
+    precise = pd.Timestamp(AT) + pd.Timedelta(nanoseconds=7)
+    ahead = datetime.now(UTC) + timedelta(seconds=30)
+    asked = [AT, precise, AT.astimezone(timezone(timedelta(hours=9))), ahead]
+    found = dict(market.iter_inference_data(tape.symbol, iter(asked), exchange=tape.exchange))
+    assert set(found) == set(asked)
+    assert found[precise].timestamp == AT
+    assert found[ahead].timestamp < ahead

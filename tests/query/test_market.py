@@ -3,9 +3,12 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
+import numpy as np
 import pandas as pd
 import psycopg
 import pytest
@@ -63,18 +66,101 @@ def test_the_package_has_nothing_but_what_it_names():
         ("1m", START, END.replace(tzinfo=None), NaiveDatetime, "2024-01-01T01:00:00 has no time zone"),
         ("1m", pd.Timestamp("2024-01-01"), END, NaiveDatetime, "has no time zone"),
         ("1m", END, START, ReversedRange, "swap them"),
-        ("1m", START, START, ReversedRange, "swap them"),
-        ("1m", "2024-01-01", END, InputError, "pass pd.Timestamp('2024-01-01', tz='UTC')"),
+        ("1m", START, START, ReversedRange, "starts and ends at 2024-01-01T00:00:00+00:00, so it is empty"),
+        ("1m", START.replace(tzinfo=None), END, NaiveDatetime, "datetime.now(UTC)"),
+        ("1m", pd.NaT, END, InputError, "NaT is no time"),
+        ("1m", datetime.min.replace(tzinfo=UTC), END, InputError, "no time to reckon with"),
+        ("1m", datetime.min.replace(tzinfo=timezone(timedelta(hours=9))), END, InputError, "no time to reckon with"),
+        ("1m", datetime(2199, 1, 1, tzinfo=UTC), None, InputError, "has not come yet, it is 2"),
+        (60, START, END, UnknownTimeframe, "60 is no timeframe: pass its name, 1m"),
+        (timedelta(hours=1), START, END, UnknownTimeframe, "is no timeframe"),
+        (None, START, END, UnknownTimeframe, "None is no timeframe"),
+        (["1m"], START, END, UnknownTimeframe, "['1m'] is no timeframe"),
         ("7m", START, END, UnknownTimeframe, "does not tile a UTC day"),
         ("1x", START, END, UnknownTimeframe, "No timeframe '1x'"),
     ],
 )
 def test_questions_without_sense_are_refused(
-    market: MarketData, timeframe: str, start: datetime, end: datetime, error: type[TapehouseError], message: str
+    market: MarketData, timeframe: Any, start: Any, end: Any, error: type[TapehouseError], message: str
 ):
     with pytest.raises(error) as caught:
         market.candles("binance", "BTC/USDT", timeframe, start, end)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *(
+            1_795_395_600,
+            1_795_395_600_000,
+            np.int64(1_795_395_600_000_000),
+            1_795_395_600_000_000_000,
+            1_795_395_600.5,
+        ),
+        *("2024-01-01", "2024-01-01T12:00Z", "7d", "nat", date(2024, 1, 1), np.datetime64("2024-01-01T12:00")),
+        *(None, float("nan"), 10**30, True, timedelta(days=7), [START]),
+    ],
+)
+def test_what_is_advised_instead_of_no_time_works(market: MarketData, given: Any):
+    with pytest.raises(InputError, match="is no datetime: pass ") as caught:
+        market.candles("binance", "BTC/USDT", "1m", given, END)
+    _, _, advised = str(caught.value).removesuffix(".").partition(": pass ")
+    names = {"pd": pd, "datetime": datetime, "timedelta": timedelta, "UTC": UTC}
+    moment = eval(advised.removeprefix("a time, as "), names)
+    assert moment.tzinfo
+    if isinstance(given, (int, float)) and 0 < given < 1e20 and given is not True:
+        assert moment.year == 2026
+
+
+@pytest.mark.parametrize("symbol", [None, ["BTC/USDT", "ETH/USDT"], 5])
+def test_what_is_no_name_is_refused(market: MarketData, symbol: Any):
+    selected: Any = symbol or 5
+    for ask in (
+        lambda: market.candles("binance", symbol, "1m", START, END),
+        lambda: market.candles(symbol, "BTC/USDT", "1m", START, END),
+        lambda: market.order_book("binance", symbol),
+        lambda: market.get_inference_data(symbol, exchange="binance"),
+        lambda: market.iter_inference_data(symbol, [START], exchange="binance"),
+        lambda: market.coverage("binance", selected),
+        lambda: market.gaps(selected),
+        lambda: market.instruments(selected),
+    ):
+        with pytest.raises(InputError, match=r"is no (symbol|exchange): pass one by its name, as"):
+            ask()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"url": 5}, "A int is no URL"),
+        ({"hot_window": 300}, "300 is no hot window: pass a timedelta"),
+        ({"hot_window": timedelta(days=-1)}, "no hot window"),
+        ({"hot_window": timedelta.max}, "no hot window"),
+        ({"cache_mb": -1}, "-1 is no size of a cache"),
+        ({"cache_mb": "256"}, "'256' is no size of a cache"),
+        ({"cache_mb": float("nan")}, "nan is no size of a cache"),
+        ({"cache_mb": float("inf")}, "inf is no size of a cache"),
+        ({"cache_mb": None}, "None is no size of a cache"),
+    ],
+)
+def test_options_without_sense_are_refused_at_once(quiet_url: str, options: dict[str, Any], words: str):
+    options = {"url": quiet_url, **options}
+    with pytest.raises(InputError, match=words):
+        MarketData.connect(**options)
+
+
+def test_what_has_not_begun_is_refused_but_for_clocks_that_differ(market: MarketData, tape: Tape):
+    tape.write(random_bars(START, 5))
+    tape.write_trades(random_trades(START, 5, span=timedelta(minutes=1)), (START, END))
+    tape.write_books(random_books([START]), (START, END))
+    nouns = [market.trades, market.order_book, market.order_books, market.order_book_features, market.imbalances]
+    ahead = datetime.now(UTC)
+    for noun in nouns:
+        with pytest.raises(InputError, match="has not come yet"):
+            noun(tape.exchange, tape.symbol, ahead + timedelta(minutes=2))
+        noun(tape.exchange, tape.symbol, ahead + timedelta(seconds=30))
+    assert market.candles(tape.exchange, tape.symbol, "1m", ahead + timedelta(seconds=30)).empty
 
 
 @pytest.mark.parametrize("noun", ["trades", "order_books", "order_book_features", "imbalances"])
@@ -102,15 +188,73 @@ def test_an_unknown_symbol_names_those_that_are_close(market: MarketData, make_t
         market.candles(tape.exchange, "BTC/USD", "1m", START, END)
 
 
-def test_an_unknown_exchange_says_how_to_get_its_instruments(market: MarketData):
-    with pytest.raises(UnknownSymbol, match="`tapehouse instruments --sync nowhere`"):
-        market.candles("nowhere", "BTC/USDT", "1m", START, END)
+def test_an_unknown_exchange_names_those_that_are_close_and_how_to_begin(
+    market: MarketData, make_tape: Callable[..., Tape]
+):
+    exchange = make_tape(exchange=f"{uuid4().hex}").exchange
+    begin = "run `tapehouse ingest ohlcv --exchange nowhere --symbol ETH/USDT --timeframe 1m --since 7d`."
+    with pytest.raises(UnknownSymbol) as caught:
+        market.candles("nowhere", "ETH/USDT", "1m", START, END)
+    assert str(caught.value) == f"No instruments of nowhere are stored: {begin}"
+    for ask in (
+        lambda: market.get_inference_data("ETH/USDT", exchange=exchange.upper()),
+        lambda: market.coverage(exchange.upper()),
+        lambda: market.gaps(exchange.upper(), "ETH/USDT"),
+        lambda: market.instruments(exchange.upper()),
+    ):
+        with pytest.raises(UnknownSymbol, match=f"did you mean {exchange}. If not, run `tapehouse ingest ohlcv"):
+            ask()
+
+
+def test_an_unknown_symbol_is_no_symbol_without_series(market: MarketData, tape: Tape):
+    for ask in (market.coverage, market.gaps):
+        assert ask(tape.exchange, "BTC/USDT").empty
+        with pytest.raises(UnknownSymbol, match=f"{tape.exchange} has no BTC/USD: did you mean BTC/USDT"):
+            ask(tape.exchange, "BTC/USD")
+        with pytest.raises(UnknownSymbol, match="There is no BTC/USDD: did you mean BTC/USDT"):
+            ask(symbol="BTC/USDD")
+
+
+def test_what_can_have_no_gaps_is_named(market: MarketData, tape: Tape):
+    tape.write_trades(random_trades(START, 5, span=timedelta(minutes=1)), (START, START + timedelta(minutes=1)))
+    with pytest.raises(InputError, match='\'trades\' is no dataset that has gaps: pass "ohlcv" or "trade"'):
+        market.gaps(tape.exchange, dataset="trades")  # pyright: ignore[reportArgumentType] -- that is the point
+    with pytest.raises(InputError, match="Trades have no timeframe"):
+        market.gaps(tape.exchange, dataset="trade", timeframe="1m")
+    assert set(market.gaps(tape.exchange, dataset="trade", end=END, start=START)["dataset"]) == {"trade"}
+
+
+def test_tables_go_into_other_libraries(market: MarketData, tape: Tape):
+    tape.write(random_bars(START, 5))
+    for found in (
+        market.coverage(tape.exchange),
+        market.instruments(tape.exchange),
+        market.gaps(tape.exchange, start=START, end=END),
+    ):
+        assert len(found) == 1
+        assert found.to_arrow().column_names == list(found.columns)
+        assert found.to_polars().columns == list(found.columns)
+        assert found.to_polars()["exchange"].to_list() == [tape.exchange]
+
+
+def test_a_series_of_which_nothing_was_ever_fetched_gives_nothing(market: MarketData, tape: Tape):
+    tape.series_id("30s")
+    with pytest.raises(UnknownSeries, match="has no candles stored: run"):
+        market.candles(tape.exchange, tape.symbol, "30s", START, END)
+    assert market.coverage(tape.exchange).empty
+
+
+def test_candles_that_trades_can_give_are_said_to_be_so(market: MarketData, tape: Tape):
+    tape.write_trades(random_trades(START, 5, span=timedelta(minutes=1)), (START, END))
+    with pytest.raises(UnknownSeries, match='pass source="trades" to build them from its trades, or run'):
+        market.candles(tape.exchange, tape.symbol, "30s", START, END)
+    assert len(market.candles(tape.exchange, tape.symbol, "30s", START, END, source="trades"))
 
 
 @pytest.mark.parametrize(
     ("stored", "asked", "says"),
     [
-        ((), "1m", "has no candles stored, which can't give 1m"),
+        ((), "1m", "has no candles stored: run"),
         (("1h", "1d"), "5m", "has only 1h, 1d candles stored, which can't give 5m"),
         (("1m",), "30s", "has only 1m candles stored, which can't give 30s"),
     ],
@@ -244,14 +388,17 @@ def test_coverage_counts_what_is_stored_of_each_series(market: MarketData, make_
     tape.write(bars.drop(bars.index[[5, 6]]))
     tape.cover(START + timedelta(hours=2), START + timedelta(hours=3))
     tape.write(random_bars(START, 2, step=timedelta(hours=1)), "1h")
-    make_tape("ETH/USDT", exchange=tape.exchange).series_id("1m")
+    never_fetched = make_tape("ETH/USDT", exchange=tape.exchange)
+    never_fetched.series_id("1m")
+    never_fetched.want(START, START + timedelta(hours=1))
+    never_fetched.series_id("1h")
     tape.connection.execute("call count_stored_rows()")
     found = market.coverage(tape.exchange)
     columns = ["symbol", "timeframe", "covered", "rows", "empty", "gaps", "rejected", "revision", "amount_unit"]
     assert found[columns].to_numpy().tolist() == [
         ["BTC/USDT", "1m", 120, 58, 62, 1, 0, 0, "base"],
         ["BTC/USDT", "1h", 2, 2, 0, 0, 0, 0, "base"],
-        ["ETH/USDT", "1m", 0, 0, 0, 0, 0, 0, "base"],
+        ["ETH/USDT", "1m", 0, 0, 0, 1, 0, 0, "base"],
     ]
     assert found.loc[0, "start"] == START
     assert found.loc[0, "end"] == START + timedelta(hours=3)
@@ -343,9 +490,11 @@ def test_coverage_tells_how_old_it_is_and_where_a_series_begins(market: MarketDa
     assert found.loc["1h", "begins_at"] == START
 
 
-def test_coverage_of_nothing_is_an_empty_table_of_the_same_columns(market: MarketData, tape: Tape):
-    tape.series_id("1m")
-    full, empty = market.coverage(tape.exchange), market.coverage("nowhere")
+def test_coverage_of_nothing_is_an_empty_table_of_the_same_columns(
+    market: MarketData, tape: Tape, make_tape: Callable[..., Tape]
+):
+    tape.write(random_bars(START, 2))
+    full, empty = market.coverage(tape.exchange), market.coverage(make_tape().exchange)
     assert len(empty) == 0
     assert {str(name): str(dtype) for name, dtype in full.dtypes.items()} == {
         **dict.fromkeys(("exchange", "symbol", "dataset", "timeframe"), "str"),
@@ -377,5 +526,4 @@ def test_instruments_are_listed(market: MarketData, make_tape: Callable[..., Tap
         **dict.fromkeys(("active", "from_sandbox"), "bool"),
         **dict.fromkeys(("first_seen_at", "last_seen_at"), "datetime64[us, UTC]"),
     }
-    assert market.instruments("nowhere").dtypes.to_dict() == found.dtypes.to_dict()
     assert len(market.instruments()) >= 2

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -62,6 +63,13 @@ def test_it_answers_as_the_store_does(provider: Provider, market: MarketData, to
     assert_same(provider.get_inference_data_unified(told.symbol, AT, 90), expected)
     assert len(expected.ohlcv_1m) == 90
     assert provider.get_inference_data_unified(told.symbol).timestamp > AT
+    options: dict[str, Any] = {"depth": 3, "indicators": ["ema_5"], "as_known": True, "include_forming": True}
+    at = AT + timedelta(minutes=10)
+    expected = market.get_inference_data(told.symbol, exchange=told.exchange, timestamp=at, **options)
+    forming = provider.get_inference_data_unified(told.symbol, at, **options)
+    assert_same(forming, expected)
+    assert list(forming.indicators.columns) == ["ema_5"]
+    assert forming.forming_candle("1h")
     assert provider.fetch() == "mine"
 
 

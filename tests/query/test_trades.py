@@ -125,7 +125,7 @@ def test_without_an_end_trades_reach_to_now(market: MarketData, tape: Tape):
     as_of = pd.Timestamp(found.attrs["as_of"])
     assert_same(found, stored[stored.index < as_of])
     assert found.attrs["covered"] == [span(start, as_of.to_pydatetime())]
-    later = trades(market, tape, now + timedelta(minutes=10), now + timedelta(minutes=20))
+    later = trades(market, tape, datetime.now(UTC) + timedelta(seconds=45), now + timedelta(minutes=20))
     assert (len(later), later.attrs["gaps"], later.attrs["covered"]) == (0, [], [])
 
 

@@ -164,5 +164,7 @@ def test_naive_and_reversed_bounds_are_refused():
     aware = naive.replace(tzinfo=UTC)
     with pytest.raises(NaiveDatetime, match=r"2025-01-01T00:00:00 has no time zone"):
         aware_utc(naive)
-    with pytest.raises(ReversedRange, match="swap them"):
+    with pytest.raises(ReversedRange, match="so it is empty: choose a later end"):
         aware_range(aware, aware)
+    with pytest.raises(ReversedRange, match="swap them"):
+        aware_range(aware + timedelta(seconds=1), aware)

@@ -31,7 +31,9 @@ Examples:
 \b
 Snapshots are taken at whole multiples of the interval. A market that answers late delays no
 other; an interval from one tick to the next in which no snapshot came is counted as missed. Lateness
-is how long after its tick a snapshot was received. Ctrl-C ends the sampling and keeps what it took.
+is how long after its tick a snapshot was received. They are written every five seconds; features and
+imbalances of them follow at the end, or with `tapehouse refresh`. Ctrl-C ends the sampling and keeps
+what it took.
 """
 _COLUMNS: Final = (
     Column("symbol"),
