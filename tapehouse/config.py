@@ -11,6 +11,8 @@ from typing import Final
 
 import platformdirs
 
+from tapehouse.errors import InputError
+
 DATABASE_URL: Final = "TAPEHOUSE_DATABASE_URL"
 EXCHANGE_URL: Final = "TAPEHOUSE_EXCHANGE_URL"
 DATA_DIR: Final = "TAPEHOUSE_DATA_DIR"
@@ -44,3 +46,11 @@ def settings_from_environment() -> Settings:
         data_dir=Path(data_dir) if data_dir else platformdirs.user_data_path("tapehouse"),
         archive=Path(archive) if archive else None,
     )
+
+
+def archive_folder(explicit: Path | None = None) -> Path:
+    """The folder of the archive: the one named, else that of the environment; raises InputError if there is none."""
+    folder = explicit or settings_from_environment().archive
+    if folder is None:
+        raise InputError(f"Where is the archive? Set {ARCHIVE} to its folder, or name it with --dir.")
+    return folder

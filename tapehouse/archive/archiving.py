@@ -4,6 +4,7 @@ A file counts from when the ledger says so. Whoever is killed before leaves a fi
 again.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Final, Literal
 from tapehouse.archive.content import Content, ContentDigest
 from tapehouse.archive.draft import ArchiveDraft, archive_draft
 from tapehouse.archive.layouts import Layout, layout_of
+from tapehouse.archive.verifying import verify_archive
 from tapehouse.errors import ArchiveError, InputError, StoreUnreachable, TapehouseError
 from tapehouse.files.formats import label_in
 from tapehouse.files.label import FileLabel
@@ -63,6 +65,8 @@ def archive_due(
     """
     results: list[ArchiveResult] = []
     with store_errors(), advisory_lock(connection, _LOCK_KEY, wait_s=_LOCK_WAIT_S, busy=_LOCK_BUSY):
+        # A file that is gone before its rows are can still be written anew.
+        deque(verify_archive(connection, root, only_stored=True), maxlen=0)
         for due in list_unarchived(connection):
             results.append(_try(connection, root, due))
             if progress:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from tapehouse.files.checksums import sha256_of
-from tapehouse.store.archive import RecordedFile, list_archive
+from tapehouse.store.archive import RecordedFile, forget_file, list_archive
 from tapehouse.store.connection import Connection
 
 State = Literal["sound", "missing", "changed"]
@@ -20,10 +20,19 @@ class VerifiedFile:
     state: State
 
 
-def verify_archive(connection: Connection, root: Path) -> Iterator[VerifiedFile]:
-    """Each file that the ledger knows, after it was read; raises InputError where one can't be."""
+def verify_archive(connection: Connection, root: Path, *, only_stored: bool = False) -> Iterator[VerifiedFile]:
+    """Each file that the ledger knows, after it was read; with `only_stored`, of those whose rows are stored, too.
+
+    One of these that is not sound counts no longer, so that the next archiving writes it anew. Raises InputError for
+    a file that can't be read.
+    """
     for file in list_archive(connection):
-        yield VerifiedFile(file, _state(root / file.path, file.sha256))
+        if only_stored and file.is_dropped:
+            continue
+        state = _state(root / file.path, file.sha256)
+        if state != "sound":
+            forget_file(connection, file)
+        yield VerifiedFile(file, state)
 
 
 def _state(path: Path, sha256: str) -> State:

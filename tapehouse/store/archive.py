@@ -130,6 +130,12 @@ def record_archive(
         return connection.execute(query("record_archive"), parameters).rowcount == 1
 
 
+def forget_file(connection: Connection, file: RecordedFile) -> None:
+    """Let a file count no longer, unless nothing else has its rows."""
+    with store_errors():
+        connection.execute(query("delete_archive"), {"path": file.path})
+
+
 def read_archived(
     connection: Connection, root: Path, instrument_id: int, dataset: Dataset, timeframe_s: int, *, window: TimeRange
 ) -> Archived | None:
