@@ -26,9 +26,7 @@ def verify_archive(connection: Connection, root: Path, *, only_stored: bool = Fa
     One of these that is not sound counts no longer, so that the next archiving writes it anew. Raises InputError for
     a file that can't be read.
     """
-    for file in list_archive(connection):
-        if only_stored and file.is_dropped:
-            continue
+    for file in list_archive(connection, only_stored=only_stored):
         state = _state(root / file.path, file.sha256)
         if state != "sound":
             forget_file(connection, file)

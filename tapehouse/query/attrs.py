@@ -37,7 +37,7 @@ def reach_attrs(series: SeriesState, reach: Reach, **more: Sequence[TimeRange]) 
     """What of the window is stored of a series, that series' revision, and more ranges."""
     return {
         "revision": series.revision,
-        **ranges_attrs({"covered": reach.covered, "gaps": reach.gaps, "archived": reach.archived, **more}),
+        **ranges_attrs({"covered": reach.covered, "gaps": reach.gaps, **more}),
         "dropped_before": json_time(reach.dropped_before),
     }
 

@@ -64,7 +64,7 @@ def read_books(
     archived = archived_books(series.archived, ledger.window, depth) if series.archived else []
     frame = _frame(joined([*archived, _stored(connection, ledger, depth)]), depth)
     frame.attrs.update(instrument_attrs(question, ledger, ledger.trade_unit) | window_attrs(ledger))
-    frame.attrs.update(reach_attrs(series, reach))
+    frame.attrs.update(reach_attrs(series, reach, archived=reach.archived))
     return frame, ledger
 
 

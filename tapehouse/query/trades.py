@@ -39,11 +39,12 @@ def read_trades(
     series = ledger.find("trade")
     if series is None:
         raise unknown_trades(question)
+    reach = reach_of(series, ledger.window)
     archived = archived_trades(series.archived, ledger.window) if series.archived else []
     trades = joined([*archived, _stored(connection, ledger, series)])
     frame = trade_frame(trades.time_us, trades.ids, trades.price, trades.amount, trades.side)
     frame.attrs.update(instrument_attrs(question, ledger, ledger.trade_unit) | window_attrs(ledger))
-    frame.attrs.update(reach_attrs(series, reach_of(series, ledger.window)))
+    frame.attrs.update(reach_attrs(series, reach, archived=reach.archived))
     return frame, ledger
 
 

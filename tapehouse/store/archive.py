@@ -99,10 +99,10 @@ def list_unarchived(connection: Connection) -> list[Unarchived]:
     return [_unarchived(connection, row) for row in rows]
 
 
-def list_archive(connection: Connection) -> list[RecordedFile]:
-    """All files of the archive."""
+def list_archive(connection: Connection, *, only_stored: bool = False) -> list[RecordedFile]:
+    """All files of the archive; with `only_stored`, those whose rows are stored, too."""
     with store_errors(), connection.cursor(row_factory=class_row(RecordedFile)) as cursor:
-        return cursor.execute(query("list_archive")).fetchall()
+        return cursor.execute(query("list_archive"), {"only_stored": only_stored}).fetchall()
 
 
 def begin_archive(connection: Connection, series: Series, window: TimeRange) -> None:

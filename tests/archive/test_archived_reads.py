@@ -28,6 +28,7 @@ from tests.query.conftest import (
     random_bars,
     random_books,
     random_trades,
+    times,
 )
 from tests.query.moments import write_bars
 from tests.query.test_books import assert_same, wide
@@ -55,8 +56,8 @@ def write_all(tape: Tape) -> tuple[pd.DataFrame, pd.DataFrame, list[Snapshot]]:
         write_bars(tape, part)
     trades = random_trades(TICKS_FROM, 2000, span=TICKS_UNTIL - TICKS_FROM)
     tape.write_trades(trades, (TICKS_FROM, TICKS_UNTIL))
-    times = [TICKS_FROM + number * timedelta(minutes=20) for number in range(3 * 72)]
-    books = random_books(times, levels=(0, 20))
+    moments = [TICKS_FROM + number * timedelta(minutes=20) for number in range(3 * 72)]
+    books = random_books(moments, levels=(0, 20))
     books[::5] = [replace(one, nonce=NO_NONCE) for one in books[::5]]
     tape.write_books(books, (TICKS_FROM, TICKS_UNTIL))
     return bars, trades, books
@@ -122,7 +123,7 @@ def test_a_part_of_what_was_dropped_is_cut_to_the_microsecond(
 
     start, end = trades.index[50].to_pydatetime(), trades.index[700].to_pydatetime()
     found = market.trades(tape.exchange, tape.symbol, start, end)
-    expected = trades.loc[(trades.index >= start) & (trades.index < end)]
+    expected = trades[(times(trades) >= pd.Timestamp(start)) & (times(trades) < pd.Timestamp(end))]
     pd.testing.assert_frame_equal(found, expected, check_exact=True, check_freq=False)
     found = candles(market, tape, "1m", BARS_FROM + timedelta(seconds=90), BARS_FROM + timedelta(minutes=9))
     pd.testing.assert_frame_equal(found, in_units(bars[2:9]), check_exact=True, check_freq=False)
