@@ -129,6 +129,22 @@ def test_a_part_of_what_was_dropped_is_cut_to_the_microsecond(
     pd.testing.assert_frame_equal(found, in_units(bars[2:9]), check_exact=True, check_freq=False)
 
 
+def test_a_market_that_had_nothing_is_known_to_have_had_nothing(
+    connection: Connection, tape: Tape, market: MarketData, archived: Archiving
+):
+    _, trades, _ = write_all(tape)
+    quiet = make_tape(connection)
+    quiet.write_trades(trades[:0], (TICKS_FROM, TICKS_FROM + DAY))
+    archived()
+    retain(connection)
+
+    found = market.trades(quiet.exchange, quiet.symbol, TICKS_FROM, TICKS_FROM + 2 * DAY)
+
+    assert len(found) == 0
+    assert found.attrs["covered"] == [[TICKS_FROM.isoformat(), (TICKS_FROM + DAY).isoformat()]]
+    assert found.attrs["dropped_before"] is None
+
+
 def test_a_reader_without_the_archive_says_what_was_dropped(
     connection: Connection, tape: Tape, schema_url: str, archived: Archiving
 ):
