@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from benchmarks import (
+    archiving,
     backfilling,
     compressing,
     exporting_files,
@@ -60,6 +61,7 @@ BENCHMARKS: Final[dict[str, Callable[[Setting], Outcome]]] = {
     "bytes_per_compressed_snapshot_20": compressing.bytes_per_compressed_snapshot_20,
     "export_parquet_vs_pyarrow_write": exporting_files.export_parquet_vs_pyarrow_write,
     "export_parquet_vs_same_settings": exporting_files.export_parquet_vs_same_settings,
+    "archive_rows_per_s": archiving.archive_rows_per_s,
     "import_tapehouse_ms": importing.import_tapehouse_ms,
 }
 BARS: Final = {

@@ -24,7 +24,8 @@ Other libraries' errors are translated into these at one border each: ccxt's in
     │   ├── NotMigrated
     │   ├── MigrationError
     │   ├── MixedOrigins
-    │   └── BeyondRetention
+    │   ├── BeyondRetention
+    │   └── ArchiveError
     ├── QualityError                exit 5   too many rejected rows in one batch
     └── ServiceError                exit 6   a local service: embedded database, sandbox
 """
@@ -155,6 +156,10 @@ class MixedOrigins(StoreError):
 
 class BeyondRetention(StoreError):
     """Candles older than what retention has already dropped can't be written."""
+
+
+class ArchiveError(StoreError):
+    """A file of the archive is missing, or is not what was archived."""
 
 
 class QualityError(TapehouseError):

@@ -1,7 +1,7 @@
 -- Take a range out of all that is known of a series, and so many rows off its count: what of it was fetched, could
--- not be had or came from elsewhere, where the series begins, if that is in the range or after it, and what was wanted,
--- if an end of that is in the range. Bumps the revision where a reader could have seen any of it. Returns the
--- revision, whether it was bumped, and what of the range was covered.
+-- not be had, came from elsewhere or is in files of the archive, where the series begins, if that is in the range or
+-- after it, and what was wanted, if an end of that is in the range. Bumps the revision where a reader could have seen
+-- any of it. Returns the revision, whether it was bumped, and what of the range was covered.
 with known as (
     select covered * tstzmultirange(%(during)s::tstzrange) as covered
     from coverage
@@ -42,6 +42,12 @@ substituted_outside as (
     from substituted
     cross join unnest(tstzmultirange(during) - tstzmultirange(%(during)s::tstzrange)) as rest
     on conflict (series_id, during) do nothing
+),
+
+archived as (
+    update archive
+    set kept = kept - tstzmultirange(%(during)s::tstzrange)
+    where series_id = %(series_id)s and during && %(during)s::tstzrange
 ),
 
 wanted as (

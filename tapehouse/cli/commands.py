@@ -4,6 +4,7 @@ from typing import Final
 
 import click
 
+from tapehouse.cli.archive import archive
 from tapehouse.cli.backfill import backfill
 from tapehouse.cli.candles import candles
 from tapehouse.cli.compare import compare
@@ -65,6 +66,7 @@ _COMMANDS: Final = (
     repair,
     export,
     import_,
+    archive,
     refresh,
     quarantine,
     delete,

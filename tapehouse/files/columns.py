@@ -63,12 +63,12 @@ class Columns:
                 ("side", _WORD),
             ]
         )
-        self.schema: Schema = _labelled([*names, ("source", _WORD)], label)
+        self.schema: Schema = labelled([*names, ("source", _WORD)], label)
 
     def table(self, piece: Piece) -> Rows:
         """The piece as a table; it must not be used afterwards."""
         source = self._sources(piece.time_us)
-        arrays = [_times(piece.time_us), *_middle(piece, self._label), source]
+        arrays = [times(piece.time_us), *_middle(piece, self._label), source]
         return pa.Table.from_arrays(arrays, schema=self.schema)
 
     def _sources(self, time_us: Int64Array) -> Array:
@@ -100,7 +100,7 @@ class FreqtradeColumns:
                 ("cost", pa.float64()),
             ]
         )
-        self.schema: Schema = _labelled(names, label)
+        self.schema: Schema = labelled(names, label)
 
     def table(self, piece: Piece) -> Rows:
         """The piece as a table; it must not be used afterwards. Raises InputError for times between milliseconds."""
@@ -128,11 +128,13 @@ class FreqtradeColumns:
         return pa.Table.from_arrays(arrays, schema=self.schema)
 
 
-def _labelled(names: Sequence[tuple[str, object]], label: FileLabel) -> Schema:
+def labelled(names: Sequence[tuple[str, object]], label: FileLabel) -> Schema:
+    """A schema of those columns, with the label."""
     return pa.schema(names, metadata={SCHEMA_KEY: label.to_json().encode()})
 
 
-def _times(time_us: Int64Array) -> Array:
+def times(time_us: Int64Array) -> Array:
+    """Microseconds since 1970 UTC as a column of times; takes over their memory."""
     return pa.array(time_us).view(_TIME)
 
 

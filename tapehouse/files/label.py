@@ -66,7 +66,8 @@ class FileLabel:
     @property
     def name(self) -> str:
         """The name of the series, as the store gives it."""
-        return f"{self.listing.exchange} {self.listing.symbol} {self.timeframe or 'trades'}"
+        kind = self.timeframe or ("trades" if self.dataset == "trade" else "order books")
+        return f"{self.listing.exchange} {self.listing.symbol} {kind}"
 
     @property
     def gaps(self) -> list[TimeRange]:

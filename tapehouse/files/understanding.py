@@ -143,6 +143,10 @@ def _from_label(table: Table, told: Told) -> Told:
     label = table.label
     if label is None:
         return told
+    if label.dataset == "order_book":
+        raise InputError(
+            f"{table.path.name} holds archived order books, which can't be imported: MarketData reads them."
+        )
     return Told(label.listing.exchange, label.listing.symbol, dataset=label.dataset, timeframe=label.timeframe)
 
 

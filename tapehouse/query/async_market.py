@@ -6,6 +6,7 @@ Written by `make generate` from `market`: change that one.
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Literal, Self
 
 from tapehouse.indicators import DEFAULT_INDICATORS
@@ -29,9 +30,18 @@ class AsyncMarketData(Awaited):
 
     @classmethod
     def connect(
-        cls, url: str | None = None, *, cache_mb: float = 256, hot_window: timedelta = timedelta(minutes=5)
+        cls,
+        url: str | None = None,
+        *,
+        archive: Path | str | None = None,
+        cache_mb: float = 256,
+        hot_window: timedelta = timedelta(minutes=5),
     ) -> Opening[Self]:
         """Connect to a PostgreSQL URL, else to that of TAPEHOUSE_DATABASE_URL, else to the running embedded database.
+
+        `archive` is the folder of the archive, else that of TAPEHOUSE_ARCHIVE, if there is one: what retention has
+        dropped of candles, trades and order books is read from there. Moments and single order books are of the
+        database alone.
 
         Answers are kept in memory, at most `cache_mb` megabytes of them, 0 for none, and never given out once they
         may have changed: a thread listens to what the database says of changes. Of instruments that
@@ -40,7 +50,7 @@ class AsyncMarketData(Awaited):
         Raises InputError for options that make no sense, StoreUnreachable where nothing answers, StoreRefused for a
         wrong user, password or database name.
         """
-        return Opening(cls, partial(MarketData.connect, url, cache_mb=cache_mb, hot_window=hot_window))
+        return Opening(cls, partial(MarketData.connect, url, archive=archive, cache_mb=cache_mb, hot_window=hot_window))
 
     async def candles(
         self,
@@ -91,10 +101,12 @@ class AsyncMarketData(Awaited):
           empty bars are; incomplete: bars left out because only part of them was fetched;
         - repaired: ranges [start, end, source] of the series read whose candles are not the exchange's own: built
           from "trades" or from "1m" candles, or those of the exchange and symbol named;
-        - dropped_before: the time before which retention has dropped the candles asked for.
+        - archived: ranges whose candles, or the 1m candles they are built from, come from files of the archive;
+        - dropped_before: the time before which retention has dropped the candles asked for, if not all are archived.
 
         Raises NaiveDatetime, ReversedRange, InputError for a start that has not come yet, UnknownTimeframe,
-        UnknownSymbol, or UnknownSeries where nothing is stored that could give that timeframe; and StoreError.
+        UnknownSymbol, or UnknownSeries where nothing is stored that could give that timeframe; and StoreError,
+        ArchiveError where a file is missing.
         """
         return await self._run(
             self._market.candles,
@@ -119,7 +131,7 @@ class AsyncMarketData(Awaited):
         - side (categorical): what the taker did, "buy", "sell" or "unknown".
 
         `attrs` as of `candles`: exchange, symbol, amount_unit, from_sandbox, start, end, as_of, revision,
-        covered and gaps, shortened, dropped_before.
+        covered and gaps, shortened, archived, dropped_before.
 
         Raises NaiveDatetime, ReversedRange, InputError for a start that has not come yet, UnknownSymbol, or
         UnknownSeries where no trades are stored; and StoreError.

@@ -12,6 +12,7 @@ from psycopg.sql import Composed, Literal
 
 from tapehouse.book import LEVEL_COLUMNS, NO_NONCE
 from tapehouse.errors import UnknownSeries
+from tapehouse.query.archived import Archive, BookColumns, archived_books, joined
 from tapehouse.query.attrs import instrument_attrs, json_time, reach_attrs, window_attrs
 from tapehouse.query.decode import CopyDecoder, Field
 from tapehouse.query.frame import MarketFrame, time_index, value_frame
@@ -51,21 +52,26 @@ def read_book(connection: Connection, question: Question, *, depth: int) -> Mark
     return frame
 
 
-def read_books(connection: Connection, question: Question, *, depth: int) -> tuple[MarketFrame, Ledger]:
+def read_books(
+    connection: Connection, question: Question, *, depth: int, archive: Archive | None = None
+) -> tuple[MarketFrame, Ledger]:
     """The answer of `MarketData.order_books`, and the ledger it rests on."""
-    ledger = read_ledger(connection, question, "order_book")
+    ledger = look_up_books(connection, question, archive=archive)
     series = ledger.find("order_book")
     if series is None:
         raise unknown_books(question)
-    frame = _frame(_read(connection, ledger, depth), ledger.scale, depth)
+    reach = reach_of(series, ledger.window)
+    archived = archived_books(series.archived, ledger.window, depth) if series.archived else []
+    frame = _frame(joined([*archived, _stored(connection, ledger, depth)]), depth)
     frame.attrs.update(instrument_attrs(question, ledger, ledger.trade_unit) | window_attrs(ledger))
-    frame.attrs.update(reach_attrs(series, reach_of(series, ledger.window)))
+    frame.attrs.update(reach_attrs(series, reach, archived=reach.archived))
     return frame, ledger
 
 
-def look_up_books(connection: Connection, question: Question) -> Ledger:
+def look_up_books(connection: Connection, question: Question, *, archive: Archive | None = None) -> Ledger:
     """What the ledgers say that answers from order books rest on."""
-    return read_ledger(connection, question, "order_book")
+    ledger = read_ledger(connection, question, "order_book")
+    return archive.complete(connection, ledger) if archive else ledger
 
 
 def unknown_books(question: Question) -> UnknownSeries:
@@ -76,27 +82,34 @@ def unknown_books(question: Question) -> UnknownSeries:
     )
 
 
-def _read(connection: Connection, ledger: Ledger, depth: int) -> CopyDecoder:
-    scalars = [Field.integer(name) for name in ("time", "received_at", "nonce")]
-    decoder = CopyDecoder([*scalars, Field.float_arrays("levels", len(LEVEL_COLUMNS), depth)])
+def _stored(connection: Connection, ledger: Ledger, depth: int) -> BookColumns:
+    decoder = CopyDecoder(book_fields(depth))
     for span in uneven_portions(connection, "order_book", ledger.instrument_id, ledger.window, decoder):
-        copy_out(connection, _statement(ledger.instrument_id, span, depth), decoder)
-    return decoder
+        copy_out(connection, book_statement(ledger.instrument_id, span, depth), decoder)
+    levels = decoder.floats("levels")
+    levels /= np.array(level_units(ledger.scale))[:, np.newaxis]
+    return BookColumns(decoder.times_us("time"), decoder.times_us("received_at"), decoder.integers("nonce"), levels)
 
 
-def _statement(instrument_id: int, span: TimeRange, depth: int) -> Composed:
+def book_statement(instrument_id: int, span: TimeRange, depth: int) -> Composed:
+    """The COPY of the snapshots of the span, with so many levels."""
     return query("copy_books").format(
         instrument_id=Literal(instrument_id), start=Literal(span[0]), end=Literal(span[1]), depth=Literal(depth)
     )
 
 
-def _frame(decoder: CopyDecoder, scale: Scale, depth: int) -> MarketFrame:
-    levels = decoder.floats("levels")
-    levels /= np.array(level_units(scale))[:, np.newaxis]
+def book_fields(depth: int) -> tuple[Field, ...]:
+    """What `book_statement` gives: time, received_at, nonce (-1 for none) and levels in whole ticks and lots."""
+    scalars = (Field.integer(name) for name in ("time", "received_at", "nonce"))
+    return *scalars, Field.float_arrays("levels", len(LEVEL_COLUMNS), depth)
+
+
+def _frame(books: BookColumns, depth: int) -> MarketFrame:
+    levels = books.levels
     names = [f"{name}_{level}" for name in LEVEL_COLUMNS for level in range(1, depth + 1)]
-    frame = value_frame(decoder.times_us("time"), levels.reshape(len(levels), len(names)).T, names)
-    frame.insert(0, "received_at", time_index(decoder.times_us("received_at")))
-    nonce = pd.Series(decoder.integers("nonce"), index=frame.index, dtype="Int64")
+    frame = value_frame(books.time_us, levels.reshape(len(levels), len(names)).T, names)
+    frame.insert(0, "received_at", time_index(books.received_us))
+    nonce = pd.Series(books.nonce, index=frame.index, dtype="Int64")
     frame.insert(1, "nonce", nonce.mask(nonce == NO_NONCE))
     return frame
 

@@ -5,12 +5,13 @@ Which rows answer is the planner's business, arithmetic on them that of `resampl
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from psycopg.sql import Composed, Identifier, Literal
 
 from tapehouse.candle import VALUE_COLUMNS, Float64Array
 from tapehouse.errors import UnknownSeries
+from tapehouse.query.archived import Archive, archived_candles
 from tapehouse.query.attrs import RANGES_IN_ATTRS, instrument_attrs, json_time, ranges_attrs, window_attrs
 from tapehouse.query.decode import CopyDecoder, Field
 from tapehouse.query.fill import Fill, fill_bars, last_close
@@ -45,6 +46,8 @@ from tapehouse.store.sql import query
 from tapehouse.store.ticks import Scale
 from tapehouse.timeframe import EPOCH, Timeframe, timeframe_of_seconds
 
+Reading: TypeAlias = Callable[[Connection, Question, Timeframe], tuple[MarketFrame, Ledger]]
+
 _TRADE_COLUMNS: Final = (*VALUE_COLUMNS, "trades", "bought", "sold")
 # Neither ticks nor lots.
 _COUNT: Final = "trades"
@@ -53,15 +56,34 @@ _MOST_EXPECTED: Final = 2_000_000
 
 
 def read_candles(
-    connection: Connection, question: Question, timeframe: Timeframe, *, fill: Fill | None = None
+    connection: Connection,
+    question: Question,
+    timeframe: Timeframe,
+    *,
+    fill: Fill | None = None,
+    archive: Archive | None = None,
 ) -> tuple[MarketFrame, Ledger]:
     """The answer of `MarketData.candles`, from candles, and the ledger it rests on."""
-    ledger = look_up_candles(connection, question, timeframe)
+    ledger = look_up_candles(connection, question, timeframe, archive=archive)
     plan = candle_plan(ledger, timeframe)
     if plan is None:
         raise _unknown_candles(connection, question, timeframe)
     attrs = instrument_attrs(question, ledger, ledger.amount_unit)
-    return _answer(connection, ledger, plan, VALUE_COLUMNS, attrs, fill=fill), ledger
+    return _answer(connection, ledger, plan, VALUE_COLUMNS, attrs, fill=fill, archive=archive), ledger
+
+
+def read_archived_candles(
+    connection: Connection, question: Question, timeframe: Timeframe, *, archive: Archive, otherwise: Reading
+) -> tuple[MarketFrame, Ledger]:
+    """What `read_candles` gives with the archive where retention has dropped some of the time, else by the other way.
+
+    That is one which knows of no archive, and is quicker.
+    """
+    if not archive.was_needed(("ohlcv", MINUTE.seconds), question.start):
+        frame, ledger = otherwise(connection, question, timeframe)
+        if not archive.is_needed(ledger):
+            return frame, ledger
+    return read_candles(connection, question, timeframe, archive=archive)
 
 
 def candle_plan(ledger: Ledger, timeframe: Timeframe) -> Plan | None:
@@ -70,9 +92,12 @@ def candle_plan(ledger: Ledger, timeframe: Timeframe) -> Plan | None:
     return plan_candles(timeframe, _window(ledger, timeframe), native=native, minutes=minutes)
 
 
-def look_up_candles(connection: Connection, question: Question, timeframe: Timeframe) -> Ledger:
+def look_up_candles(
+    connection: Connection, question: Question, timeframe: Timeframe, *, archive: Archive | None = None
+) -> Ledger:
     """What the ledgers say that `read_candles` rests on."""
-    return _read_ledger(connection, question, timeframe, (MINUTE.seconds, timeframe.seconds))
+    ledger = _read_ledger(connection, question, timeframe, (MINUTE.seconds, timeframe.seconds))
+    return archive.complete(connection, ledger) if archive else ledger
 
 
 def read_minute_candles(connection: Connection, question: Question, timeframe: Timeframe) -> tuple[MarketFrame, Ledger]:
@@ -137,14 +162,15 @@ def _answer(
     attrs: dict[str, Any],
     *,
     fill: Fill | None = None,
+    archive: Archive | None = None,
 ) -> MarketFrame:
-    candles = _read_planned(connection, ledger.instrument_id, plan, columns)
+    candles = _read_planned(connection, ledger, plan, columns)
     attrs = attrs | window_attrs(ledger) | plan_attrs(plan, candles)
     if fill is None:
         return candle_frame(candles, ledger.scale, columns, attrs)
     ranges = plan.known if fill == "empty" else (plan.window,)
     candles, filled = fill_bars(
-        candles, plan.timeframe, ranges, close_before=lambda: _close_before(connection, plan, columns, attrs)
+        candles, plan.timeframe, ranges, close_before=lambda: _close_before(connection, plan, columns, attrs, archive)
     )
     frame = candle_frame(candles, ledger.scale, columns, attrs | {"candles_filled": int(filled.sum())})
     frame["filled"] = filled
@@ -158,7 +184,9 @@ def candle_frame(candles: Candles, scale: Scale, columns: Sequence[str], attrs: 
     return frame
 
 
-def _close_before(connection: Connection, plan: Plan, columns: Sequence[str], attrs: Mapping[str, Any]) -> float | None:
+def _close_before(
+    connection: Connection, plan: Plan, columns: Sequence[str], attrs: Mapping[str, Any], archive: Archive | None
+) -> float | None:
     """The last close before the plan's window, in ticks, of all series that can answer; None if there is none.
 
     Which of them answers depends on the window, and what is filled must not.
@@ -167,10 +195,12 @@ def _close_before(connection: Connection, plan: Plan, columns: Sequence[str], at
     question = Question(attrs["exchange"], attrs["symbol"], EPOCH, before)
     timeframes_s = (NO_TIMEFRAME_S, MINUTE.seconds, plan.timeframe.seconds)
     ledger = read_ledger(connection, question, "trade", "ohlcv", timeframes_s=timeframes_s)
+    if archive and plan.source != "trades":
+        ledger = archive.complete(connection, ledger)
 
     def last(planned: Callable[[TimeRange], Plan]) -> tuple[int, float] | None:
         def read(window: TimeRange) -> Candles:
-            return _read_planned(connection, ledger.instrument_id, planned(window), columns)
+            return _read_planned(connection, ledger, planned(window), columns)
 
         return last_close(read, plan.timeframe, planned((plan.timeframe.ceil(EPOCH), before)).known, before)
 
@@ -205,15 +235,17 @@ def planned_candles(plan: Plan, read: Callable[[Read], Candles], columns: Sequen
     return candles if needs_no_resampling else resample(candles, plan.timeframe)
 
 
-def _read_planned(connection: Connection, instrument_id: int, plan: Plan, columns: Sequence[str]) -> Candles:
-    return planned_candles(plan, lambda read: _read(connection, instrument_id, read, columns), columns)
+def _read_planned(connection: Connection, ledger: Ledger, plan: Plan, columns: Sequence[str]) -> Candles:
+    return planned_candles(plan, lambda read: _read(connection, ledger, read, columns), columns)
 
 
-def _read(connection: Connection, instrument_id: int, read: Read, columns: Sequence[str]) -> Candles:
+def _read(connection: Connection, ledger: Ledger, read: Read, columns: Sequence[str]) -> Candles:
     decoder = _decoder(columns, min(read.timeframe.count(*read.span), _MOST_EXPECTED))
     for portion in even_portions(connection, read.span, decoder, step=read.timeframe.length):
-        copy_out(connection, candle_statement(instrument_id, read, portion), decoder)
-    return _candles(decoder)
+        copy_out(connection, candle_statement(ledger.instrument_id, read, portion), decoder)
+    series = ledger.series.get(("ohlcv", read.timeframe.seconds)) if read.table == "ohlcv" else None
+    archived = archived_candles(series.archived, read.span, ledger.scale) if series and series.archived else []
+    return merge_candles([*archived, _candles(decoder)])
 
 
 def _decoder(columns: Sequence[str], expected: int) -> CopyDecoder:
@@ -249,7 +281,7 @@ def plan_attrs(plan: Plan, candles: Candles) -> dict[str, Any]:
         "candles_expected": expected,
         "candles_empty": known - rows,
         "candles_missing": expected - known,
-        **ranges_attrs({**told, "repaired": plan.repaired}),
+        **ranges_attrs({**told, "repaired": plan.repaired, "archived": plan.archived}),
         "dropped_before": json_time(plan.dropped_before),
     }
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import tee
+from pathlib import Path
 from time import perf_counter
 from typing import Literal, Self
 from weakref import finalize
@@ -14,10 +15,17 @@ from weakref import finalize
 from tapehouse.errors import InputError
 from tapehouse.indicators import DEFAULT_INDICATORS
 from tapehouse.query.answers import Answers
+from tapehouse.query.archived import Archive
 from tapehouse.query.asof import AsofSeries, asof_series, asof_times, checked_tolerance, join_asof
 from tapehouse.query.books import look_up_books, read_book, read_books
 from tapehouse.query.cache import Cache
-from tapehouse.query.candles import look_up_candles, read_candles, read_trade_candles
+from tapehouse.query.candles import (
+    Reading,
+    look_up_candles,
+    read_archived_candles,
+    read_candles,
+    read_trade_candles,
+)
 from tapehouse.query.changes import Changes
 from tapehouse.query.clock import Clock
 from tapehouse.query.features import IMBALANCE_REACH, look_up_imbalances, read_book_features, read_imbalances
@@ -63,8 +71,10 @@ class MarketData:
     database's clock is answered as of now, and what lies further ahead raises InputError.
     """
 
-    def __init__(self, url: str, reader: Reader, *, cache_mb: float, hot_window: timedelta) -> None:
-        self._reader, self._clock = reader, Clock()
+    def __init__(
+        self, url: str, reader: Reader, archive: Archive | None, *, cache_mb: float, hot_window: timedelta
+    ) -> None:
+        self._reader, self._archive, self._clock = reader, archive, Clock()
         self._changes = Changes(url, self._clock)
         self._cache = Cache(self._changes, most_bytes=int(cache_mb * 1_000_000))
         self._answers = Answers(reader, self._cache, self._changes, self._clock)
@@ -75,9 +85,18 @@ class MarketData:
 
     @classmethod
     def connect(
-        cls, url: str | None = None, *, cache_mb: float = 256, hot_window: timedelta = timedelta(minutes=5)
+        cls,
+        url: str | None = None,
+        *,
+        archive: Path | str | None = None,
+        cache_mb: float = 256,
+        hot_window: timedelta = timedelta(minutes=5),
     ) -> Self:
         """Connect to a PostgreSQL URL, else to that of TAPEHOUSE_DATABASE_URL, else to the running embedded database.
+
+        `archive` is the folder of the archive, else that of TAPEHOUSE_ARCHIVE, if there is one: what retention has
+        dropped of candles, trades and order books is read from there. Moments and single order books are of the
+        database alone.
 
         Answers are kept in memory, at most `cache_mb` megabytes of them, 0 for none, and never given out once they
         may have changed: a thread listens to what the database says of changes. Of instruments that
@@ -86,9 +105,9 @@ class MarketData:
         Raises InputError for options that make no sense, StoreUnreachable where nothing answers, StoreRefused for a
         wrong user, password or database name.
         """
-        address = database_url(checked_url(url))
+        address, archived = database_url(checked_url(url)), Archive.configured(archive)
         cache_mb, hot_window = checked_cache_mb(cache_mb), checked_hot_window(hot_window)
-        return cls(address, Reader.connect(address), cache_mb=cache_mb, hot_window=hot_window)
+        return cls(address, Reader.connect(address), archived, cache_mb=cache_mb, hot_window=hot_window)
 
     def close(self) -> None:
         """Close all connections, and end what runs in the background."""
@@ -149,10 +168,12 @@ class MarketData:
           empty bars are; incomplete: bars left out because only part of them was fetched;
         - repaired: ranges [start, end, source] of the series read whose candles are not the exchange's own: built
           from "trades" or from "1m" candles, or those of the exchange and symbol named;
-        - dropped_before: the time before which retention has dropped the candles asked for.
+        - archived: ranges whose candles, or the 1m candles they are built from, come from files of the archive;
+        - dropped_before: the time before which retention has dropped the candles asked for, if not all are archived.
 
         Raises NaiveDatetime, ReversedRange, InputError for a start that has not come yet, UnknownTimeframe,
-        UnknownSymbol, or UnknownSeries where nothing is stored that could give that timeframe; and StoreError.
+        UnknownSymbol, or UnknownSeries where nothing is stored that could give that timeframe; and StoreError,
+        ArchiveError where a file is missing.
         """
         if source not in (None, "trades"):
             raise InputError(f'{source!r} is no source: pass "trades", or none for the exchange\'s own candles.')
@@ -172,9 +193,9 @@ class MarketData:
         if source == "trades":
             read, look = partial(read_trade_candles, fill=fill), look_up_trades
         elif fill:
-            read, look = partial(read_candles, fill=fill), look_up_candles
+            read, look = partial(read_candles, fill=fill, archive=self._archive), look_up_candles
         else:
-            read, look = partial(read_candles_at_once, guesses=self._guesses), look_up_candles
+            read, look = self._candle_reading(), partial(look_up_candles, archive=self._archive)
         return self._answers.get(
             question,
             lambda connection: read(connection, question, wanted),
@@ -195,13 +216,14 @@ class MarketData:
         - side (categorical): what the taker did, "buy", "sell" or "unknown".
 
         `attrs` as of `candles`: exchange, symbol, amount_unit, from_sandbox, start, end, as_of, revision,
-        covered and gaps, shortened, dropped_before.
+        covered and gaps, shortened, archived, dropped_before.
 
         Raises NaiveDatetime, ReversedRange, InputError for a start that has not come yet, UnknownSymbol, or
         UnknownSeries where no trades are stored; and StoreError.
         """
         question = self._ask(exchange, symbol, start, end)
-        return self._past("trades", question, read_trades, look_up_trades)
+        read, look = partial(read_trades, archive=self._archive), partial(look_up_trades, archive=self._archive)
+        return self._past("trades", question, read, look)
 
     def order_book(self, exchange: str, symbol: str, at: datetime | None = None, *, depth: int = 20) -> MarketFrame:
         """The last snapshot of the order book at that time or before, by default the last one now.
@@ -242,7 +264,11 @@ class MarketData:
         `attrs` and errors as of `trades`; and InputError for a depth outside 1 to 5,000.
         """
         question, levels = self._ask(exchange, symbol, start, end), checked_depth(depth)
-        return self._past("order_books", question, partial(read_books, depth=levels), look_up_books, levels)
+        read, look = (
+            partial(read_books, depth=levels, archive=self._archive),
+            partial(look_up_books, archive=self._archive),
+        )
+        return self._past("order_books", question, read, look, levels)
 
     def order_book_features(
         self, exchange: str, symbol: str, start: datetime, end: datetime | None = None
@@ -499,6 +525,11 @@ class MarketData:
         # The server is only asked what time it is where that may matter.
         if time > (self._clock.now() or datetime.now(UTC)):
             happened(time, self._moments.now())
+
+    def _candle_reading(self) -> Reading:
+        """The quickest way to candles that are not to be filled up."""
+        at_once = partial(read_candles_at_once, guesses=self._guesses)
+        return partial(read_archived_candles, archive=self._archive, otherwise=at_once) if self._archive else at_once
 
     def _past(
         self,

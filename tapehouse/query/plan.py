@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from tapehouse.ranges import Substitute, TimeRange, intersect_ranges, merge_ranges, subtract_ranges
+from tapehouse.store.archive import Archived
 from tapehouse.timeframe import Timeframe
 from tapehouse.timeframe import timeframe as timeframe_named
 
@@ -49,7 +50,7 @@ class SeriesState:
     `dropped_before` are no longer stored. `substitutes` are its first rows, in ranges, that are not the
     exchange's own. `stale_rollups` and `stale_features` are where what is
     derived from its rows is behind. `id_bytes` is the length of the longest id of a trade that is
-    a text, 0 where all are whole numbers.
+    a text, 0 where all are whole numbers. `archived` is what files hold of its dropped rows.
     """
 
     revision: int
@@ -59,17 +60,19 @@ class SeriesState:
     stale_rollups: tuple[TimeRange, ...] = ()
     stale_features: tuple[TimeRange, ...] = ()
     id_bytes: int = 0
+    archived: Archived | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What of a window is stored of a series: `covered` and `gaps` tile it.
+    """What of a window is at hand of a series: `covered` and `gaps` tile it, `archived` of it comes from files.
 
     `dropped_before` is given where retention has taken something away from the window.
     """
 
     covered: tuple[TimeRange, ...]
     gaps: tuple[TimeRange, ...]
+    archived: tuple[TimeRange, ...]
     dropped_before: datetime | None
 
 
@@ -97,8 +100,8 @@ class Plan:
 
     `known` are whole bars, each with a candle or known to be empty. `covered` and `gaps` tile
     `window`, the closed bars asked for. `incomplete` are bars of which only a part is covered.
-    `dropped_before` is given where retention has taken something away from the answer. `repaired` are
-    ranges of the series read whose rows are not the exchange's own.
+    The rows of `archived` come from files. `dropped_before` is given where retention has taken something away
+    from the answer. `repaired` are ranges of the series read whose rows are not the exchange's own.
     """
 
     source: Source
@@ -110,6 +113,7 @@ class Plan:
     covered: tuple[TimeRange, ...]
     gaps: tuple[TimeRange, ...]
     incomplete: tuple[TimeRange, ...]
+    archived: tuple[TimeRange, ...]
     dropped_before: datetime | None
     repaired: tuple[Substitute, ...]
 
@@ -159,6 +163,7 @@ def plan_native_candles(timeframe: Timeframe, window: TimeRange, series: SeriesS
         covered=reach.covered,
         gaps=reach.gaps,
         incomplete=tuple(_bars_touched(timeframe, subtract_ranges(reach.covered, known))),
+        archived=reach.archived,
         dropped_before=reach.dropped_before,
         repaired=_within(window, series.substitutes),
     )
@@ -177,10 +182,10 @@ def plan_trade_candles(timeframe: Timeframe, window: TimeRange, trades: SeriesSt
 def reach_of(series: SeriesState, window: TimeRange) -> Reach:
     """What of the window is stored of a series whose rows are read as they are."""
     fetched = intersect_ranges(series.covered, [window])
-    lost = _before(series.dropped_before, fetched)
+    lost, archived = _dropped(series, fetched)
     covered = subtract_ranges(fetched, lost)
     gaps = subtract_ranges([window], covered)
-    return Reach(tuple(covered), tuple(gaps), series.dropped_before if lost else None)
+    return Reach(tuple(covered), tuple(gaps), tuple(archived), series.dropped_before if lost else None)
 
 
 def derived_reach_of(series: SeriesState, window: TimeRange) -> Reach:
@@ -215,7 +220,7 @@ def _plan_derived(timeframe: Timeframe, window: TimeRange, series: SeriesState, 
     known = _whole_bars(timeframe, covered)
     # What the rollups can't be trusted with is built anew from the rows, where they still are.
     rebuilt = intersect_ranges(known, _bars_touched(origin.base, series.stale_rollups)) if origin.rollup else known
-    lost = _before(series.dropped_before, rebuilt)
+    lost, archived = _dropped(series, rebuilt)
     if lost:
         covered = subtract_ranges(covered, lost)
         known = subtract_ranges(known, _bars_touched(timeframe, lost))
@@ -234,6 +239,7 @@ def _plan_derived(timeframe: Timeframe, window: TimeRange, series: SeriesState, 
         covered=tuple(covered),
         gaps=tuple(subtract_ranges([window], covered)),
         incomplete=tuple(intersect_ranges(_bars_touched(timeframe, subtract_ranges(covered, known)), [window])),
+        archived=tuple(intersect_ranges(archived, rebuilt)),
         dropped_before=series.dropped_before if lost else None,
         repaired=_within(window, series.substitutes),
     )
@@ -277,7 +283,11 @@ def _hull(ranges: Sequence[TimeRange]) -> list[TimeRange]:
     return [(ranges[0][0], ranges[-1][1])] if ranges else []
 
 
-def _before(time: datetime | None, ranges: Sequence[TimeRange]) -> list[TimeRange]:
+def _dropped(series: SeriesState, ranges: Sequence[TimeRange]) -> tuple[list[TimeRange], list[TimeRange]]:
+    """What of the ranges retention has dropped for good, and what of them files hold."""
+    time = series.dropped_before
     if time is None:
-        return []
-    return [(start, min(end, time)) for start, end in ranges if start < time]
+        return [], []
+    dropped = [(start, min(end, time)) for start, end in ranges if start < time]
+    archived = intersect_ranges(dropped, series.archived.ranges) if series.archived else []
+    return subtract_ranges(dropped, archived), archived

@@ -11,6 +11,7 @@ from psycopg.sql import Composed, Literal
 
 from tapehouse.candle import Float64Array, Int64Array
 from tapehouse.errors import UnknownSeries
+from tapehouse.query.archived import Archive, TradeColumns, archived_trades, joined
 from tapehouse.query.attrs import instrument_attrs, reach_attrs, window_attrs
 from tapehouse.query.decode import BytesArray, CopyDecoder, Field
 from tapehouse.query.frame import MarketFrame, time_index
@@ -21,7 +22,6 @@ from tapehouse.query.rows import copy_out, uneven_portions
 from tapehouse.ranges import TimeRange
 from tapehouse.store.connection import Connection
 from tapehouse.store.sql import query
-from tapehouse.store.ticks import Scale
 from tapehouse.trade import Int16Array, StrArray
 
 SIDES: Final = pd.CategoricalDtype(["buy", "sell", "unknown"])
@@ -31,22 +31,29 @@ SIDE_CODES: Final = np.array([2, 0, 1], dtype=np.int8)
 _NUMBER_BYTES: Final = 19
 
 
-def read_trades(connection: Connection, question: Question) -> tuple[MarketFrame, Ledger]:
+def read_trades(
+    connection: Connection, question: Question, *, archive: Archive | None = None
+) -> tuple[MarketFrame, Ledger]:
     """The answer of `MarketData.trades`, and the ledger it rests on."""
-    ledger = look_up_trades(connection, question)
+    ledger = look_up_trades(connection, question, archive=archive)
     series = ledger.find("trade")
     if series is None:
         raise unknown_trades(question)
-    decoder = _read(connection, ledger, series)
-    frame = _frame(decoder, ledger.scale, has_texts=bool(series.id_bytes))
+    reach = reach_of(series, ledger.window)
+    archived = archived_trades(series.archived, ledger.window) if series.archived else []
+    trades = joined([*archived, _stored(connection, ledger, series)])
+    frame = trade_frame(trades.time_us, trades.ids, trades.price, trades.amount, trades.side)
     frame.attrs.update(instrument_attrs(question, ledger, ledger.trade_unit) | window_attrs(ledger))
-    frame.attrs.update(reach_attrs(series, reach_of(series, ledger.window)))
+    frame.attrs.update(reach_attrs(series, reach, archived=reach.archived))
     return frame, ledger
 
 
-def look_up_trades(connection: Connection, question: Question, _: object = None) -> Ledger:
+def look_up_trades(
+    connection: Connection, question: Question, _: object = None, *, archive: Archive | None = None
+) -> Ledger:
     """What the ledgers say that answers from trades rest on."""
-    return read_ledger(connection, question, "trade")
+    ledger = read_ledger(connection, question, "trade")
+    return archive.complete(connection, ledger) if archive else ledger
 
 
 def unknown_trades(question: Question) -> UnknownSeries:
@@ -84,20 +91,16 @@ def texts_of_ids(ids: BytesArray) -> StrArray:
     return ids.astype(np.str_) if is_ascii else np.strings.decode(ids, "utf-8")
 
 
-def _read(connection: Connection, ledger: Ledger, series: SeriesState) -> CopyDecoder:
+def _stored(connection: Connection, ledger: Ledger, series: SeriesState) -> TradeColumns:
     id_bytes = room_for_ids(series)
     decoder = CopyDecoder(trade_fields(id_bytes))
     for span in uneven_portions(connection, "trade", ledger.instrument_id, ledger.window, decoder):
         copy_out(connection, trade_statement(ledger.instrument_id, span, id_bytes), decoder)
-    return decoder
-
-
-def _frame(decoder: CopyDecoder, scale: Scale, *, has_texts: bool) -> MarketFrame:
-    ids = texts_of_ids(decoder.texts("trade_id")) if has_texts else decoder.integers("trade_id")
+    ids = texts_of_ids(decoder.texts("trade_id")) if id_bytes else decoder.integers("trade_id")
     price, amount = decoder.floats("values")
-    price /= 10.0**scale.price_decimals
-    amount /= 10.0**scale.amount_decimals
-    return trade_frame(decoder.times_us("time"), ids, price, amount, decoder.smallints("side"))
+    price /= 10.0**ledger.scale.price_decimals
+    amount /= 10.0**ledger.scale.amount_decimals
+    return TradeColumns(decoder.times_us("time"), ids, price, amount, decoder.smallints("side"))
 
 
 def trade_frame(
