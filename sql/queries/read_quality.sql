@@ -1,7 +1,7 @@
 -- A row is a day of a series as the last report found it, by market, series and day; each condition that is null holds
 -- for all.
 select
-    i.exchange, i.symbol, s.dataset, nullif(s.timeframe_s, 0), q.day, q.expected, q.known, q.rows, q.gaps, q.rejected,
+    i.exchange, i.symbol, s.dataset, s.timeframe_s, q.day, q.expected, q.known, q.rows, q.gaps, q.rejected,
     q.compared, q.differing, q.judged, q.stale, q.outliers, q.crossed, q.cadence_s, q.longest_s, q.findings
 from quality q
 join series s using (series_id)

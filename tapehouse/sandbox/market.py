@@ -12,7 +12,8 @@ class Market:
 
     `price_decimals` and `amount_decimals` are what the exchange announces; its history may
     exceed them. `active` is false once it is delisted; of what is not `listed` the exchange knows
-    nothing. Amounts of its trades and books count contracts of `contract_size` where that is given: in base, or in quote where it is inverse.
+    nothing. Amounts of its trades and books count contracts of `contract_size` where that is given:
+    in base, or in quote where it is inverse.
     """
 
     exchange: str
