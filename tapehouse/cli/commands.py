@@ -18,6 +18,7 @@ from tapehouse.cli.import_ import import_
 from tapehouse.cli.ingest import ingest
 from tapehouse.cli.instruments import instruments
 from tapehouse.cli.order_book import order_book
+from tapehouse.cli.quality import quality
 from tapehouse.cli.quarantine import quarantine
 from tapehouse.cli.refresh import refresh
 from tapehouse.cli.repair import repair
@@ -67,6 +68,7 @@ _COMMANDS: Final = (
     import_,
     refresh,
     quarantine,
+    quality,
     delete,
     db,
     sandbox,

@@ -58,11 +58,13 @@ PLANTED: Final = (
 # Trades of an hour that nobody asked for, and the first of a minute, which comes with a price of 0.
 UNASKED: Final = (1600, 1660)
 BAD_TRADE_MINUTE: Final = 3400
+# Findings whose details are known before.
+TELLING: Final = ("gap", "rejected")
 
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    limits = dict.fromkeys(EXCHANGES, 10**9)
+    limits: dict[str, int] = dict.fromkeys(EXCHANGES, 10**9)
     now_ms = to_ms(END + timedelta(hours=6))
     with Sandbox(generated_markets(seed=7), limits=limits, clock_ms=lambda: now_ms) as sandbox:
         yield sandbox
@@ -116,16 +118,15 @@ async def fill(sandbox: Sandbox, connection: Connection, open_exchange: OpenExch
 
 
 def told(day: ReportedDay) -> list[Told]:
-    """The findings of a day, in minutes; what rejected rows and gaps say is known before."""
+    """The findings of a day, in minutes."""
     return [
-        (
-            one.kind,
-            *(round((time - START) / timedelta(minutes=1)) for time in (one.start, one.end)),
-            one.count,
-            one.detail if one.kind in ("gap", "rejected") else None,
-        )
+        (one.kind, minute(one.start), minute(one.end), one.count, one.detail if one.kind in TELLING else None)
         for one in day.quality.findings
     ]
+
+
+def minute(time: datetime) -> int:
+    return round((time - START) / timedelta(minutes=1))
 
 
 # By series and day, all there is to be found. Rejected rows are from the first to the last, days from midnight on.
