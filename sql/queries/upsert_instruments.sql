@@ -10,7 +10,7 @@ with listed as (
     )
 ),
 
--- Locked, so that of two syncs at a time one tells of a change.
+-- Locked, so that of two syncs at a time one tells of a change; and joined below, so that it is read before that.
 known as (
     select i.*
     from instrument i
@@ -25,10 +25,11 @@ upserted as (
         price_decimals, amount_decimals, active, from_sandbox, raw
     )
     select
-        exchange, symbol, base, quote, settle, kind, contract_size, amount_unit, trade_unit, tick_size, lot_size,
-        price_decimals, amount_decimals, active, from_sandbox, raw
-    from listed
-    order by exchange, symbol
+        l.exchange, l.symbol, l.base, l.quote, l.settle, l.kind, l.contract_size, l.amount_unit, l.trade_unit,
+        l.tick_size, l.lot_size, l.price_decimals, l.amount_decimals, l.active, l.from_sandbox, l.raw
+    from listed l
+    left join known k using (exchange, symbol)
+    order by l.exchange, l.symbol, k.instrument_id
     on conflict (exchange, symbol) do update
     set base = excluded.base,
         quote = excluded.quote,
