@@ -13,8 +13,8 @@ import numpy.typing as npt
 from tapehouse.candle import Float64Array, Int64Array
 from tapehouse.timeframe import Timeframe
 
-# Bars on each side of a bar that it is compared with, as in rule T4 of Barndorff-Nielsen, Hansen, Lunde, Shephard
-# (2009), "Realized kernels in practice", Econometrics Journal 12, section 3.1; and the fewest of both sides together.
+# Bars on each side of a bar that it is compared with, as in rule Q4 of Barndorff-Nielsen, Hansen, Lunde, Shephard
+# (2009), "Realized kernels in practice", Econometrics Journal 12; and the fewest of both sides together.
 _NEIGHBOURS: Final = 25
 _FEWEST_NEIGHBOURS: Final = 25
 
