@@ -63,6 +63,7 @@ def _new_instrument(connection: Connection, symbol: str, price_decimals: int, am
         amount_unit="base",
         trade_unit="base",
         tick_size=None,
+        lot_size=None,
         price_decimals=price_decimals,
         amount_decimals=amount_decimals,
         active=True,

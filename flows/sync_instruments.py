@@ -24,6 +24,9 @@ def _run_name() -> str:
 async def sync_instruments(exchanges: list[str] = _EXCHANGES) -> None:
     """Store the instruments that exchanges list today; those no longer listed are kept, marked as not active.
 
+    New listings, delistings, and what changed of precision and units are in the run's table, and stay in the
+    store (`tapehouse instruments --changes`). A changed precision changes no stored number.
+
     Args:
         exchanges: The exchanges, by ccxt's names for them, for example binance.
     """

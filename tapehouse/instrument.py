@@ -17,8 +17,9 @@ AmountUnit = Literal["base", "contract"]
 class Listing:
     """A market as the exchange describes it today.
 
-    `tick_size` and `contract_size` are in quote and in base units; `amount_unit` says what
-    volumes of candles count, `trade_unit` what amounts of trades and order books do.
+    `tick_size` is the smallest step of prices in quote units, `lot_size` that of amounts in the units of trades;
+    `contract_size` is in base units. `amount_unit` says what volumes of candles count, `trade_unit` what amounts
+    of trades and order books do.
     `price_decimals` and `amount_decimals` are the decimal places that the exchange announces,
     which its data may exceed. `from_sandbox` says that it was the sandbox that answered.
     """
@@ -33,6 +34,7 @@ class Listing:
     amount_unit: AmountUnit
     trade_unit: AmountUnit
     tick_size: float | None
+    lot_size: float | None
     price_decimals: int
     amount_decimals: int
     active: bool
@@ -59,6 +61,7 @@ class Instrument:
     amount_unit: AmountUnit
     trade_unit: AmountUnit
     tick_size: float | None
+    lot_size: float | None
     price_decimals: int
     amount_decimals: int
     active: bool

@@ -28,6 +28,8 @@ SAMPLING_KEY: Final = "ingest-order-books"
 SYNC_KEY: Final = "sync-instruments"
 REFRESH_KEY: Final = "refresh-rollups"
 AGREEMENT_KEY: Final = "compare-candles"
+# The first sync of an exchange brings thousands of new markets.
+_MOST_NAMED: Final = 20
 
 Row = dict[str, str | int | float | None]
 
@@ -141,9 +143,21 @@ class ExchangeReport:
         return {
             "exchange": self.exchange,
             "listed": self.result.listed if self.result else None,
-            "new": self.result.new if self.result else None,
-            "delisted": ", ".join(self.result.delisted) if self.result else None,
+            "new": len(self.result.new) if self.result else None,
+            **self._names(),
             "error": _said(self.error),
+        }
+
+    def _names(self) -> Row:
+        """Which markets are new, gone and back, and what else the exchange changed about its markets."""
+        found = self.result
+        if found is None:
+            return dict.fromkeys(("new_symbols", "delisted", "relisted", "changed"))
+        return {
+            "new_symbols": _first_of(found.new),
+            "delisted": _first_of(found.delisted),
+            "relisted": _first_of(found.relisted),
+            "changed": _first_of(found.changed),
         }
 
 
@@ -172,7 +186,15 @@ async def publish_sampling(reports: Sequence[SamplingReport]) -> None:
 @task(name="report-sync", cache_policy=NO_CACHE, persist_result=False)
 async def publish_sync(reports: Sequence[ExchangeReport]) -> None:
     """Publish the table of a sync of instruments, a row an exchange."""
-    await publish_table(SYNC_KEY, [report.row() for report in reports], _outcome(reports, "exchanges"))
+    results = [report.result for report in reports if report.result]
+    counts = {
+        "new": sum(len(one.new) for one in results),
+        "delisted": sum(len(one.delisted) for one in results),
+        "relisted": sum(len(one.relisted) for one in results),
+        "changes of precision or units": sum(len(one.changed) for one in results),
+    }
+    told = ", ".join(f"{count} {what}" for what, count in counts.items())
+    await publish_table(SYNC_KEY, [report.row() for report in reports], f"{_outcome(reports, 'exchanges')} {told}.")
 
 
 @task(name="report-refresh", cache_policy=NO_CACHE, persist_result=False)
@@ -219,6 +241,12 @@ def _refreshed(what: str, ranges: Sequence[TimeRange]) -> list[Row]:
         {"refreshed": what, "from": f"{start:%Y-%m-%d %H:%M:%S}", "to": f"{end:%Y-%m-%d %H:%M:%S}"}
         for start, end in ranges
     ]
+
+
+def _first_of(told: Sequence[object]) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(told) - _MOST_NAMED} more" if len(told) > _MOST_NAMED else ""
+    return f"{', '.join(map(str, told[:_MOST_NAMED]))}{more}"
 
 
 def _tenths(number: float | None) -> float | None:

@@ -19,6 +19,7 @@ from tapehouse.cli.import_ import import_
 from tapehouse.cli.ingest import ingest
 from tapehouse.cli.instruments import instruments
 from tapehouse.cli.order_book import order_book
+from tapehouse.cli.quality import quality
 from tapehouse.cli.quarantine import quarantine
 from tapehouse.cli.refresh import refresh
 from tapehouse.cli.repair import repair
@@ -69,6 +70,7 @@ _COMMANDS: Final = (
     archive,
     refresh,
     quarantine,
+    quality,
     delete,
     db,
     sandbox,

@@ -1,6 +1,7 @@
 """`tapehouse instruments`: the markets that are stored, and bringing them up to date from an exchange."""
 
 from contextlib import suppress
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -19,6 +20,7 @@ Examples:
   tapehouse instruments --exchange binance --active
   tapehouse instruments --exchange kraken --json
   tapehouse instruments --sandbox --sync kraken
+  tapehouse instruments --changes
 """
 _COLUMNS: Final = (
     Column("exchange"),
@@ -26,6 +28,7 @@ _COLUMNS: Final = (
     Column("kind"),
     Column("active"),
     Column("tick size", align="right"),
+    Column("lot size", align="right"),
     Column("contract size", align="right"),
     Column("candles in"),
     Column("trades in"),
@@ -38,18 +41,21 @@ _SHOWN: Final = (
     "kind",
     "active",
     "tick_size",
+    "lot_size",
     "contract_size",
     "amount_unit",
     "trade_unit",
     "origin",
     "last_seen_at",
 )
+_CHANGE_COLUMNS: Final = tuple(map(Column, ("exchange", "symbol", "what", "before", "after", "changed (UTC)")))
 
 
 @click.command(epilog=_EPILOG)
 @click.option("--exchange", metavar="NAME", help="Only instruments of this exchange.")
 @click.option("--active", is_flag=True, help="Only instruments that the exchange still lists.")
 @click.option("--sync", metavar="NAME", help="First ask this exchange what it lists, then show that.")
+@click.option("--changes", is_flag=True, help="Show what exchanges changed: delistings, precision, units.")
 @exchange_options
 @database_option
 @json_option
@@ -58,6 +64,7 @@ def instruments(
     exchange: str | None,
     active: bool,
     sync: str | None,
+    changes: bool,
     sandbox: bool,
     exchange_url: str | None,
     url: str | None,
@@ -66,13 +73,17 @@ def instruments(
     """Show the stored instruments.
 
     What an exchange no longer lists is kept, and shown as not active. Volumes of candles, and amounts of
-    trades and order books, count base units or contracts: the table says which.
+    trades and order books, count base units or contracts: the table says which. What is stored keeps its
+    numbers whatever precision an exchange announces.
     """
     from tapehouse.query.market import MarketData
 
     if sync is not None:
         with exchange_address(sync, sandbox=sandbox, exchange_url=exchange_url) as base_url:
             _tell(_sync(sync, url=url, base_url=base_url))
+    if changes:
+        _show_changes(exchange or sync, url=url, as_json=as_json)
+        return
     found: list[dict[str, Any]] = []
     with MarketData.connect(usable_database(url)) as market, suppress(UnknownSymbol):
         found = records(market.instruments(exchange or sync))
@@ -109,6 +120,25 @@ def _sync(exchange_id: str, *, url: str | None, base_url: str | None) -> "SyncRe
 
 
 def _tell(result: "SyncResult") -> None:
-    remark(f"{result.exchange} lists {result.listed:,} instruments, {result.new:,} of them new to the store.")
+    remark(f"{result.exchange} lists {result.listed:,} instruments, {len(result.new):,} of them new to the store.")
     if result.delisted:
-        remark(f"No longer listed: {', '.join(result.delisted)}.")
+        remark(f"No longer traded: {', '.join(result.delisted)}.")
+    if result.relisted:
+        remark(f"Traded again: {', '.join(result.relisted)}.")
+    if result.changed:
+        remark(f"Changed: {', '.join(map(str, result.changed))}.")
+
+
+def _show_changes(exchange: str | None, *, url: str | None, as_json: bool) -> None:
+    from tapehouse.store.instruments import read_listing_changes
+
+    with open_database(url) as connection:
+        found = read_listing_changes(connection, exchange)
+    if not found:
+        require_exchange_name(exchange)
+    if as_json:
+        print_json({"changes": [asdict(one) for one in found]})
+    elif found:
+        print_table(_CHANGE_COLUMNS, (list(asdict(one).values()) for one in found))
+    else:
+        remark("No exchange has changed anything about a market since it was first stored.")

@@ -40,6 +40,7 @@ def listing_of(
         amount_unit=_amount_unit(market, habits),
         trade_unit=_trade_unit(market, habits),
         tick_size=_float_or_none(tick_size),
+        lot_size=_float_or_none(lot_size),
         price_decimals=min(_decimals(tick_size), _MOST_PRICE_DECIMALS),
         amount_decimals=min(_decimals(lot_size), _MOST_AMOUNT_DECIMALS),
         # Some exchanges say nothing of markets that trade; delisted ones are always marked.

@@ -175,8 +175,10 @@ def _label(text: bytes, where: str) -> FileLabel:
 
 
 def _from_json(label: Mapping[str, Any]) -> FileLabel:
+    # Files of before lot_size was known do not tell it.
+    instrument: dict[str, Any] = {"lot_size": None, **label["instrument"]}
     return FileLabel(
-        listing=Listing(**label["instrument"], raw={}),
+        listing=Listing(**instrument, raw={}),
         dataset=label["dataset"],
         timeframe=timeframe_named(label["timeframe"]) if label["timeframe"] else None,
         start=_time(label["start"]),

@@ -95,6 +95,7 @@ def listing_of_symbol(exchange: str, symbol: str, amount_unit: AmountUnit) -> Li
         amount_unit=amount_unit,
         trade_unit=amount_unit,
         tick_size=None,
+        lot_size=None,
         price_decimals=0,
         amount_decimals=0,
         active=True,

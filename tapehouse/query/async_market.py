@@ -221,8 +221,8 @@ class AsyncMarketData(Awaited):
         - exchange, symbol, base, quote, settle, kind (str): as ccxt writes them;
         - contract_size (float64): base units a contract; amount_unit, trade_unit (str): "base" or
           "contract", what candles' volumes count, and what amounts of trades and order books do;
-        - tick_size (float64): in quote units; price_decimals, amount_decimals (int64): the decimal
-          places kept;
+        - tick_size (float64): in quote units; lot_size (float64): in the units of trades; both as the exchange
+          announces them; price_decimals, amount_decimals (int64): the decimal places kept;
         - active (bool): whether it still trades; from_sandbox (bool): whether the sandbox listed it;
         - first_seen_at, last_seen_at (datetime64[us, UTC]).
 

@@ -48,6 +48,7 @@ _INSTRUMENT_DTYPES: Final = {
     "amount_unit": "str",
     "trade_unit": "str",
     "tick_size": "float64",
+    "lot_size": "float64",
     "price_decimals": "int64",
     "amount_decimals": "int64",
     "active": "bool",

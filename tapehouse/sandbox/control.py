@@ -2,6 +2,7 @@
 
     GET    /_control/status      how many markets and requests, and the faults in force
     GET    /_control/markets     every market
+    POST   /_control/markets     lists, delists or announces otherwise the market of the JSON body
     GET    /_control/requests    the latest requests
     POST   /_control/faults      puts the fault of the JSON body in force
     DELETE /_control/faults      lifts all faults
@@ -10,10 +11,10 @@ Each answers with JSON; a request that makes no sense with status 400 and a sent
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from http import HTTPStatus
-from typing import Final
+from typing import Final, cast
 
 from tapehouse.errors import InputError
 from tapehouse.sandbox.answer import Answer, json_answer
@@ -22,10 +23,25 @@ from tapehouse.sandbox.market import Market
 from tapehouse.sandbox.record import Record
 
 CONTROL_HOST: Final = "_control"
+_CHANGE_TYPES: Final[dict[str, type]] = {
+    "exchange": str,
+    "symbol": str,
+    "listed": bool,
+    "active": bool,
+    "price_decimals": int,
+    "amount_decimals": int,
+}
 
 
 def control(
-    method: str, path: str, body: bytes, *, markets: Sequence[Market], record: Record, faults: Faults
+    method: str,
+    path: str,
+    body: bytes,
+    *,
+    markets: Sequence[Market],
+    record: Record,
+    faults: Faults,
+    change_market: Callable[..., None],
 ) -> Answer:
     """The answer to a control request."""
     match method, path:
@@ -33,6 +49,8 @@ def control(
             return json_answer(_status(markets, record, faults))
         case "GET", "markets":
             return json_answer([_market(market) for market in markets])
+        case "POST", "markets":
+            return _change_market(body, markets, change_market)
         case "GET", "requests":
             return json_answer([asdict(asked) | {"at": asked.at.isoformat()} for asked in record.all()])
         case "POST", "faults":
@@ -41,8 +59,30 @@ def control(
             faults.clear()
             return json_answer(_status(markets, record, faults))
         case _:
-            message = "Ask GET status, markets or requests, POST faults or DELETE faults."
+            message = "Ask GET status, markets or requests, POST markets or faults, or DELETE faults."
             return json_answer({"error": message}, status=HTTPStatus.BAD_REQUEST)
+
+
+def _change_market(body: bytes, markets: Sequence[Market], change_market: Callable[..., None]) -> Answer:
+    try:
+        change_market(**_understood(json.loads(body)))
+    except (InputError, ValueError) as error:
+        return json_answer({"error": str(error)}, status=HTTPStatus.BAD_REQUEST)
+    return json_answer([_market(market) for market in markets])
+
+
+def _understood(value: object) -> dict[str, object]:
+    """The changes that a JSON object describes, and of which market; raises InputError where it is none."""
+    if not isinstance(value, dict):
+        raise InputError("A change of a market is a JSON object with its exchange and symbol.")
+    changes = cast("dict[str, object]", value)
+    if not {"exchange", "symbol"} <= changes.keys() <= _CHANGE_TYPES.keys():
+        raise InputError(f"A change of a market has its exchange and symbol, and of {', '.join(_CHANGE_TYPES)} more.")
+    for name, change in changes.items():
+        # A bool is an int to Python.
+        if type(change) is not _CHANGE_TYPES[name]:
+            raise InputError(f"A market can't have {change!r} as its {name}.")
+    return changes
 
 
 def _add_fault(body: bytes, markets: Sequence[Market], record: Record, faults: Faults) -> Answer:
@@ -61,7 +101,10 @@ def _market(market: Market) -> dict[str, object]:
     return {
         "exchange": market.exchange,
         "symbol": market.symbol,
+        "listed": market.listed,
         "active": market.active,
+        "price_decimals": market.price_decimals,
+        "amount_decimals": market.amount_decimals,
         "first_ms": market.history.first_ms,
         "end_ms": market.history.end_ms,
     }

@@ -17,6 +17,7 @@ from tapehouse.sandbox.faults import Fault, FaultKind
 _FUTURE_MS: Final = 10_000 * DAY_MS
 _PAST_MS: Final = -DAY_MS // 4
 _MISALIGNED_MS: Final = 7_000
+_SPIKE: Final = Decimal("1.1")
 
 
 class Row(Protocol):
@@ -31,7 +32,10 @@ def strikes(page: Page | BookPage, fault: Fault) -> bool:
     if isinstance(page, BookPage):
         return _strikes_book(page, fault)
     changes = _CANDLE_CHANGES if isinstance(page.layout, Layout) else _TRADE_CHANGES
-    return (fault.kind in changes or fault.kind in _PAGE_CHANGES) and bool(_chosen_rows(page, fault))
+    is_known = fault.kind in changes or fault.kind in _PAGE_CHANGES
+    if fault.kind == "frozen_price":
+        is_known = isinstance(page.layout, Layout)
+    return is_known and bool(_chosen_rows(page, fault))
 
 
 def damage(page: Page | BookPage, fault: Fault) -> Page | BookPage:
@@ -39,6 +43,8 @@ def damage(page: Page | BookPage, fault: Fault) -> Page | BookPage:
     if isinstance(page, BookPage):
         return _damaged_book(page, fault)
     chosen = _chosen_rows(page, fault)
+    if fault.kind == "frozen_price":
+        return replace(page, rows=_frozen(page, chosen))
     if (change := _PAGE_CHANGES.get(fault.kind)) is not None:
         return replace(page, rows=change(page.rows, chosen))
     rows = list(page.rows)
@@ -181,6 +187,31 @@ def _corrected_trade(row: Row, layout: TradeLayout) -> None:
     row[layout.amount] = _like(row[layout.amount], _decimal(row[layout.amount]) + 1)
 
 
+def _price_spike(row: Row, layout: Layout) -> None:
+    """A high a tenth above the true one, and nothing else: a possible candle, with a price that nobody paid."""
+    high = _decimal(row[layout.high])
+    # With no more decimals than the true one has.
+    row[layout.high] = _like(row[layout.high], (high * _SPIKE).quantize(high.normalize()))
+
+
+def _frozen(page: Page, chosen: list[int]) -> list[str]:
+    """The chosen candles as if the price had stood still since the one before them, and nobody had traded."""
+    layout = page.layout
+    assert isinstance(layout, Layout)
+    rows = list(page.rows)
+    # Some exchanges give the newest first.
+    in_time = sorted(range(len(rows)), key=lambda index: _time_ms(rows[index], layout))
+    first = in_time.index(min(chosen, key=in_time.index))
+    before: Row = json.loads(rows[in_time[max(first - 1, 0)]])
+    for index in chosen:
+        row: Row = json.loads(rows[index])
+        for key in (layout.open, layout.high, layout.low, layout.close):
+            row[key] = before[layout.close]
+        row[layout.volume] = _like(row[layout.volume], Decimal(0))
+        rows[index] = _written(row)
+    return rows
+
+
 def _decimal(value: object) -> Decimal:
     return Decimal(str(value))
 
@@ -212,6 +243,7 @@ _VALUE_CHANGES: Final[Mapping[FaultKind, Callable[[Row, Key], None]]] = {
 }
 _CANDLE_CHANGES: Final[Mapping[FaultKind, Callable[[Row, Layout], None]]] = {
     "corrected_rows": _corrected_candle,
+    "price_spike": _price_spike,
     "negative_price": lambda row, layout: _negative(row, layout.low),
     "zero_price": lambda row, layout: _zero(row, layout.low),
     "high_below_low": _high_below_low,

@@ -28,6 +28,8 @@ RowFault = Literal[
     "nan_price",
     "null_price",
     "text_price",
+    "price_spike",
+    "frozen_price",
     "misaligned_time",
     "future_time",
     "past_time",

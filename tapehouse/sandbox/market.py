@@ -11,8 +11,9 @@ class Market:
     """One market; `exchange` and `symbol` are written as ccxt writes them.
 
     `price_decimals` and `amount_decimals` are what the exchange announces; its history may
-    exceed them. `active` is false once it is delisted. Amounts of its trades and books count
-    contracts of `contract_size` where that is given: in base, or in quote where it is inverse.
+    exceed them. `active` is false once it is delisted; of what is not `listed` the exchange knows
+    nothing. Amounts of its trades and books count contracts of `contract_size` where that is given:
+    in base, or in quote where it is inverse.
     """
 
     exchange: str
@@ -22,6 +23,7 @@ class Market:
     active: bool
     history: History = field(repr=False)
     contract_size: float | None = None
+    listed: bool = True
 
     @property
     def base(self) -> str:

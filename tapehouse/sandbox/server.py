@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from aiohttp import web
 
@@ -55,7 +55,8 @@ class Sandbox:
         self._port = port
         self._page_rows = page_rows
         self._clock_ms = clock_ms or _wall_clock_ms
-        self._dialects = {dialect.host: dialect for dialect in dialects(markets, limits or {})}
+        self._limits = limits or {}
+        self._dialects = _dialects_of(self.markets, self._limits)
         self._record = Record()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -67,6 +68,35 @@ class Sandbox:
     def url(self) -> str:
         """The address that goes before the original host."""
         return f"http://127.0.0.1:{self._port}"
+
+    def change_market(
+        self,
+        exchange: str,
+        symbol: str,
+        *,
+        listed: bool | None = None,
+        active: bool | None = None,
+        price_decimals: int | None = None,
+        amount_decimals: int | None = None,
+    ) -> None:
+        """Let an exchange list a market or not, or announce it otherwise, from the next request on.
+
+        Its history stays as it is, its numbers included. Raises InputError where there is no such market.
+        """
+        given = {
+            "listed": listed,
+            "active": active,
+            "price_decimals": price_decimals,
+            "amount_decimals": amount_decimals,
+        }
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        places = [place for place, one in enumerate(self.markets) if (one.exchange, one.symbol) == (exchange, symbol)]
+        if not places:
+            raise InputError(f"The sandbox has no {exchange} {symbol}: GET /_control/markets names those it has.")
+        for place in places:
+            self.markets[place] = replace(self.markets[place], **changes)
+        # Their limiters begin anew.
+        self._dialects = _dialects_of(self.markets, self._limits)
 
     @property
     def requests(self) -> list[Asked]:
@@ -125,7 +155,15 @@ class Sandbox:
         if host == CONTROL_HOST:
             body = await request.read()
             return _written(
-                control(request.method, path, body, markets=self.markets, record=self._record, faults=self.faults)
+                control(
+                    request.method,
+                    path,
+                    body,
+                    markets=self.markets,
+                    record=self._record,
+                    faults=self.faults,
+                    change_market=self.change_market,
+                )
             )
         ask = Ask(host, request.method, f"/{path}", dict(request.query), self._clock_ms(), self._page_rows)
         answer = await self._answer(ask)
@@ -180,6 +218,10 @@ class Sandbox:
         """Until the client goes away, which cancels this, or the server stops."""
         assert self._stop is not None
         await self._stop.wait()
+
+
+def _dialects_of(markets: Sequence[Market], limits: Mapping[str, int]) -> dict[str, Dialect]:
+    return {dialect.host: dialect for dialect in dialects([one for one in markets if one.listed], limits)}
 
 
 def _spoilt(answer: Answer, fault: Fault) -> Answer:

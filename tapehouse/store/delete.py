@@ -103,6 +103,7 @@ def _delete(connection: Connection, series: Series, span: TimeRange) -> Deletion
         delete_remains(connection, series, (step[0], min(step[1], dropped_before)))
     if _makes_candles(series):
         connection.execute(query("delete_agreement"), _key(series, step))
+    connection.execute(query("delete_quality"), _key(series, step))
     parameters = {"series_id": series.series_id, "during": TimestamptzRange(*step), "deleted": rows}
     revision, is_news, covered = one_row(connection.execute(query("forget_range"), parameters))
     if is_news:

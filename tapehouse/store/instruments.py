@@ -4,6 +4,7 @@ import difflib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any, ClassVar, Literal
 
 from psycopg.rows import class_row, dict_row
@@ -18,13 +19,47 @@ Dataset = Literal["ohlcv", "trade", "order_book"]
 
 
 @dataclass(frozen=True, slots=True)
+class ListingChange:
+    """Something that an exchange says otherwise of a market than before.
+
+    `what` is a column of `instrument`: active, tick_size, lot_size, contract_size, amount_unit or trade_unit, with
+    its value before and after as text. What is stored of the market stays as it is, its scale included.
+    """
+
+    exchange: str
+    symbol: str
+    what: str
+    before: str
+    after: str | None
+    changed_at: datetime
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.what} {self.before} → {self.after or 'not told'}"
+
+
+@dataclass(frozen=True, slots=True)
 class SyncResult:
-    """What a comparison of an exchange's listings with the store changed."""
+    """What a comparison of an exchange's listings with the store changed: how many it lists, and which are new."""
 
     exchange: str
     listed: int
-    new: int
-    delisted: tuple[str, ...]
+    new: tuple[str, ...] = ()
+    changes: tuple[ListingChange, ...] = ()
+
+    @property
+    def delisted(self) -> tuple[str, ...]:
+        """The markets that are no longer traded: not listed any more, or marked so by the exchange."""
+        return tuple(one.symbol for one in self.changes if (one.what, one.after) == ("active", "false"))
+
+    @property
+    def relisted(self) -> tuple[str, ...]:
+        """The markets that are traded again."""
+        return tuple(one.symbol for one in self.changes if (one.what, one.after) == ("active", "true"))
+
+    @property
+    def changed(self) -> tuple[ListingChange, ...]:
+        """What else changed: precision and units."""
+        return tuple(one for one in self.changes if one.what != "active")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +127,29 @@ def require_origin(connection: Connection, exchange: str, *, from_sandbox: bool)
 def sync_listings(connection: Connection, exchange: str, listings: Sequence[Listing]) -> SyncResult:
     """Store what the exchange lists; what it no longer lists is kept and marked as not active.
 
+    What it says otherwise than before of a market is told and kept. Numbers stay as they are stored, whatever
+    precision is announced: a value that needs more decimals widens them when it comes.
+
     Raises MixedOrigins rather than let the sandbox stand for an exchange that is stored already.
     """
     if not listings:
         # No exchange lists nothing: delisting all of it on such an answer would be wrong.
-        return SyncResult(exchange, 0, 0, ())
+        return SyncResult(exchange, 0)
     for from_sandbox in {listing.from_sandbox for listing in listings}:
         require_origin(connection, exchange, from_sandbox=from_sandbox)
     symbols = [listing.symbol for listing in listings]
     with store_errors(), connection.transaction():
-        new, listed = _upsert(connection, listings)
-        delisted = connection.execute(query("delist_instruments"), {"exchange": exchange, "symbols": symbols})
-        gone = tuple(sorted(symbol for (symbol,) in delisted))
-    return SyncResult(exchange, listed, new, gone)
+        told = _upsert(connection, listings)
+        told += connection.execute(query("delist_instruments"), {"exchange": exchange, "symbols": symbols}).fetchall()
+    new = tuple(symbol for symbol, what, *_ in told if what is None)
+    changes = tuple(ListingChange(exchange, symbol, what, *rest) for symbol, what, *rest in told if what is not None)
+    return SyncResult(exchange, len(listings), new, changes)
+
+
+def read_listing_changes(connection: Connection, exchange: str | None = None) -> list[ListingChange]:
+    """What exchanges have changed about their markets since these were first stored, the latest first."""
+    with store_errors(), connection.cursor(row_factory=class_row(ListingChange)) as cursor:
+        return cursor.execute(query("read_listing_changes"), {"exchange": exchange}).fetchall()
 
 
 def add_instrument(connection: Connection, listing: Listing) -> Instrument:
@@ -166,10 +211,24 @@ def list_series(
     timeframe: Timeframe | None = None,
 ) -> list[CandleSeries | TradeSeries]:
     """The stored series of candles and trades that fit all that is given; by market, trades first, then by length."""
+    datasets: list[Dataset] = [dataset] if dataset else ["ohlcv", "trade"]
+    found = list_any_series(connection, datasets, exchange=exchange, symbol=symbol, timeframe=timeframe)
+    return [one for one in found if isinstance(one, CandleSeries | TradeSeries)]
+
+
+def list_any_series(
+    connection: Connection,
+    datasets: Sequence[Dataset],
+    *,
+    exchange: str | None = None,
+    symbol: str | None = None,
+    timeframe: Timeframe | None = None,
+) -> list[CandleSeries | TradeSeries | BookSeries]:
+    """The stored series of those datasets that fit all that is given, in the order of `list_series`."""
     conditions = {
+        "datasets": list(datasets),
         "exchange": exchange,
         "symbol": symbol,
-        "dataset": dataset,
         "timeframe_s": timeframe.seconds if timeframe else None,
     }
     with store_errors(), connection.cursor(row_factory=dict_row) as cursor:
@@ -177,11 +236,17 @@ def list_series(
     return [_listed_series(**row) for row in rows]
 
 
-def _listed_series(*, series_id: int, dataset: Dataset, timeframe_s: int, **columns: Any) -> CandleSeries | TradeSeries:  # noqa: ANN401 -- columns of a query
+def _listed_series(
+    *,
+    series_id: int,
+    dataset: Dataset,
+    timeframe_s: int,
+    **columns: Any,  # noqa: ANN401 -- columns of a query
+) -> CandleSeries | TradeSeries | BookSeries:
     instrument = Instrument(**columns)
-    if dataset == "trade":
-        return TradeSeries(series_id, instrument)
-    return CandleSeries(series_id, instrument, timeframe_of_seconds(timeframe_s))
+    if dataset == "ohlcv":
+        return CandleSeries(series_id, instrument, timeframe_of_seconds(timeframe_s))
+    return (TradeSeries if dataset == "trade" else BookSeries)(series_id, instrument)
 
 
 def find_series(
@@ -224,11 +289,10 @@ def ensure_book_series(connection: Connection, instrument: Instrument) -> BookSe
     return BookSeries(_ensure_series(connection, instrument, "order_book", 0), instrument)
 
 
-def _upsert(connection: Connection, listings: Sequence[Listing]) -> tuple[int, int]:
-    """How many of the listings are new, and how many there are."""
+def _upsert(connection: Connection, listings: Sequence[Listing]) -> list[tuple[Any, ...]]:
+    """The symbols of listings that are new, and what has changed of others, as upsert_instruments.sql tells it."""
     rows = json.dumps([asdict(listing) for listing in listings])
-    new, listed = one_row(connection.execute(query("upsert_instruments"), {"listings": rows}))
-    return new, listed
+    return connection.execute(query("upsert_instruments"), {"listings": rows}).fetchall()
 
 
 def _ensure_series(connection: Connection, instrument: Instrument, dataset: Dataset, timeframe_s: int) -> int:

@@ -57,6 +57,26 @@ def test_instruments_are_synced_and_shown(cli: Cli) -> None:
     assert found["BTC/USD"]["contract_size"] is None
 
 
+def test_instruments_tell_what_an_exchange_has_changed(cli: Cli, sandbox: Sandbox) -> None:
+    assert cli("instruments", "--sync", "coinbase").exit_code == 0
+    assert "No exchange has changed anything" in cli("instruments", "--exchange", "coinbase", "--changes").stderr
+    sandbox.change_market("coinbase", "ETH/USD", listed=False)
+    sandbox.change_market("coinbase", "SOL/USD", price_decimals=4)
+    try:
+        synced = cli("instruments", "--sync", "coinbase", "--changes", "--json")
+    finally:
+        sandbox.change_market("coinbase", "ETH/USD", listed=True)
+        sandbox.change_market("coinbase", "SOL/USD", price_decimals=2)
+
+    assert "No longer traded: ETH/USD." in synced.stderr
+    assert "Changed: SOL/USD tick_size 0.01 → 0.0001." in synced.stderr
+    told = [(one["symbol"], one["what"], one["before"], one["after"]) for one in json.loads(synced.stdout)["changes"]]
+    assert told == [("ETH/USD", "active", "true", "false"), ("SOL/USD", "tick_size", "0.01", "0.0001")]
+    assert "SOL/USD  tick_size" in cli("instruments", "--changes").stdout
+    back = cli("instruments", "--sync", "coinbase")
+    assert "Traded again: ETH/USD." in back.stderr
+
+
 def test_instruments_can_leave_out_delisted_ones(cli: Cli) -> None:
     assert cli("instruments", "--sync", "kraken").exit_code == 0
 
@@ -76,7 +96,8 @@ def test_instruments_say_what_their_amounts_count_and_where_they_come_from(cli: 
     assert units["BTC/USDT:USDT"] == ("swap", "base", "contract")
     rows = [line.split() for line in cli("instruments", "--exchange", "okx").stdout.splitlines()]
     (swap,) = (row for row in rows if "BTC/USDT:USDT" in row)
-    assert swap[5:9] == ["0.01", "base", "contract", "sandbox"]
+    # Behind the tick size; what it steps by is 0.01 contracts of 0.01.
+    assert swap[5:10] == ["0.01", "0.01", "base", "contract", "sandbox"]
 
 
 def test_coverage_and_quarantine_tell_of_rejected_rows(cli: Cli, sandbox: Sandbox) -> None:

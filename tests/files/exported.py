@@ -130,6 +130,7 @@ def made_listing(
         amount_unit="base",
         trade_unit="base" if kind == "spot" else "contract",
         tick_size=0.01,
+        lot_size=0.001,
         price_decimals=2,
         amount_decimals=3,
         active=True,

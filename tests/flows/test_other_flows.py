@@ -24,6 +24,36 @@ async def test_sync_stores_what_each_exchange_lists(
     assert table[1]["listed"] == len(stored)
 
 
+async def test_sync_tells_what_exchanges_have_changed(server: PrefectServer, sandbox: Sandbox) -> None:
+    sandbox.change_market("coinbaseexchange", "QUILL/USD", listed=False)
+    await sync_instruments(["coinbaseexchange"])
+    sandbox.change_market("coinbaseexchange", "QUILL/USD", listed=True)
+    sandbox.change_market("coinbaseexchange", "SOL/USD", active=False)
+    sandbox.change_market("coinbaseexchange", "ETH/USD", amount_decimals=6)
+    try:
+        await sync_instruments(["coinbaseexchange"])
+    finally:
+        sandbox.change_market("coinbaseexchange", "SOL/USD", active=True)
+        sandbox.change_market("coinbaseexchange", "ETH/USD", amount_decimals=8)
+
+    artifact = server.latest_artifact("sync-instruments")
+    assert artifact["data"] == [
+        {
+            "exchange": "coinbaseexchange",
+            "listed": 4,
+            "new": 1,
+            "new_symbols": "QUILL/USD",
+            "delisted": "SOL/USD",
+            "relisted": "",
+            "changed": "ETH/USD lot_size 1e-08 → 1e-06",
+            "error": None,
+        }
+    ]
+    assert artifact["description"] == (
+        "1 exchanges, 0 failed. 1 new, 1 delisted, 0 relisted, 1 changes of precision or units."
+    )
+
+
 async def test_sync_goes_on_after_an_exchange_that_fails(server: PrefectServer) -> None:
     with pytest.raises(UnknownExchange, match=r"^1 of 2 failed\. krakn: ccxt knows no exchange 'krakn'"):
         await sync_instruments(["krakn", "binance"])

@@ -522,6 +522,7 @@ def test_instruments_are_listed(market: MarketData, make_tape: Callable[..., Tap
         "contract_size": "float64",
         **dict.fromkeys(("amount_unit", "trade_unit"), "str"),
         "tick_size": "float64",
+        "lot_size": "float64",
         **dict.fromkeys(("price_decimals", "amount_decimals"), "int64"),
         **dict.fromkeys(("active", "from_sandbox"), "bool"),
         **dict.fromkeys(("first_seen_at", "last_seen_at"), "datetime64[us, UTC]"),

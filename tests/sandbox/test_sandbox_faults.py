@@ -176,6 +176,31 @@ async def test_bad_values_reach_the_caller(
     assert rows[:5] + rows[6:] == good[:5] + good[6:]
 
 
+async def test_a_spike_is_a_possible_candle_with_a_high_that_was_not(sandbox: Sandbox, connect: Connect) -> None:
+    exchange = await connect("binance", sandbox)
+    good = await page(exchange)
+    sandbox.faults.add(Fault("price_spike", start_ms=SINCE_MS + 5 * MINUTE_MS, end_ms=SINCE_MS + 6 * MINUTE_MS))
+
+    rows = await page(exchange)
+
+    assert rows[5][2] == pytest.approx(1.1 * good[5][2], abs=0.05)
+    assert rows[5][:2] + rows[5][3:] == good[5][:2] + good[5][3:]
+    assert rows[:5] + rows[6:] == good[:5] + good[6:]
+
+
+# Binance gives candles oldest first, bybit newest first.
+@pytest.mark.parametrize("name", ["binance", "bybit"])
+async def test_a_frozen_price_is_that_of_the_candle_before(sandbox: Sandbox, connect: Connect, name: str) -> None:
+    exchange = await connect(name, sandbox)
+    good = await exchange.fetch_ohlcv("BTC/USDT", "1m", since=SINCE_MS, limit=20)
+    sandbox.faults.add(Fault("frozen_price", start_ms=SINCE_MS + 5 * MINUTE_MS, end_ms=SINCE_MS + 8 * MINUTE_MS))
+
+    rows = await exchange.fetch_ohlcv("BTC/USDT", "1m", since=SINCE_MS, limit=20)
+
+    assert rows[5:8] == [[row[0], *[good[4][4]] * 4, 0.0] for row in good[5:8]]
+    assert rows[:5] + rows[8:] == good[:5] + good[8:]
+
+
 @pytest.mark.parametrize(("kind", "moved_ms"), [("misaligned_time", 7_000), ("future_time", 864_000_000_000)])
 async def test_bad_times_reach_the_caller(sandbox: Sandbox, connect: Connect, kind: FaultKind, moved_ms: int) -> None:
     exchange = await connect("binance", sandbox)

@@ -38,7 +38,10 @@ def test_control_tells_the_markets_and_what_was_asked(sandbox: Sandbox) -> None:
     assert {
         "exchange": "binance",
         "symbol": "RELIC/USDT",
+        "listed": True,
         "active": False,
+        "price_decimals": 3,
+        "amount_decimals": 2,
         "first_ms": markets[6]["first_ms"],
         "end_ms": 1_743_408_000_000,
     } in markets
@@ -69,6 +72,43 @@ def test_control_puts_faults_in_force_and_lifts_them(sandbox: Sandbox) -> None:
 )
 def test_control_refuses_what_is_no_fault(sandbox: Sandbox, body: object) -> None:
     status, answer = ask(sandbox.url, "_control/faults", method="POST", body=body)
+
+    assert status == 400
+    assert answer["error"]
+
+
+def test_control_changes_what_an_exchange_lists() -> None:
+    with Sandbox(generated_markets(seed=7)) as sandbox:
+        listing = f"{sandbox.url}/api.binance.com/api/v3/exchangeInfo"
+
+        def change(**body: object) -> Any:
+            status, answer = ask(sandbox.url, "_control/markets", method="POST", body={"exchange": "binance", **body})
+            assert status == 200, answer
+            with urllib.request.urlopen(listing, timeout=10) as response:
+                return {one["symbol"]: one for one in json.load(response)["symbols"]}
+
+        assert "ETHBTC" not in change(symbol="ETH/BTC", listed=False)
+        refused, _ = ask(sandbox.url, "api.binance.com/api/v3/klines?symbol=ETHBTC&interval=1m")
+        assert refused == 400
+        assert change(symbol="ETH/BTC", listed=True)["ETHBTC"]["status"] == "TRADING"
+        assert change(symbol="ETH/BTC", active=False)["ETHBTC"]["status"] == "BREAK"
+        filters = change(symbol="SOL/USDT", price_decimals=4, amount_decimals=1)["SOLUSDT"]["filters"]
+        assert (filters[0]["tickSize"], filters[1]["stepSize"]) == ("0.00010000", "0.10000000")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"exchange": "binance"},
+        {"exchange": "binance", "symbol": "NO/SUCH", "active": False},
+        {"exchange": "binance", "symbol": "ETH/BTC", "active": 0},
+        {"exchange": "binance", "symbol": "ETH/BTC", "price_decimals": True},
+        {"exchange": "binance", "symbol": "ETH/BTC", "colour": "red"},
+        [],
+    ],
+)
+def test_control_refuses_what_is_no_change_of_a_market(sandbox: Sandbox, body: object) -> None:
+    status, answer = ask(sandbox.url, "_control/markets", method="POST", body=body)
 
     assert status == 400
     assert answer["error"]

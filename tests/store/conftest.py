@@ -58,6 +58,7 @@ def make_instrument(connection: Connection) -> InstrumentFactory:
             amount_unit="base",
             trade_unit=trade_unit,
             tick_size=0.01,
+            lot_size=0.001,
             price_decimals=price_decimals,
             amount_decimals=amount_decimals,
             active=True,

@@ -150,6 +150,7 @@ FROZEN = {
     "0014_remember_wanted": "1ee70941a985e4fe",
     "0015_notify_changes": "60b92e5fd8dfe242",
     "0017_create_archive": "549d43da68f590df",
+    "0018_create_quality": "6790e9c01efd6612",
 }
 
 
