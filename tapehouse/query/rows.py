@@ -85,11 +85,14 @@ def _pieces(pgconn: PGconn, messages_at_once: int) -> Iterator[memoryview]:
     with selectors.DefaultSelector() as arrivals:
         arrivals.register(pgconn.socket, selectors.EVENT_READ)
         gathered = io.BytesIO()
+        before = 0
         while (result := _take(pgconn, gathered, messages_at_once)) and result.status == ExecStatus.COPY_OUT:
+            has_come = gathered.tell() > before
             if gathered.tell() >= _BYTES_AT_ONCE:
                 yield gathered.getbuffer()
                 gathered = io.BytesIO()
-            else:
+            before = gathered.tell()
+            if not has_come:
                 arrivals.select()
                 pgconn.consume_input()
     while result:
