@@ -191,7 +191,7 @@ class AsyncMarketData(Awaited):
 
         `attrs` and errors as of `order_books`; and stale: the seconds left out because snapshots were written
         since they were computed. `tapehouse refresh` brings them up to date. What retention has dropped of the
-        snapshots stays covered here, for the features of it are kept.
+        snapshots stays covered here for as long as the features of it are kept; dropped_before is that of the features.
         """
         return await self._run(self._market.order_book_features, exchange, symbol, start, end)
 

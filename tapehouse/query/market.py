@@ -284,7 +284,7 @@ class MarketData:
 
         `attrs` and errors as of `order_books`; and stale: the seconds left out because snapshots were written
         since they were computed. `tapehouse refresh` brings them up to date. What retention has dropped of the
-        snapshots stays covered here, for the features of it are kept.
+        snapshots stays covered here for as long as the features of it are kept; dropped_before is that of the features.
         """
         question = self._ask(exchange, symbol, start, end)
         return self._past("order_book_features", question, read_book_features, look_up_books)

@@ -13,12 +13,12 @@ import pandas as pd
 
 from tapehouse.book import NO_NONCE
 from tapehouse.candle import VALUE_COLUMNS, Float64Array
-from tapehouse.query.attrs import instrument_attrs, ranges_attrs, reach_attrs
+from tapehouse.query.attrs import instrument_attrs, reach_attrs
 from tapehouse.query.books import level_units
 from tapehouse.query.candles import candle_frame, plan_attrs, planned_candles
-from tapehouse.query.features import IMBALANCES, stale_imbalances
+from tapehouse.query.features import IMBALANCES, imbalance_attrs, stale_imbalances
 from tapehouse.query.frame import MarketFrame, handed_out, time_index, value_frame
-from tapehouse.query.plan import MINUTE, SECOND, Read, SeriesState, derived_reach_of, reach_of
+from tapehouse.query.plan import MINUTE, SECOND, Read, reach_of
 from tapehouse.query.records import OHLCVCandle, OrderBookDataFrame
 from tapehouse.query.resample import Candles, merge_candles, resample
 from tapehouse.query.slices import Slice
@@ -260,8 +260,7 @@ class PreparedSlice:
         books, trades = self.rows.ledger.find("order_book"), self.rows.ledger.find("trade")
         if books is None and trades is None:
             return {"missing": "neither order books nor trades stored"}
-        stale = ranges_attrs({"stale": stale_imbalances(books, trades, window)})
-        return stale | {"order_book": _derived_attrs(books, window), "trade": _derived_attrs(trades, window)}
+        return imbalance_attrs(books, trades, window, stale_imbalances(books, trades, window))
 
 
 def with_forming(frame: MarketFrame, forming: OHLCVCandle | None) -> MarketFrame:
@@ -276,10 +275,6 @@ def with_forming(frame: MarketFrame, forming: OHLCVCandle | None) -> MarketFrame
         frame = MarketFrame(both)
     frame.attrs = attrs
     return frame
-
-
-def _derived_attrs(series: SeriesState | None, window: TimeRange) -> dict[str, Any] | None:
-    return reach_attrs(series, derived_reach_of(series, window)) if series else None
 
 
 def _bounds(window: TimeRange) -> dict[str, Any]:
