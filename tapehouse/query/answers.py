@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from tapehouse.query.cache import Cache, Kept
 from tapehouse.query.changes import Changes
 from tapehouse.query.clock import Clock
-from tapehouse.query.frame import MarketFrame, handed_out
+from tapehouse.query.frame import MarketFrame, handed_out, sealed
 from tapehouse.query.ledger import Ledger
 from tapehouse.query.plan import SeriesState
 from tapehouse.query.question import Question
@@ -80,7 +80,7 @@ class Answers:
         # By the time that it was read another bar may have closed.
         if window is None or window_at(ledger.as_of) != window:
             return frame
-        answer = _Answer(frame, {str(name): value for name, value in frame.attrs.items()})
+        answer = _Answer(sealed(frame), {str(name): value for name, value in frame.attrs.items()})
         frame.attrs = {}
         facts = _facts(ledger, window) if look else None
         size = int(frame.memory_usage(index=True, deep=True).sum())

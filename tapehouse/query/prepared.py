@@ -17,7 +17,7 @@ from tapehouse.query.attrs import instrument_attrs, reach_attrs
 from tapehouse.query.books import level_units
 from tapehouse.query.candles import candle_frame, plan_attrs, planned_candles
 from tapehouse.query.features import IMBALANCES, imbalance_attrs, stale_imbalances
-from tapehouse.query.frame import MarketFrame, handed_out, time_index, value_frame
+from tapehouse.query.frame import MarketFrame, handed_out, sealed, time_index, value_frame
 from tapehouse.query.plan import MINUTE, SECOND, Read, reach_of
 from tapehouse.query.records import OHLCVCandle, OrderBookDataFrame
 from tapehouse.query.resample import Candles, merge_candles, resample
@@ -158,26 +158,30 @@ class PreparedSlice:
         plan = rows.plan(timeframe, window)
         if plan is None:
             missing = f"nothing stored gives candles of {timeframe}"
-            return candle_frame(_owned(_NO_CANDLES), rows.ledger.scale, VALUE_COLUMNS, {}), attrs | {"missing": missing}
+            return self._candle_frame(_NO_CANDLES), attrs | {"missing": missing}
         candles = planned_candles(plan, rows.read)
-        attrs |= plan_attrs(plan, candles)
-        return candle_frame(_owned(candles), rows.ledger.scale, VALUE_COLUMNS, {}), attrs
+        return self._candle_frame(candles), attrs | plan_attrs(plan, candles)
+
+    def _candle_frame(self, candles: Candles) -> MarketFrame:
+        # In memory of its own, which making a frame of it takes over.
+        owned = Candles(candles.time_us.copy(), candles.values.copy())
+        return sealed(candle_frame(owned, self.rows.ledger.scale, VALUE_COLUMNS, {}))
 
     @cached_property
     def _trade_frame(self) -> MarketFrame:
         trades, scale = self.rows.trades, self.rows.ledger.scale
         if trades is None:
             nothing = np.empty(0)
-            return trade_frame(_NO_TIMES.copy(), _NO_TIMES, nothing, nothing, np.empty(0, dtype=np.int16))
+            return sealed(trade_frame(_NO_TIMES.copy(), _NO_TIMES, nothing, nothing, np.empty(0, dtype=np.int16)))
         price, amount = trades.price / 10.0**scale.price_decimals, trades.amount / 10.0**scale.amount_decimals
-        return trade_frame(trades.time_us.copy(), trades.ids, price, amount, trades.side)
+        return sealed(trade_frame(trades.time_us.copy(), trades.ids, price, amount, trades.side))
 
     @cached_property
     def _imbalance_frame(self) -> MarketFrame:
         imbalances = self.rows.imbalances
         if imbalances is None:
-            return value_frame(_NO_TIMES.copy(), np.empty((len(IMBALANCES), 0)), IMBALANCES)
-        return value_frame(imbalances.time_us.copy(), imbalances.values.copy(), IMBALANCES)
+            return sealed(value_frame(_NO_TIMES.copy(), np.empty((len(IMBALANCES), 0)), IMBALANCES))
+        return sealed(value_frame(imbalances.time_us.copy(), imbalances.values.copy(), IMBALANCES))
 
     @cached_property
     def _minutes(self) -> Candles:
@@ -209,7 +213,7 @@ class PreparedSlice:
     @cached_property
     def _indicator_frame(self) -> MarketFrame:
         columns = [name for one in self.rows.spec.indicators for name in one.columns]
-        return value_frame(self._minutes.time_us.copy(), self._indicator_values.copy(), columns)
+        return sealed(value_frame(self._minutes.time_us.copy(), self._indicator_values.copy(), columns))
 
     @cached_property
     def _indicator_names(self) -> list[str]:
@@ -279,8 +283,3 @@ def with_forming(frame: MarketFrame, forming: OHLCVCandle | None) -> MarketFrame
 
 def _bounds(window: TimeRange) -> dict[str, Any]:
     return {"start": window[0].isoformat(), "end": window[1].isoformat()}
-
-
-def _owned(candles: Candles) -> Candles:
-    """The same in memory of its own, which making a frame of it takes over."""
-    return Candles(candles.time_us.copy(), candles.values.copy())

@@ -168,12 +168,8 @@ def _read_bounds(connection: Connection) -> _Bounds:
         return now, _SECOND.ceil(before) if before else EPOCH
 
     now, books_since = bounds("order_book")
-    trades_since, features_since, imbalances_since = (
-        bounds(one)[1] for one in ("trade", "order_book_1s", "imbalance")
-    )
-    return _Bounds(
-        _SECOND.floor(now), max(books_since, features_since), max(trades_since + _REACH, imbalances_since)
-    )
+    trades_since, features_since, imbalances_since = (bounds(one)[1] for one in ("trade", "order_book_1s", "imbalance"))
+    return _Bounds(_SECOND.floor(now), max(books_since, features_since), max(trades_since + _REACH, imbalances_since))
 
 
 def _pieces(noted: Iterable[_Notes], until: datetime) -> Iterator[_Piece]:

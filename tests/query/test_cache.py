@@ -155,9 +155,7 @@ def test_an_instrument_that_was_renamed_is_known_no_more(
     window = tape.exchange, tape.symbol, "1m", END - timedelta(hours=6), END
     assert len(market.candles(*window)) == 300
     wait_until_heard(market, other)
-    tape.connection.execute(
-        "update instrument set symbol = 'OLD/USDT' where instrument_id = %s", (tape.instrument_id,)
-    )
+    tape.connection.execute("update instrument set symbol = 'OLD/USDT' where instrument_id = %s", (tape.instrument_id,))
     wait_until_heard(market, other)
     with pytest.raises(UnknownSymbol):
         market.candles(*window)

@@ -506,9 +506,7 @@ def test_rows_whose_sources_were_dropped_stay_as_they_are(
 
 @pytest.mark.usefixtures("forget_retention")
 @pytest.mark.parametrize("table", ["order_book_1s", "imbalance"])
-def test_features_that_were_dropped_are_not_computed_again(
-    connection: Connection, instrument: Instrument, table: str
-):
+def test_features_that_were_dropped_are_not_computed_again(connection: Connection, instrument: Instrument, table: str):
     before = plain(connection, instrument, table)
     connection.execute("insert into retention values (%s, 0, %s)", (table, at(20)))
     connection.execute(
