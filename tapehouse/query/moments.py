@@ -118,7 +118,7 @@ class Moments:
         moment = self._changes.moment()
         prepared = self._read_slice(key, first, last)
         rows = prepared.rows
-        kept = Kept(prepared, rows.ledger.instrument_id, rows.bytes, None, moment)
+        kept = Kept(prepared, rows.ledger.instrument_id, prepared.size_bytes, None, moment)
         if self._cache.is_on:
             self._cache.keep(kept_key, kept, was_asked_for=was_asked_for)
         return kept

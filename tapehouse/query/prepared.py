@@ -22,7 +22,9 @@ from tapehouse.query.plan import MINUTE, SECOND, Read, reach_of
 from tapehouse.query.records import OHLCVCandle, OrderBookDataFrame
 from tapehouse.query.resample import Candles, merge_candles, resample
 from tapehouse.query.slices import Slice
+from tapehouse.query.spec import LADDER
 from tapehouse.query.trades import trade_frame
+from tapehouse.query.weight import FRAME_BYTES
 from tapehouse.ranges import TimeRange, subtract_ranges
 from tapehouse.timeframe import Timeframe, from_us, to_us
 
@@ -36,6 +38,18 @@ class PreparedSlice:
     def __init__(self, rows: Slice) -> None:
         self.rows = rows
         self._latest: dict[Timeframe, tuple[datetime, MarketFrame, dict[str, Any]]] = {}
+
+    @property
+    def size_bytes(self) -> int:
+        """How much memory it takes once all of it was looked at: frames are made late, and bars moment by moment."""
+        rows, spec = self.rows, self.rows.spec
+        trades = len(rows.trades.time_us) if rows.trades else 0
+        # A bar is of a candle or of trades.
+        bars = sum(min(spec.bars(timeframe), len(rows.bars) + trades) for timeframe in LADDER)
+        columns = sum(len(one.columns) for one in spec.indicators)
+        seconds = len(rows.imbalances.time_us) if rows.imbalances else 0
+        numbers = bars * (1 + len(VALUE_COLUMNS)) + len(self._minutes) * (1 + columns) + 4 * trades + seconds
+        return rows.size_bytes + 8 * numbers + (len(LADDER) + 3) * FRAME_BYTES
 
     def candles(self, timeframe: Timeframe, at: datetime) -> MarketFrame:
         """The bars of a moment; without any, and with `missing` in attrs, where nothing stored can give them."""
@@ -181,7 +195,7 @@ class PreparedSlice:
         imbalances = self.rows.imbalances
         if imbalances is None:
             return sealed(value_frame(_NO_TIMES.copy(), np.empty((len(IMBALANCES), 0)), IMBALANCES))
-        return sealed(value_frame(imbalances.time_us.copy(), imbalances.values.copy(), IMBALANCES))
+        return sealed(value_frame(imbalances.time_us.copy(), imbalances.values, IMBALANCES))
 
     @cached_property
     def _minutes(self) -> Candles:
@@ -213,7 +227,7 @@ class PreparedSlice:
     @cached_property
     def _indicator_frame(self) -> MarketFrame:
         columns = [name for one in self.rows.spec.indicators for name in one.columns]
-        return sealed(value_frame(self._minutes.time_us.copy(), self._indicator_values.copy(), columns))
+        return sealed(value_frame(self._minutes.time_us.copy(), self._indicator_values, columns))
 
     @cached_property
     def _indicator_names(self) -> list[str]:

@@ -34,6 +34,7 @@ from tapehouse.query.plan import (
 from tapehouse.query.question import Question
 from tapehouse.query.resample import Candles, bars_of_trades, lies_in
 from tapehouse.query.spec import LADDER, Spec
+from tapehouse.query.weight import array_bytes, ledger_bytes
 from tapehouse.ranges import TimeRange
 from tapehouse.store.connection import Connection
 from tapehouse.store.instruments import Dataset
@@ -96,12 +97,12 @@ class Slice:
     imbalances: Imbalances | None
 
     @property
-    def bytes(self) -> int:
-        """How much memory the rows take."""
+    def size_bytes(self) -> int:
+        """How much memory the rows and the ledger take."""
         arrays: list[np.ndarray] = []
         for columns in (self.trades, self.books, self.imbalances):
             arrays += [getattr(columns, name) for name in type(columns).__dataclass_fields__] if columns else []
-        return self.bars.bytes + sum(array.nbytes for array in arrays)
+        return self.bars.size_bytes + array_bytes(arrays) + ledger_bytes(self.ledger)
 
     def plan(self, timeframe: Timeframe, window: TimeRange) -> Plan | None:
         """How its bars are answered; None where nothing stored can give such candles."""

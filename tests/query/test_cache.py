@@ -1,8 +1,10 @@
 """Answers from memory equal those of the database, whatever other processes change in between."""
 
+import gc
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -13,6 +15,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from psycopg.types.json import Jsonb
+from psycopg.types.multirange import TimestamptzMultirange
+from psycopg.types.range import TimestamptzRange
 
 from tapehouse import MarketData
 from tapehouse.errors import UnknownSeries, UnknownSymbol
@@ -85,6 +89,47 @@ def test_what_is_kept_is_bounded(quiet_url: str, tape: Tape):
         entries = stats.entries
         assert len(market.candles(tape.exchange, tape.symbol, "1m", END - timedelta(days=2), END)) == 2 * 1440
         assert market.stats().cache.entries == entries
+
+
+def test_what_is_kept_is_counted(market: MarketData, tape: Tape):
+    """Within what Python itself says that it takes: in a quiet process, so that nothing else is counted."""
+    write_bars(tape, random_bars(END - timedelta(days=1), 1440))
+    tape.write_trades(random_trades(END - timedelta(hours=2), 4000, span=timedelta(hours=2)))
+    where = tape.exchange, tape.symbol
+
+    def look(number: int) -> None:
+        end = END - timedelta(seconds=20 * number)
+        market.get_inference_data(tape.symbol, exchange=tape.exchange, timestamp=end).explain()
+
+    asked: list[Callable[[int], object]] = [
+        look,
+        lambda number: market.candles(*where, "1m", END - timedelta(minutes=30 + number), END),
+        lambda number: market.order_books(*where, END - timedelta(hours=20), END - timedelta(seconds=number)),
+    ]
+    tape.write_books(random_books([END - timedelta(minutes=1)]), (END - timedelta(minutes=1), END))
+    pieces = [
+        (END - timedelta(seconds=20 * number), END - timedelta(seconds=20 * number - 1)) for number in range(3000)
+    ]
+    tape.connection.execute(
+        "update coverage set covered = %s where series_id = (select series_id from series"
+        " where instrument_id = %s and dataset = 'order_book')",
+        (TimestamptzMultirange(TimestamptzRange(*one) for one in pieces), tape.instrument_id),
+    )
+    for ask in asked:
+        # Modules are imported, statements prepared and guesses made once.
+        for number in range(3):
+            ask(1000 + number)
+        gc.collect()
+        tracemalloc.start()
+        before = market.stats().cache
+        for number in range(20):
+            ask(number)
+        gc.collect()
+        taken, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        after = market.stats().cache
+        assert after.entries == before.entries + 20
+        assert taken / 1.5 < after.bytes - before.bytes < taken * 1.5
 
 
 def test_a_bot_that_polls_is_answered_from_memory(market: MarketData, tape: Tape):
