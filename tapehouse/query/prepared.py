@@ -4,7 +4,7 @@ What does not depend on the moment is worked out once: frames of trades and imba
 each timeframe are kept until the next one closes.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Final
 
@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from tapehouse.book import NO_NONCE
-from tapehouse.candle import VALUE_COLUMNS, Float64Array
-from tapehouse.query.attrs import instrument_attrs, reach_attrs
+from tapehouse.candle import VALUE_COLUMNS, Float64Array, Int64Array
+from tapehouse.query.attrs import instrument_attrs, ranges_attrs, reach_attrs
 from tapehouse.query.books import level_units
 from tapehouse.query.candles import candle_frame, plan_attrs, planned_candles
-from tapehouse.query.features import IMBALANCES, imbalance_attrs, stale_imbalances
+from tapehouse.query.features import IMBALANCE_REACH, IMBALANCES, imbalance_attrs, stale_imbalances
 from tapehouse.query.frame import MarketFrame, handed_out, sealed, time_index, value_frame
 from tapehouse.query.plan import MINUTE, SECOND, Read, reach_of
 from tapehouse.query.records import OHLCVCandle, OrderBookDataFrame
@@ -28,6 +28,7 @@ from tapehouse.query.weight import FRAME_BYTES
 from tapehouse.ranges import TimeRange, subtract_ranges
 from tapehouse.timeframe import Timeframe, from_us, to_us
 
+_REACH_US: Final = IMBALANCE_REACH // timedelta(microseconds=1)
 _NO_TIMES: Final = np.empty(0, dtype=np.int64)
 _NO_CANDLES: Final = Candles(_NO_TIMES, np.empty((len(VALUE_COLUMNS), 0)))
 
@@ -98,18 +99,16 @@ class PreparedSlice:
     def imbalances(self, at: datetime) -> MarketFrame:
         """The imbalances of the seconds of the context of a moment that had ended by then."""
         window = self._seconds(at)
-        first, stop = self._imbalance_lines(window)
         attrs = self._window_attrs(window, at) | self._imbalance_attrs(window)
-        return handed_out(self._imbalance_frame.iloc[first:stop], attrs)
+        return handed_out(self._imbalance_frame.iloc[self._imbalance_lines(at)], attrs)
 
     def imbalance_values(self, at: datetime) -> tuple[np.ndarray, Float64Array, TimeRange]:
         """When the seconds begin, shape (n,), their values, shape (8, n), and the window that they lie in."""
-        window = self._seconds(at)
-        first, stop = self._imbalance_lines(window)
-        imbalances = self.rows.imbalances
+        imbalances, window = self.rows.imbalances, self._seconds(at)
         if imbalances is None:
-            return _NO_TIMES, np.empty((len(IMBALANCES), 0)), self._whole_seconds(at)
-        return imbalances.time_us[first:stop], imbalances.values[:, first:stop], self._whole_seconds(at)
+            return _NO_TIMES, np.empty((len(IMBALANCES), 0)), window
+        lines = self._imbalance_lines(at)
+        return imbalances.time_us[lines], imbalances.values[:, lines], window
 
     def order_book(self, at: datetime) -> OrderBookDataFrame | None:
         """The last snapshot of the context of a moment, None without any."""
@@ -241,22 +240,24 @@ class PreparedSlice:
         return at - self.rows.spec.context, at
 
     def _seconds(self, at: datetime) -> TimeRange:
-        """The last whole seconds, as many as are in the context; of what only had been received, those that had."""
-        start, end = self._whole_seconds(at)
-        books = self.rows.books
-        if self.rows.spec.as_known and books is not None:
-            at_us = to_us(at)
-            unknown = books.time_us[(books.received_us > at_us) & (books.time_us <= at_us)]
-            if len(unknown):
-                end = max(start, min(end, SECOND.floor(from_us(int(unknown[0])))))
-        return start, end
-
-    def _whole_seconds(self, at: datetime) -> TimeRange:
+        """The last whole seconds, as many as are in the context."""
         end = SECOND.floor(at)
         return end - -(-self.rows.spec.context // SECOND.length) * SECOND.length, end
 
-    def _imbalance_lines(self, window: TimeRange) -> tuple[int, int]:
-        return self._lines(self.rows.imbalances.time_us if self.rows.imbalances else _NO_TIMES, window)
+    def _imbalance_lines(self, at: datetime) -> slice | Int64Array:
+        """Where the imbalances of a moment are in the slice's."""
+        imbalances, books = self.rows.imbalances, self.rows.books
+        time_us = imbalances.time_us if imbalances else _NO_TIMES
+        first, stop = self._lines(time_us, self._seconds(at))
+        if not self.rows.spec.as_known or books is None:
+            return slice(first, stop)
+        # The seconds whose windows hold a snapshot that had not been received: its own, and those after it.
+        unknown_us = SECOND.floor_us(books.time_us[books.received_us > to_us(at)])
+        if not len(unknown_us):
+            return slice(first, stop)
+        last = np.searchsorted(unknown_us, time_us[first:stop], side="right") - 1
+        is_known = (last < 0) | (time_us[first:stop] - unknown_us[last] > _REACH_US)
+        return first + np.flatnonzero(is_known)
 
     def _lines(self, time_us: np.ndarray, window: TimeRange) -> tuple[int, int]:
         first, stop = np.searchsorted(time_us, [to_us(window[0]), to_us(window[1])]).tolist()

@@ -271,10 +271,9 @@ class _SliceReader:
             ids = Identifier("id" if _has_text_ids(ledger) else "trade_id")
             statements["trade"] = query("read_trade_arrays").format(ids=ids), values
         if books:
-            # Of snapshots before the first moment only the last one matters, unless it was not known then.
-            start = self._first - spec.context if spec.as_known else self._first
-            if spec.as_known:
-                start -= IMBALANCE_REACH
+            # Of snapshots before the first moment only the last one matters, unless it was not known then: so that its
+            # imbalances were not either.
+            start = self._ticks_since - IMBALANCE_REACH if spec.as_known else self._first
             bounds = {"first": self._first - spec.context, "start": start, "depth": spec.depth}
             statements["order_book"] = query("read_book_arrays"), values | bounds
         if books or trades:
