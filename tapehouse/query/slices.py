@@ -7,6 +7,7 @@ that answers from the database. What belongs to a moment is told by `Spec`; fram
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import import_module
 from typing import Any, Final
 
 import numpy as np
@@ -139,6 +140,9 @@ def read_slice(connection: Connection, guesses: Guesses, question: Question, spe
     In one round trip, transaction and all, where what an earlier ledger of the instrument says of its series still
     holds. Raises UnknownSymbol, or UnknownSeries where nothing is stored of the instrument.
     """
+    if spec.indicators:
+        # It takes over a second, once: here that is a reading thread's, later it would be an event loop's.
+        import_module("talib")
     key = ("slice", question.exchange, question.symbol)
     rows = _read_guessed(connection, guesses, guesses.get(key), question, spec, last)
     if rows is None:

@@ -3,6 +3,8 @@
 import copy
 import multiprocessing
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -164,6 +166,38 @@ def test_indicators_are_the_textbook_s(ask: Callable[..., InferenceDataFrame], t
     rises = np.sign(np.diff(today["close"].to_numpy(), prepend=0.0))
     balance = np.cumsum(rises * today["volume"].to_numpy())
     np.testing.assert_allclose(found["obv"].to_numpy()[-30:], balance[-30:])
+
+
+def test_the_latest_price_is_that_of_whatever_was_last(ask: Callable[..., InferenceDataFrame], tape: Tape):
+    second = timeframe("1s").floor(AT)
+    trades = random_trades(second - timedelta(minutes=2), 50, span=timedelta(seconds=30))
+    tape.write_trades(trades, (second - timedelta(minutes=2), second - timedelta(seconds=90)))
+    seconds = random_bars(second - timedelta(minutes=1), 60, step=timedelta(seconds=1))
+    write_bars(tape, seconds, "1s")
+    assert ask().get_latest_price() == in_units(seconds)["close"].iloc[-1]
+    # A trade of the very moment at which a candle closed is later than what that is made of.
+    for number, price in enumerate((1.0, 100_000.0)):
+        one = trades.iloc[:1].assign(price=price, trade_id=9000 + number)
+        tape.write_trades(one.set_axis(pd.DatetimeIndex([second])), (second, second + timedelta(seconds=1)))
+        assert ask(second + timedelta(milliseconds=500)).get_latest_price() == price
+
+
+def test_indicators_are_at_hand_once_a_moment_is_read(tape: Tape, quiet_url: str):
+    write_bars(tape, random_bars(AT.replace(second=0) - timedelta(hours=12), 700))
+    code = """
+import sys
+from datetime import datetime
+from tapehouse import MarketData
+
+url, exchange, symbol, at = sys.argv[1:]
+with MarketData.connect(url) as market:
+    for names in ([], ["ema_20"]):
+        market.get_inference_data(symbol, exchange=exchange, timestamp=datetime.fromisoformat(at), indicators=names)
+        print("talib" in sys.modules)
+"""
+    arguments = [sys.executable, "-c", code, quiet_url, tape.exchange, tape.symbol, AT.isoformat()]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["False", "True"]
 
 
 def test_what_is_not_stored_is_said(ask: Callable[..., InferenceDataFrame], tape: Tape):
