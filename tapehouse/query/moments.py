@@ -91,7 +91,8 @@ class Moments:
         if kept is None or not holds:
             kept = self._read(kept_key, key, at, FOREVER if is_hot else at)
             if is_hot and self._cache.is_on:
-                self._presents.setdefault(key, _Present(at, monotonic()))
+                present = self._presents.setdefault(key, _Present(at, monotonic()))
+                present.first = min(present.first, at)
                 self._refresher.start()
         return kept.value, at
 

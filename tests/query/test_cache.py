@@ -206,6 +206,28 @@ def test_an_instrument_that_was_renamed_is_known_no_more(
         market.candles(*window)
 
 
+def test_the_past_of_the_hot_window_is_kept_with_the_present(market: MarketData, tape: Tape):
+    tell_all(tape)
+
+    def ask(ago: timedelta | None) -> None:
+        at = None if ago is None else datetime.now(UTC) - ago
+        market.get_inference_data(tape.symbol, exchange=tape.exchange, timestamp=at)
+
+    ask(None)
+    ask(timedelta(minutes=2))
+    wait_until_heard(market, tape)
+    # What has changed is read again for all that was asked about, whoever asks first.
+    moments = market._moments  # pyright: ignore[reportPrivateUsage] -- done by a thread, now or a little later
+    tape.cover(END, END + timedelta(minutes=1))
+    wait_until_heard(market, tape)
+    moments._refresh()  # pyright: ignore[reportPrivateUsage] -- as above
+    before = market.stats().cache
+    for ago in (timedelta(minutes=2) - timedelta(seconds=10), None, timedelta(minutes=1)):
+        ask(ago)
+    after = market.stats().cache
+    assert (after.hits - before.hits, after.misses - before.misses) == (3, 0)
+
+
 def test_without_a_voice_every_answer_is_verified(quiet_url: str, tape: Tape, monkeypatch: pytest.MonkeyPatch):
     write_bars(tape, random_bars(END - timedelta(days=1), 1440))
     monkeypatch.setattr(Changes, "start", stay_deaf)
