@@ -221,6 +221,9 @@ class InferenceDataFrame:
         trade = self.latest_trade
         known = [(trade.time, trade.price)] if trade else []
         candles = [self.latest_candle("1s"), self.latest_candle("1m")]
+        if trade and candles[0] and candles[0].time <= trade.time:
+            # The trade is in that second, or later.
+            candles = candles[1:]
         known += [(candle.close_time, candle.close) for candle in candles if candle]
         # Of what is of the same time the first one is the finest.
         return max(known, key=itemgetter(0)) if known else None

@@ -9,15 +9,14 @@ from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
 
 from tapehouse.book import NO_NONCE
 from tapehouse.candle import VALUE_COLUMNS, Float64Array, Int64Array
 from tapehouse.query.attrs import instrument_attrs, ranges_attrs, reach_attrs
 from tapehouse.query.books import level_units
-from tapehouse.query.candles import candle_frame, plan_attrs, planned_candles
+from tapehouse.query.candles import candle_frame, plan_attrs, planned_candles, with_forming
 from tapehouse.query.features import IMBALANCE_REACH, IMBALANCES, imbalance_attrs, stale_imbalances
-from tapehouse.query.frame import MarketFrame, handed_out, sealed, time_index, value_frame
+from tapehouse.query.frame import MarketFrame, handed_out, sealed, value_frame
 from tapehouse.query.plan import MINUTE, SECOND, Read, reach_of
 from tapehouse.query.records import OHLCVCandle, OrderBookDataFrame
 from tapehouse.query.resample import Candles, merge_candles, resample
@@ -280,20 +279,6 @@ class PreparedSlice:
         if books is None and trades is None:
             return {"missing": "neither order books nor trades stored"}
         return imbalance_attrs(books, trades, window, stale_imbalances(books, trades, window))
-
-
-def with_forming(frame: MarketFrame, forming: OHLCVCandle | None) -> MarketFrame:
-    """The candles with a column that says which is forming, and that candle as the last one."""
-    attrs, frame.attrs = frame.attrs, {}
-    frame["forming"] = False
-    if forming:
-        columns = {name: [getattr(forming, name)] for name in VALUE_COLUMNS} | {"forming": [True]}
-        row = pd.DataFrame(columns, index=time_index(np.array([to_us(forming.time)])))
-        blank = {name: False for name in frame.columns if name == "filled"}
-        both = pd.concat([frame, row.assign(**blank)[list(frame.columns)]])
-        frame = MarketFrame(both)
-    frame.attrs = attrs
-    return frame
 
 
 def _bounds(window: TimeRange) -> dict[str, Any]:
