@@ -22,7 +22,8 @@ def test_what_has_a_name_can_be_computed(name: str):
     start = datetime(2024, 1, 1, tzinfo=UTC)
     time_us = np.array([to_us(start + timedelta(minutes=number)) for number in range(300)])
     candles = np.random.default_rng(1).uniform(90, 110, (5, 300))
-    assert one.values(MINUTE, time_us, candles).shape == (len(one.columns), 300)
+    known = [(start, start + timedelta(minutes=300))]
+    assert one.values(MINUTE, time_us, candles, known).shape == (len(one.columns), 300)
 
 
 @pytest.mark.parametrize(
