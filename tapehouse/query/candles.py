@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
-import numpy as np
-import pandas as pd
 from psycopg.sql import Composed, Identifier, Literal
 
 from tapehouse.candle import VALUE_COLUMNS, Float64Array
@@ -17,7 +15,7 @@ from tapehouse.query.archived import Archive, archived_candles
 from tapehouse.query.attrs import RANGES_IN_ATTRS, instrument_attrs, json_time, ranges_attrs, window_attrs
 from tapehouse.query.decode import CopyDecoder, Field
 from tapehouse.query.fill import Fill, fill_bars, last_close
-from tapehouse.query.frame import MarketFrame, time_index, value_frame
+from tapehouse.query.frame import MarketFrame, value_frame
 from tapehouse.query.ledger import NO_TIMEFRAME_S, Ledger, read_ledger
 from tapehouse.query.plan import (
     MINUTE,
@@ -32,7 +30,6 @@ from tapehouse.query.plan import (
     plan_trade_candles,
 )
 from tapehouse.query.question import Question
-from tapehouse.query.records import OHLCVCandle
 from tapehouse.query.resample import (
     Candles,
     bars_without_row,
@@ -47,7 +44,7 @@ from tapehouse.ranges import TimeRange
 from tapehouse.store.connection import Connection
 from tapehouse.store.sql import query
 from tapehouse.store.ticks import Scale
-from tapehouse.timeframe import EPOCH, Timeframe, timeframe_of_seconds, to_us
+from tapehouse.timeframe import EPOCH, Timeframe, timeframe_of_seconds
 
 Reading: TypeAlias = Callable[[Connection, Question, Timeframe], tuple[MarketFrame, Ledger]]
 
@@ -184,20 +181,6 @@ def candle_frame(candles: Candles, scale: Scale, columns: Sequence[str], attrs: 
     """Candles in whole ticks and lots as a DataFrame at ordinary prices; takes over their memory."""
     frame = value_frame(candles.time_us, _in_units(candles, scale, columns), columns)
     frame.attrs.update(attrs)
-    return frame
-
-
-def with_forming(frame: MarketFrame, forming: OHLCVCandle | None) -> MarketFrame:
-    """The candles with a column that says which is forming, and that candle as the last one."""
-    attrs, frame.attrs = frame.attrs, {}
-    frame["forming"] = False
-    if forming:
-        columns = {name: [getattr(forming, name)] for name in VALUE_COLUMNS} | {"forming": [True]}
-        row = pd.DataFrame(columns, index=time_index(np.array([to_us(forming.time)])))
-        blank = {name: False for name in frame.columns if name == "filled"}
-        both = pd.concat([frame, row.assign(**blank)[list(frame.columns)]])
-        frame = MarketFrame(both)
-    frame.attrs = attrs
     return frame
 
 

@@ -25,13 +25,13 @@ from tapehouse.query.candles import (
     read_archived_candles,
     read_candles,
     read_trade_candles,
-    with_forming,
 )
 from tapehouse.query.changes import Changes
 from tapehouse.query.clock import Clock
 from tapehouse.query.features import IMBALANCE_REACH, look_up_imbalances, read_book_features, read_imbalances
 from tapehouse.query.few_candles import read_candles_at_once
 from tapehouse.query.fill import Fill
+from tapehouse.query.forming import with_forming
 from tapehouse.query.frame import MarketFrame
 from tapehouse.query.gaps import read_gaps
 from tapehouse.query.guesses import Guesses

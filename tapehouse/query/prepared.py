@@ -14,8 +14,9 @@ from tapehouse.book import NO_NONCE
 from tapehouse.candle import VALUE_COLUMNS, Float64Array, Int64Array
 from tapehouse.query.attrs import instrument_attrs, ranges_attrs, reach_attrs
 from tapehouse.query.books import level_units
-from tapehouse.query.candles import candle_frame, plan_attrs, planned_candles, with_forming
+from tapehouse.query.candles import candle_frame, plan_attrs, planned_candles
 from tapehouse.query.features import IMBALANCE_REACH, IMBALANCES, imbalance_attrs, stale_imbalances
+from tapehouse.query.forming import with_forming
 from tapehouse.query.frame import MarketFrame, handed_out, sealed, value_frame
 from tapehouse.query.plan import MINUTE, SECOND, Read, reach_of
 from tapehouse.query.records import OHLCVCandle, OrderBookDataFrame
