@@ -32,8 +32,16 @@ _DAY_US: Final = 86_400_000_000
 _LONGEST: Final = 1000
 
 Kind = Literal["ema", "rsi", "macd", "bbands", "atr", "obv", "vwap"]
-# How many numbers follow each name.
-_NUMBERS: Final[Mapping[str, int]] = {"ema": 1, "rsi": 1, "macd": 3, "bbands": 2, "atr": 1, "obv": 0, "vwap": 0}
+# How many numbers follow each name, and the least that TA-Lib takes for each.
+_LEAST: Final[Mapping[str, tuple[int, ...]]] = {
+    "ema": (1,),
+    "rsi": (2,),
+    "macd": (2, 2, 1),
+    "bbands": (2, 1),
+    "atr": (1,),
+    "obv": (),
+    "vwap": (),
+}
 _NAME: Final = re.compile(r"([a-z]+)((?:_[1-9][0-9]*)*)")
 _EXAMPLES: Final = "ema_20, rsi_14, macd_12_26_9, bbands_20_2, atr_14, obv, vwap"
 
@@ -149,19 +157,22 @@ def indicator(name: str) -> Indicator:
     Raises InputError for a name that none has.
     """
     match = _NAME.fullmatch(name)
-    if match is None or match[1] not in _NUMBERS:
+    if match is None or match[1] not in _LEAST:
         raise InputError(f"No indicator {name!r}: write {_EXAMPLES}.")
     numbers = tuple(int(one) for one in match[2].split("_")[1:])
-    count = _NUMBERS[match[1]]
-    if len(numbers) != count or any(one > _LONGEST for one in numbers):
+    least = _LEAST[match[1]]
+    if len(numbers) != len(least):
         raise InputError(f"No indicator {name!r}: write it like {_example(match[1])}.")
-    return Indicator(match[1], numbers)  # pyright: ignore[reportArgumentType] -- one of _NUMBERS
+    if not all(low <= one <= _LONGEST for low, one in zip(least, numbers, strict=True)):
+        bounds = ", ".join(f"{low} to {_LONGEST}" for low in least)
+        raise InputError(f"No indicator {name!r}: {match[1]} takes numbers of {bounds}.")
+    return Indicator(match[1], numbers)  # pyright: ignore[reportArgumentType] -- one of _LEAST
 
 
 def _example(kind: str) -> str:
     """How one of that kind is written."""
     example = next(one for one in _EXAMPLES.split(", ") if one.startswith(kind))
-    return f"{example}, with numbers of at most {_LONGEST}" if _NUMBERS[kind] else f"{example}, without numbers"
+    return f"{example}, with numbers of at most {_LONGEST}" if _LEAST[kind] else f"{example}, without numbers"
 
 
 DEFAULT_INDICATORS: Final = ("ema_20", "rsi_14", "macd_12_26_9", "bbands_20_2", "atr_14", "obv", "vwap")

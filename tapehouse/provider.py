@@ -42,7 +42,7 @@ class _Storage:
 class UnifiedStorage:
     """Adds the store to a class; any number of threads may use one object, and it needs no `__init__`."""
 
-    # Of all objects, since a class that this is mixed into may not call our `__init__`.
+    # Of all objects, since a class that this is mixed into may not call our `__init__`; held for an instant.
     _switching: ClassVar = threading.Lock()
     _storage: _Storage | None = None
 
@@ -58,13 +58,19 @@ class UnifiedStorage:
         from tapehouse.query.market import MarketData
         from tapehouse.store.address import database_url
 
-        with self._switching:
-            storage = self._storage
-            if storage is None:
-                address = database_url(url)
-                self._storage = _Storage(address, exchange, MarketData.connect(address))
-            elif storage.exchange != exchange or url not in (None, storage.url):
-                raise InputError("Unified storage is on with another database or exchange: disable it first.")
+        storage = self._storage
+        if storage is None:
+            address = database_url(url)
+            # Nobody waits for a server that does not answer but who asks for it.
+            made = _Storage(address, exchange, MarketData.connect(address))
+            with self._switching:
+                storage = self._storage = self._storage or made
+            if storage is made:
+                return
+            # Another thread was quicker.
+            made.market.close()
+        if storage.exchange != exchange or url not in (None, storage.url):
+            raise InputError("Unified storage is on with another database or exchange: disable it first.")
 
     def disable_unified_storage(self) -> None:
         """Close all connections to the store; does nothing where it is not enabled."""

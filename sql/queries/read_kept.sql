@@ -1,12 +1,12 @@
 -- A row is a dataset that retention may drop: how long its rows are kept (null: for good), the time before which the
 -- next run of its job drops them, in whole chunks, the time before which it has done so, and when it runs next.
-with dropped (dataset, timeframe_s, job, hypertable, path) as (
+with dropped (dataset, timeframe_s, job, path) as (
     values
-        ('ohlcv', 60, 'retain_ohlcv', null, array['keep']),
-        ('trade', 0, 'retain_ticks', null, array['keep', 'trade']),
-        ('order_book', 0, 'retain_ticks', null, array['keep', 'order_book']),
-        ('order_book_1s', 0, 'policy_retention', 'order_book_1s', array['drop_after']),
-        ('imbalance', 0, 'policy_retention', 'imbalance', array['drop_after'])
+        ('ohlcv', 60, 'retain_ohlcv', array['keep']),
+        ('trade', 0, 'retain_ticks', array['keep', 'trade']),
+        ('order_book', 0, 'retain_ticks', array['keep', 'order_book']),
+        ('order_book_1s', 0, 'retain_features', array['keep', 'order_book_1s']),
+        ('imbalance', 0, 'retain_features', array['keep', 'imbalance'])
 ),
 
 kept as (
@@ -18,8 +18,7 @@ kept as (
     from dropped d
     left join timescaledb_information.jobs j
         on j.proc_name = d.job
-        and j.hypertable_name is not distinct from d.hypertable
-        and coalesce(j.hypertable_schema, j.proc_schema) = current_schema()
+        and j.proc_schema = current_schema()
 )
 
 select

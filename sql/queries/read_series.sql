@@ -16,6 +16,8 @@ select
     s.id_bytes,
     s.covered * s.during as covered,
     r.dropped_before,
+    b.dropped_before as book_features_dropped_before,
+    m.dropped_before as imbalances_dropped_before,
     case
         when s.timeframe_s in (0, 60) then (
             select coalesce(range_agg(n.during), '{}') * s.during
@@ -63,4 +65,6 @@ left join lateral (
     where not isempty(c.covered) or series.revision > 0
 ) s on true
 left join retention r on r.dataset = s.dataset and r.timeframe_s = s.timeframe_s
+left join retention b on b.dataset = 'order_book_1s' and s.dataset = 'order_book'
+left join retention m on m.dataset = 'imbalance' and s.timeframe_s = 0
 where i.exchange = %(exchange)s and i.symbol = %(symbol)s

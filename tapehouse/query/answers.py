@@ -7,17 +7,19 @@ have one answer.
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from hashlib import blake2b
 from time import monotonic
 from typing import Any, TypeAlias
 
 from tapehouse.query.cache import Cache, Kept
 from tapehouse.query.changes import Changes
 from tapehouse.query.clock import Clock
-from tapehouse.query.frame import MarketFrame, handed_out
+from tapehouse.query.frame import MarketFrame, handed_out, sealed
 from tapehouse.query.ledger import Ledger
 from tapehouse.query.plan import SeriesState
 from tapehouse.query.question import Question
 from tapehouse.query.reader import Reader
+from tapehouse.query.weight import frame_bytes, json_bytes
 from tapehouse.ranges import Substitute, TimeRange, intersect_ranges
 from tapehouse.store.connection import Connection
 
@@ -80,10 +82,10 @@ class Answers:
         # By the time that it was read another bar may have closed.
         if window is None or window_at(ledger.as_of) != window:
             return frame
-        answer = _Answer(frame, {str(name): value for name, value in frame.attrs.items()})
+        answer = _Answer(sealed(frame), {str(name): value for name, value in frame.attrs.items()})
         frame.attrs = {}
         facts = _facts(ledger, window) if look else None
-        size = int(frame.memory_usage(index=True, deep=True).sum())
+        size = frame_bytes(frame) + json_bytes(answer.attrs)
         self._cache.keep(key, Kept(answer, ledger.instrument_id, size, facts, moment))
         return handed_out(answer.frame, answer.attrs)
 
@@ -97,10 +99,14 @@ class Answers:
         )
 
 
-def _facts(ledger: Ledger, window: TimeRange) -> Hashable:
-    """What the ledger says that matters to the window: while that is the same, so is the answer."""
+def _facts(ledger: Ledger, window: TimeRange) -> bytes:
+    """A digest of what the ledger says that matters to the window: while that is the same, so is the answer.
+
+    What is covered may be in more pieces than there are rows.
+    """
     series = tuple((key, _clipped(ledger.series[key], window)) for key in sorted(ledger.series))
-    return ledger.instrument_id, ledger.scale, ledger.amount_unit, ledger.trade_unit, ledger.from_sandbox, series
+    said = ledger.instrument_id, ledger.scale, ledger.amount_unit, ledger.trade_unit, ledger.from_sandbox, series
+    return blake2b(repr(said).encode(), digest_size=16).digest()
 
 
 def _clipped(state: SeriesState, window: TimeRange) -> SeriesState:

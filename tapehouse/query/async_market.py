@@ -85,7 +85,8 @@ class AsyncMarketData(Awaited):
         which rows are such, and attrs["candles_filled"] how many. They are made at reading and never stored.
 
         With `include_forming` the last row may be the candle that was open at `end`, or is now, made of the 1m candles
-        that had closed by then, and of trades after them where these are stored. The column forming (bool) says so.
+        that had closed by then, and of trades after them where these are stored. The column forming (bool) says so. It
+        comes from a snapshot of its own, of the same moment, and is left out if it opened before `start`.
 
         `attrs` is plain JSON; times are ISO 8601 in UTC, ranges [start, end) in lists of at most
         50, `shortened` naming those that were cut:
@@ -191,7 +192,7 @@ class AsyncMarketData(Awaited):
 
         `attrs` and errors as of `order_books`; and stale: the seconds left out because snapshots were written
         since they were computed. `tapehouse refresh` brings them up to date. What retention has dropped of the
-        snapshots stays covered here, for the features of it are kept.
+        snapshots stays covered here for as long as the features of it are kept; dropped_before is that of the features.
         """
         return await self._run(self._market.order_book_features, exchange, symbol, start, end)
 

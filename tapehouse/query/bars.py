@@ -60,11 +60,13 @@ class Bars:
         first, stop = np.searchsorted(candles.time_us, [to_us(bound) for bound in read.span]).tolist()
         return Candles(candles.time_us[first:stop], candles.values[:, first:stop])
 
+    def __len__(self) -> int:
+        return sum(len(candles) for parts in self._parts.values() for _, candles in parts)
+
     @property
-    def bytes(self) -> int:
+    def size_bytes(self) -> int:
         """How much memory they take."""
-        parts = (candles for parts in self._parts.values() for _, candles in parts)
-        return sum(one.time_us.nbytes + one.values.nbytes for one in parts)
+        return 8 * (1 + len(VALUE_COLUMNS)) * len(self)
 
     def _part(self, read: Read) -> Candles | None:
         parts = self._parts.get(_key(read), ())

@@ -14,21 +14,21 @@ from tapehouse.query.changes import Changes
 
 T = TypeVar("T")
 
-# Beside the rows: Python's objects of an entry.
-_ENTRY_BYTES: Final = 2_000
+# Python's objects of an entry: the key, and what is said of it here.
+_ENTRY_BYTES: Final = 1_500
 
 
 @dataclass(slots=True, eq=False)
 class Kept(Generic[T]):
     """Something kept: what it says, of which instrument, how large it is, and up to which moment it is known to hold.
 
-    `facts` is what the ledgers said; two answers with equal facts are equal.
+    `facts` is a digest of what the ledgers said; two answers with equal facts are equal.
     """
 
     value: T
     instrument_id: int
-    bytes: int
-    facts: Hashable
+    size_bytes: int
+    facts: bytes | None
     moment: int
 
 
@@ -85,7 +85,7 @@ class Cache:
             kept = self._kept.get(key)
             return kept, kept is not None and not self._changes.has_changed(kept.instrument_id, kept.moment)
 
-    def verify(self, kept: Kept[Any], facts: Hashable, moment: int) -> bool:
+    def verify(self, kept: Kept[Any], facts: bytes, moment: int) -> bool:
         """Whether something kept holds by what the ledgers say at a moment."""
         holds = kept.facts is not None and kept.facts == facts
         if holds:
@@ -98,7 +98,7 @@ class Cache:
         """Keep something under a key, and let go of what was used longest ago where that makes too much."""
         with self._lock:
             self._counts["misses"] += was_asked_for
-            size = kept.bytes + _ENTRY_BYTES
+            size = kept.size_bytes + _ENTRY_BYTES
             if size > self._most_bytes:
                 return
             self._let_go(key)
@@ -116,4 +116,4 @@ class Cache:
     def _let_go(self, key: Hashable) -> None:
         kept = self._kept.pop(key, None)
         if kept is not None:
-            self._bytes -= kept.bytes + _ENTRY_BYTES
+            self._bytes -= kept.size_bytes + _ENTRY_BYTES

@@ -77,7 +77,8 @@ def read_book_features(connection: Connection, question: Question) -> tuple[Mark
     for name, numbers in zip(_BOOK_FEATURES, values, strict=True):
         numbers /= _unit(ledger, name)
     frame = _frame(time_us, values, _BOOK_FEATURES, question, ledger)
-    frame.attrs.update(reach_attrs(series, derived_reach_of(series, ledger.window), stale=stale))
+    reach = derived_reach_of(series, ledger.window, series.book_features_dropped_before)
+    frame.attrs.update(reach_attrs(series, reach, stale=stale))
     return frame, ledger
 
 
@@ -92,7 +93,7 @@ def read_imbalances(connection: Connection, question: Question) -> tuple[MarketF
     time_us, values = _read(connection, ledger, "imbalance", len(IMBALANCES), window, stale)
     blank_unknown(time_us, values, trades)
     frame = _frame(time_us, values, IMBALANCES, question, ledger)
-    frame.attrs.update(ranges_attrs({"stale": stale}), order_book=_reach(books, ledger), trade=_reach(trades, ledger))
+    frame.attrs.update(imbalance_attrs(books, trades, ledger.window, stale))
     return frame, ledger
 
 
@@ -105,6 +106,19 @@ def stale_imbalances(books: SeriesState | None, trades: SeriesState | None, wind
     """The seconds of the window whose imbalances are behind on what was written of order books or trades."""
     notes = [note for series in (books, trades) if series for note in series.stale_features]
     return _touched(((start, SECOND.ceil(end) + IMBALANCE_REACH) for start, end in notes), window)
+
+
+def imbalance_attrs(
+    books: SeriesState | None, trades: SeriesState | None, window: TimeRange, stale: Sequence[TimeRange]
+) -> dict[str, Any]:
+    """What is known of imbalances: what is stale of them, and what of the window of each series was computed."""
+    reaches = {
+        name: reach_attrs(series, derived_reach_of(series, window, series.imbalances_dropped_before))
+        if series
+        else None
+        for name, series in (("order_book", books), ("trade", trades))
+    }
+    return ranges_attrs({"stale": stale}) | reaches
 
 
 def blank_unknown(time_us: Int64Array, values: Float64Array, trades: SeriesState | None) -> None:
@@ -160,7 +174,3 @@ def _frame(
     frame = value_frame(time_us, values, columns)
     frame.attrs.update(instrument_attrs(question, ledger, ledger.trade_unit) | window_attrs(ledger))
     return frame
-
-
-def _reach(series: SeriesState | None, ledger: Ledger) -> dict[str, Any] | None:
-    return reach_attrs(series, derived_reach_of(series, ledger.window)) if series else None

@@ -55,7 +55,8 @@ class MarketFrame(pd.DataFrame):
         return frame
 
     def _plain(self) -> pd.DataFrame:
-        plain = pd.DataFrame(self, copy=False)
+        # A table that shared its memory would change with the frame.
+        plain = pd.DataFrame(self, copy=True)
         plain.attrs = {}
         plain = plain if plain.index.name is None else plain.reset_index()
         if isinstance(plain.columns, pd.MultiIndex):
@@ -63,10 +64,32 @@ class MarketFrame(pd.DataFrame):
         return plain
 
 
+def sealed(frame: MarketFrame) -> MarketFrame:
+    """The frame, to be kept and `handed_out`: from here on nothing can write into its memory, nor what shares it."""
+    for block in cast("Any", frame)._mgr.blocks:  # noqa: SLF001 -- pandas' own; nothing public reaches all its memory
+        _seal(getattr(block.values, "_ndarray", block.values))
+        # pandas copies what it is to write to where others look at the same memory. The last one would write in place.
+        block.refs.add_index_reference(_ONLOOKER)
+    _seal(frame.index.array._ndarray)  # noqa: SLF001 -- as above
+    return frame
+
+
+def _seal(array: object) -> None:
+    """Make an array read-only, and what it is a view of."""
+    while isinstance(array, np.ndarray):
+        array.flags.writeable = False
+        array = array.base
+
+
+# Looks at all memory that is sealed, for ever.
+_ONLOOKER: Final = pd.Index([])
+
+
 def handed_out(frame: MarketFrame, attrs: Mapping[str, Any]) -> MarketFrame:
     """A frame of the same rows, which whoever gets it may change: neither the rows nor `attrs` are shared.
 
-    `frame` has no attrs of its own, which pandas would copy in full; rows are copied once they are written to.
+    `frame` is `sealed`, so that rows are copied once they are written to; it has no attrs of its own, which pandas
+    would copy in full.
     """
     copy = frame.copy(deep=False)
     copy.attrs = {**_copied_items(attrs)}

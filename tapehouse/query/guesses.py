@@ -23,6 +23,8 @@ from tapehouse.timeframe import EPOCH
 FOREVER: Final = datetime(9000, 1, 1, tzinfo=UTC)
 _ALL_TIME: Final = (EPOCH, FOREVER)
 _MOST_KEPT: Final = 1000
+# More pieces than that are not worth a guess, and would take memory for nothing.
+_MOST_STALE: Final = 100
 
 SeriesKey: TypeAlias = tuple[Dataset, int]
 
@@ -45,10 +47,14 @@ class Guesses:
         return self._ledgers.get(key)
 
     def keep(self, key: Hashable, ledger: Ledger) -> None:
-        """Keep a ledger for the next question."""
+        """Keep what matters of a ledger for the next question."""
+        series = {
+            key: replace(state, covered=(), stale_features=(), substitutes=()) for key, state in ledger.series.items()
+        }
         with self._lock:
-            self._ledgers[key] = ledger
-            self._ledgers.move_to_end(key)
+            self._ledgers.pop(key, None)
+            if all(len(state.stale_rollups) <= _MOST_STALE for state in series.values()):
+                self._ledgers[key] = replace(ledger, series=series)
             while len(self._ledgers) > _MOST_KEPT:
                 self._ledgers.popitem(last=False)
 

@@ -6,6 +6,7 @@ not in it. Frames are made when they are asked for.
 
 from collections.abc import Iterator
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -219,9 +220,13 @@ class InferenceDataFrame:
     def _latest_price(self) -> tuple[datetime, float] | None:
         trade = self.latest_trade
         known = [(trade.time, trade.price)] if trade else []
-        candles = [self.latest_candle("1m"), *([] if trade else [self.latest_candle("1s")])]
+        candles = [self.latest_candle("1s"), self.latest_candle("1m")]
+        if trade and candles[0] and candles[0].time <= trade.time:
+            # The trade is in that second, or later.
+            candles = candles[1:]
         known += [(candle.close_time, candle.close) for candle in candles if candle]
-        return max(known) if known else None
+        # Of what is of the same time the first one is the finest.
+        return max(known, key=itemgetter(0)) if known else None
 
     def _grid_of_candles(self, one: Timeframe) -> Float64Array:
         frame, window = self._slice.candle_values(one, self.timestamp)

@@ -121,16 +121,21 @@ def utc_ranges(multirange: TimestamptzMultirange) -> tuple[TimeRange, ...]:
 
 
 def _series_state(row: dict[str, Any]) -> SeriesState:
-    dropped_before = row["dropped_before"]
     return SeriesState(
         revision=row["revision"],
         covered=utc_ranges(row["covered"]),
-        dropped_before=dropped_before.astimezone(UTC) if dropped_before else None,
+        dropped_before=_utc(row["dropped_before"]),
         substitutes=tuple(_substitute(*one) for one in row["substitutes"] or ()),
         stale_rollups=utc_ranges(row["stale_rollups"]),
         stale_features=utc_ranges(row["stale_features"]),
         id_bytes=row["id_bytes"],
+        book_features_dropped_before=_utc(row["book_features_dropped_before"]),
+        imbalances_dropped_before=_utc(row["imbalances_dropped_before"]),
     )
+
+
+def _utc(time: datetime | None) -> datetime | None:
+    return time.astimezone(UTC) if time else None
 
 
 def _substitute(start: str, end: str, source: str) -> Substitute:

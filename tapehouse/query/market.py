@@ -31,6 +31,7 @@ from tapehouse.query.clock import Clock
 from tapehouse.query.features import IMBALANCE_REACH, look_up_imbalances, read_book_features, read_imbalances
 from tapehouse.query.few_candles import read_candles_at_once
 from tapehouse.query.fill import Fill
+from tapehouse.query.forming import with_forming
 from tapehouse.query.frame import MarketFrame
 from tapehouse.query.gaps import read_gaps
 from tapehouse.query.guesses import Guesses
@@ -40,7 +41,6 @@ from tapehouse.query.ledger import Ledger
 from tapehouse.query.moments import Moments, happened
 from tapehouse.query.options import checked_cache_mb, checked_hot_window, checked_url
 from tapehouse.query.plan import closed_window
-from tapehouse.query.prepared import with_forming
 from tapehouse.query.question import (
     Question,
     ask,
@@ -152,7 +152,8 @@ class MarketData:
         which rows are such, and attrs["candles_filled"] how many. They are made at reading and never stored.
 
         With `include_forming` the last row may be the candle that was open at `end`, or is now, made of the 1m candles
-        that had closed by then, and of trades after them where these are stored. The column forming (bool) says so.
+        that had closed by then, and of trades after them where these are stored. The column forming (bool) says so. It
+        comes from a snapshot of its own, of the same moment, and is left out if it opened before `start`.
 
         `attrs` is plain JSON; times are ISO 8601 in UTC, ranges [start, end) in lists of at most
         50, `shortened` naming those that were cut:
@@ -187,9 +188,10 @@ class MarketData:
             is_past = question.end is not None and question.end <= self._moments.now()
             moment = question.end if is_past else None
             prepared, at = self._moments.prepared(exchange, symbol, forming_spec(wanted), moment)
-            return with_forming(
-                self.candles(exchange, symbol, timeframe, start, at, fill=fill), prepared.forming(wanted, at)
-            )
+            forming = prepared.forming(wanted, at)
+            until = at if question.start < at else end
+            closed = self.candles(exchange, symbol, timeframe, start, until, fill=fill)
+            return with_forming(closed, forming if forming and forming.time >= question.start else None)
         if source == "trades":
             read, look = partial(read_trade_candles, fill=fill), look_up_trades
         elif fill:
@@ -284,7 +286,7 @@ class MarketData:
 
         `attrs` and errors as of `order_books`; and stale: the seconds left out because snapshots were written
         since they were computed. `tapehouse refresh` brings them up to date. What retention has dropped of the
-        snapshots stays covered here, for the features of it are kept.
+        snapshots stays covered here for as long as the features of it are kept; dropped_before is that of the features.
         """
         question = self._ask(exchange, symbol, start, end)
         return self._past("order_book_features", question, read_book_features, look_up_books)

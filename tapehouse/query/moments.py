@@ -91,7 +91,8 @@ class Moments:
         if kept is None or not holds:
             kept = self._read(kept_key, key, at, FOREVER if is_hot else at)
             if is_hot and self._cache.is_on:
-                self._presents.setdefault(key, _Present(at, monotonic()))
+                present = self._presents.setdefault(key, _Present(at, monotonic()))
+                present.first = min(present.first, at)
                 self._refresher.start()
         return kept.value, at
 
@@ -118,7 +119,7 @@ class Moments:
         moment = self._changes.moment()
         prepared = self._read_slice(key, first, last)
         rows = prepared.rows
-        kept = Kept(prepared, rows.ledger.instrument_id, rows.bytes, None, moment)
+        kept = Kept(prepared, rows.ledger.instrument_id, prepared.size_bytes, None, moment)
         if self._cache.is_on:
             self._cache.keep(kept_key, kept, was_asked_for=was_asked_for)
         return kept

@@ -49,7 +49,8 @@ class SeriesState:
     `covered` is what of the window was asked of the exchange and answered; rows before
     `dropped_before` are no longer stored. `substitutes` are its first rows, in ranges, that are not the
     exchange's own. `stale_rollups` and `stale_features` are where what is
-    derived from its rows is behind. `id_bytes` is the length of the longest id of a trade that is
+    derived from its rows is behind, and before `book_features_dropped_before` and `imbalances_dropped_before`
+    what is computed from them is no longer stored. `id_bytes` is the length of the longest id of a trade that is
     a text, 0 where all are whole numbers. `archived` is what files hold of its dropped rows.
     """
 
@@ -61,6 +62,8 @@ class SeriesState:
     stale_features: tuple[TimeRange, ...] = ()
     id_bytes: int = 0
     archived: Archived | None = None
+    book_features_dropped_before: datetime | None = None
+    imbalances_dropped_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +191,9 @@ def reach_of(series: SeriesState, window: TimeRange) -> Reach:
     return Reach(tuple(covered), tuple(gaps), tuple(archived), series.dropped_before if lost else None)
 
 
-def derived_reach_of(series: SeriesState, window: TimeRange) -> Reach:
-    """What of the window is known of what was computed from a series, which retention leaves when it drops the rows."""
-    return reach_of(replace(series, dropped_before=None), window)
+def derived_reach_of(series: SeriesState, window: TimeRange, dropped_before: datetime | None) -> Reach:
+    """What of the window is known of what was computed from a series, which has a retention of its own."""
+    return reach_of(replace(series, dropped_before=dropped_before, archived=None), window)
 
 
 @dataclass(frozen=True, slots=True)

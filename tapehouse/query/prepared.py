@@ -4,28 +4,31 @@ What does not depend on the moment is worked out once: frames of trades and imba
 each timeframe are kept until the next one closes.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
 
 from tapehouse.book import NO_NONCE
-from tapehouse.candle import VALUE_COLUMNS, Float64Array
+from tapehouse.candle import VALUE_COLUMNS, Float64Array, Int64Array
 from tapehouse.query.attrs import instrument_attrs, ranges_attrs, reach_attrs
 from tapehouse.query.books import level_units
 from tapehouse.query.candles import candle_frame, plan_attrs, planned_candles
-from tapehouse.query.features import IMBALANCES, stale_imbalances
-from tapehouse.query.frame import MarketFrame, handed_out, time_index, value_frame
-from tapehouse.query.plan import MINUTE, SECOND, Read, SeriesState, derived_reach_of, reach_of
+from tapehouse.query.features import IMBALANCE_REACH, IMBALANCES, imbalance_attrs, stale_imbalances
+from tapehouse.query.forming import with_forming
+from tapehouse.query.frame import MarketFrame, handed_out, sealed, value_frame
+from tapehouse.query.plan import MINUTE, SECOND, Read, reach_of
 from tapehouse.query.records import OHLCVCandle, OrderBookDataFrame
 from tapehouse.query.resample import Candles, merge_candles, resample
 from tapehouse.query.slices import Slice
+from tapehouse.query.spec import LADDER
 from tapehouse.query.trades import trade_frame
+from tapehouse.query.weight import FRAME_BYTES
 from tapehouse.ranges import TimeRange, subtract_ranges
 from tapehouse.timeframe import Timeframe, from_us, to_us
 
+_REACH_US: Final = IMBALANCE_REACH // timedelta(microseconds=1)
 _NO_TIMES: Final = np.empty(0, dtype=np.int64)
 _NO_CANDLES: Final = Candles(_NO_TIMES, np.empty((len(VALUE_COLUMNS), 0)))
 
@@ -36,6 +39,18 @@ class PreparedSlice:
     def __init__(self, rows: Slice) -> None:
         self.rows = rows
         self._latest: dict[Timeframe, tuple[datetime, MarketFrame, dict[str, Any]]] = {}
+
+    @property
+    def size_bytes(self) -> int:
+        """How much memory it takes once all of it was looked at: frames are made late, and bars moment by moment."""
+        rows, spec = self.rows, self.rows.spec
+        trades = len(rows.trades.time_us) if rows.trades else 0
+        # A bar is of a candle or of trades.
+        bars = sum(min(spec.bars(timeframe), len(rows.bars) + trades) for timeframe in LADDER)
+        columns = sum(len(one.columns) for one in spec.indicators)
+        seconds = len(rows.imbalances.time_us) if rows.imbalances else 0
+        numbers = bars * (1 + len(VALUE_COLUMNS)) + len(self._minutes) * (1 + columns) + 4 * trades + seconds
+        return rows.size_bytes + 8 * numbers + (len(LADDER) + 3) * FRAME_BYTES
 
     def candles(self, timeframe: Timeframe, at: datetime) -> MarketFrame:
         """The bars of a moment; without any, and with `missing` in attrs, where nothing stored can give them."""
@@ -84,18 +99,16 @@ class PreparedSlice:
     def imbalances(self, at: datetime) -> MarketFrame:
         """The imbalances of the seconds of the context of a moment that had ended by then."""
         window = self._seconds(at)
-        first, stop = self._imbalance_lines(window)
         attrs = self._window_attrs(window, at) | self._imbalance_attrs(window)
-        return handed_out(self._imbalance_frame.iloc[first:stop], attrs)
+        return handed_out(self._imbalance_frame.iloc[self._imbalance_lines(at)], attrs)
 
     def imbalance_values(self, at: datetime) -> tuple[np.ndarray, Float64Array, TimeRange]:
         """When the seconds begin, shape (n,), their values, shape (8, n), and the window that they lie in."""
-        window = self._seconds(at)
-        first, stop = self._imbalance_lines(window)
-        imbalances = self.rows.imbalances
+        imbalances, window = self.rows.imbalances, self._seconds(at)
         if imbalances is None:
-            return _NO_TIMES, np.empty((len(IMBALANCES), 0)), self._whole_seconds(at)
-        return imbalances.time_us[first:stop], imbalances.values[:, first:stop], self._whole_seconds(at)
+            return _NO_TIMES, np.empty((len(IMBALANCES), 0)), window
+        lines = self._imbalance_lines(at)
+        return imbalances.time_us[lines], imbalances.values[:, lines], window
 
     def order_book(self, at: datetime) -> OrderBookDataFrame | None:
         """The last snapshot of the context of a moment, None without any."""
@@ -158,26 +171,30 @@ class PreparedSlice:
         plan = rows.plan(timeframe, window)
         if plan is None:
             missing = f"nothing stored gives candles of {timeframe}"
-            return candle_frame(_owned(_NO_CANDLES), rows.ledger.scale, VALUE_COLUMNS, {}), attrs | {"missing": missing}
+            return self._candle_frame(_NO_CANDLES), attrs | {"missing": missing}
         candles = planned_candles(plan, rows.read)
-        attrs |= plan_attrs(plan, candles)
-        return candle_frame(_owned(candles), rows.ledger.scale, VALUE_COLUMNS, {}), attrs
+        return self._candle_frame(candles), attrs | plan_attrs(plan, candles)
+
+    def _candle_frame(self, candles: Candles) -> MarketFrame:
+        # In memory of its own, which making a frame of it takes over.
+        owned = Candles(candles.time_us.copy(), candles.values.copy())
+        return sealed(candle_frame(owned, self.rows.ledger.scale, VALUE_COLUMNS, {}))
 
     @cached_property
     def _trade_frame(self) -> MarketFrame:
         trades, scale = self.rows.trades, self.rows.ledger.scale
         if trades is None:
             nothing = np.empty(0)
-            return trade_frame(_NO_TIMES.copy(), _NO_TIMES, nothing, nothing, np.empty(0, dtype=np.int16))
+            return sealed(trade_frame(_NO_TIMES.copy(), _NO_TIMES, nothing, nothing, np.empty(0, dtype=np.int16)))
         price, amount = trades.price / 10.0**scale.price_decimals, trades.amount / 10.0**scale.amount_decimals
-        return trade_frame(trades.time_us.copy(), trades.ids, price, amount, trades.side)
+        return sealed(trade_frame(trades.time_us.copy(), trades.ids, price, amount, trades.side))
 
     @cached_property
     def _imbalance_frame(self) -> MarketFrame:
         imbalances = self.rows.imbalances
         if imbalances is None:
-            return value_frame(_NO_TIMES.copy(), np.empty((len(IMBALANCES), 0)), IMBALANCES)
-        return value_frame(imbalances.time_us.copy(), imbalances.values.copy(), IMBALANCES)
+            return sealed(value_frame(_NO_TIMES.copy(), np.empty((len(IMBALANCES), 0)), IMBALANCES))
+        return sealed(value_frame(imbalances.time_us.copy(), imbalances.values, IMBALANCES))
 
     @cached_property
     def _minutes(self) -> Candles:
@@ -209,7 +226,7 @@ class PreparedSlice:
     @cached_property
     def _indicator_frame(self) -> MarketFrame:
         columns = [name for one in self.rows.spec.indicators for name in one.columns]
-        return value_frame(self._minutes.time_us.copy(), self._indicator_values.copy(), columns)
+        return sealed(value_frame(self._minutes.time_us.copy(), self._indicator_values, columns))
 
     @cached_property
     def _indicator_names(self) -> list[str]:
@@ -223,22 +240,24 @@ class PreparedSlice:
         return at - self.rows.spec.context, at
 
     def _seconds(self, at: datetime) -> TimeRange:
-        """The last whole seconds, as many as are in the context; of what only had been received, those that had."""
-        start, end = self._whole_seconds(at)
-        books = self.rows.books
-        if self.rows.spec.as_known and books is not None:
-            at_us = to_us(at)
-            unknown = books.time_us[(books.received_us > at_us) & (books.time_us <= at_us)]
-            if len(unknown):
-                end = max(start, min(end, SECOND.floor(from_us(int(unknown[0])))))
-        return start, end
-
-    def _whole_seconds(self, at: datetime) -> TimeRange:
+        """The last whole seconds, as many as are in the context."""
         end = SECOND.floor(at)
         return end - -(-self.rows.spec.context // SECOND.length) * SECOND.length, end
 
-    def _imbalance_lines(self, window: TimeRange) -> tuple[int, int]:
-        return self._lines(self.rows.imbalances.time_us if self.rows.imbalances else _NO_TIMES, window)
+    def _imbalance_lines(self, at: datetime) -> slice | Int64Array:
+        """Where the imbalances of a moment are in the slice's."""
+        imbalances, books = self.rows.imbalances, self.rows.books
+        time_us = imbalances.time_us if imbalances else _NO_TIMES
+        first, stop = self._lines(time_us, self._seconds(at))
+        if not self.rows.spec.as_known or books is None:
+            return slice(first, stop)
+        # The seconds whose windows hold a snapshot that had not been received: its own, and those after it.
+        unknown_us = SECOND.floor_us(books.time_us[books.received_us > to_us(at)])
+        if not len(unknown_us):
+            return slice(first, stop)
+        last = np.searchsorted(unknown_us, time_us[first:stop], side="right") - 1
+        is_known = (last < 0) | (time_us[first:stop] - unknown_us[last] > _REACH_US)
+        return first + np.flatnonzero(is_known)
 
     def _lines(self, time_us: np.ndarray, window: TimeRange) -> tuple[int, int]:
         first, stop = np.searchsorted(time_us, [to_us(window[0]), to_us(window[1])]).tolist()
@@ -260,32 +279,8 @@ class PreparedSlice:
         books, trades = self.rows.ledger.find("order_book"), self.rows.ledger.find("trade")
         if books is None and trades is None:
             return {"missing": "neither order books nor trades stored"}
-        stale = ranges_attrs({"stale": stale_imbalances(books, trades, window)})
-        return stale | {"order_book": _derived_attrs(books, window), "trade": _derived_attrs(trades, window)}
-
-
-def with_forming(frame: MarketFrame, forming: OHLCVCandle | None) -> MarketFrame:
-    """The candles with a column that says which is forming, and that candle as the last one."""
-    attrs, frame.attrs = frame.attrs, {}
-    frame["forming"] = False
-    if forming:
-        columns = {name: [getattr(forming, name)] for name in VALUE_COLUMNS} | {"forming": [True]}
-        row = pd.DataFrame(columns, index=time_index(np.array([to_us(forming.time)])))
-        blank = {name: False for name in frame.columns if name == "filled"}
-        both = pd.concat([frame, row.assign(**blank)[list(frame.columns)]])
-        frame = MarketFrame(both)
-    frame.attrs = attrs
-    return frame
-
-
-def _derived_attrs(series: SeriesState | None, window: TimeRange) -> dict[str, Any] | None:
-    return reach_attrs(series, derived_reach_of(series, window)) if series else None
+        return imbalance_attrs(books, trades, window, stale_imbalances(books, trades, window))
 
 
 def _bounds(window: TimeRange) -> dict[str, Any]:
     return {"start": window[0].isoformat(), "end": window[1].isoformat()}
-
-
-def _owned(candles: Candles) -> Candles:
-    """The same in memory of its own, which making a frame of it takes over."""
-    return Candles(candles.time_us.copy(), candles.values.copy())

@@ -7,6 +7,7 @@ that answers from the database. What belongs to a moment is told by `Spec`; fram
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import import_module
 from typing import Any, Final
 
 import numpy as np
@@ -34,6 +35,7 @@ from tapehouse.query.plan import (
 from tapehouse.query.question import Question
 from tapehouse.query.resample import Candles, bars_of_trades, lies_in
 from tapehouse.query.spec import LADDER, Spec
+from tapehouse.query.weight import array_bytes, ledger_bytes
 from tapehouse.ranges import TimeRange
 from tapehouse.store.connection import Connection
 from tapehouse.store.instruments import Dataset
@@ -96,12 +98,12 @@ class Slice:
     imbalances: Imbalances | None
 
     @property
-    def bytes(self) -> int:
-        """How much memory the rows take."""
+    def size_bytes(self) -> int:
+        """How much memory the rows and the ledger take."""
         arrays: list[np.ndarray] = []
         for columns in (self.trades, self.books, self.imbalances):
             arrays += [getattr(columns, name) for name in type(columns).__dataclass_fields__] if columns else []
-        return self.bars.bytes + sum(array.nbytes for array in arrays)
+        return self.bars.size_bytes + array_bytes(arrays) + ledger_bytes(self.ledger)
 
     def plan(self, timeframe: Timeframe, window: TimeRange) -> Plan | None:
         """How its bars are answered; None where nothing stored can give such candles."""
@@ -138,6 +140,9 @@ def read_slice(connection: Connection, guesses: Guesses, question: Question, spe
     In one round trip, transaction and all, where what an earlier ledger of the instrument says of its series still
     holds. Raises UnknownSymbol, or UnknownSeries where nothing is stored of the instrument.
     """
+    if spec.indicators:
+        # It takes over a second, once: here that is a reading thread's, later it would be an event loop's.
+        import_module("talib")
     key = ("slice", question.exchange, question.symbol)
     rows = _read_guessed(connection, guesses, guesses.get(key), question, spec, last)
     if rows is None:
@@ -270,10 +275,9 @@ class _SliceReader:
             ids = Identifier("id" if _has_text_ids(ledger) else "trade_id")
             statements["trade"] = query("read_trade_arrays").format(ids=ids), values
         if books:
-            # Of snapshots before the first moment only the last one matters, unless it was not known then.
-            start = self._first - spec.context if spec.as_known else self._first
-            if spec.as_known:
-                start -= IMBALANCE_REACH
+            # Of snapshots before the first moment only the last one matters, unless it was not known then: so that its
+            # imbalances were not either.
+            start = self._ticks_since - IMBALANCE_REACH if spec.as_known else self._first
             bounds = {"first": self._first - spec.context, "start": start, "depth": spec.depth}
             statements["order_book"] = query("read_book_arrays"), values | bounds
         if books or trades:

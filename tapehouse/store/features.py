@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import zip_longest
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from psycopg import sql
@@ -69,7 +69,7 @@ class _Notes:
 
 @dataclass(frozen=True, slots=True)
 class _Bounds:
-    """Until when seconds have ended, and since when retention has left what features are computed from."""
+    """Until when seconds have ended, and since when retention has left features and what they are computed from."""
 
     until: datetime
     books_since: datetime
@@ -162,14 +162,14 @@ def _read_notes(connection: Connection, instrument_id: int) -> list[_Notes]:
 
 
 def _read_bounds(connection: Connection) -> _Bounds:
-    def dropped_before(dataset: Dataset) -> tuple[datetime, datetime]:
+    def bounds(dataset: Literal["order_book", "trade", "order_book_1s", "imbalance"]) -> tuple[datetime, datetime]:
         parameters = {"dataset": dataset, "timeframe_s": 0}
         now, before = one_row(connection.execute(query("read_refresh_bounds"), parameters))
         return now, _SECOND.ceil(before) if before else EPOCH
 
-    now, books_since = dropped_before("order_book")
-    _, trades_since = dropped_before("trade")
-    return _Bounds(_SECOND.floor(now), books_since, trades_since + _REACH)
+    now, books_since = bounds("order_book")
+    trades_since, features_since, imbalances_since = (bounds(one)[1] for one in ("trade", "order_book_1s", "imbalance"))
+    return _Bounds(_SECOND.floor(now), max(books_since, features_since), max(trades_since + _REACH, imbalances_since))
 
 
 def _pieces(noted: Iterable[_Notes], until: datetime) -> Iterator[_Piece]:

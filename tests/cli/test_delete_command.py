@@ -178,7 +178,7 @@ def usual_retention(connection: Connection) -> Iterator[None]:
     """The retention of a new database, before and after."""
     jobs = connection.execute(
         "select job_id, config, scheduled from timescaledb_information.jobs where proc_name in "
-        "('retain_ohlcv', 'retain_ticks', 'policy_retention')"
+        "('retain_ohlcv', 'retain_ticks', 'retain_features')"
     ).fetchall()
     yield
     for job_id, config, scheduled in jobs:

@@ -167,7 +167,7 @@ def make_instrument(connection: Connection, symbol: str, *, exchange: str = "an-
 _RETENTION_JOBS: Final = """
     select alter_job(job_id, scheduled => %s)
     from timescaledb_information.jobs
-    where proc_name in ('retain_ohlcv', 'retain_ticks', 'policy_retention')
+    where proc_name in ('retain_ohlcv', 'retain_ticks', 'retain_features')
 """
 
 

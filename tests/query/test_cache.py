@@ -1,8 +1,10 @@
 """Answers from memory equal those of the database, whatever other processes change in between."""
 
+import gc
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -12,12 +14,17 @@ from typing import IO, Final, TypeAlias
 import numpy as np
 import pandas as pd
 import pytest
+from psycopg.types.json import Jsonb
+from psycopg.types.multirange import TimestamptzMultirange
+from psycopg.types.range import TimestamptzRange
 
 from tapehouse import MarketData
-from tapehouse.errors import UnknownSeries
+from tapehouse.errors import UnknownSeries, UnknownSymbol
 from tapehouse.query.changes import Changes
 from tapehouse.query.fill import Fill
 from tapehouse.query.inference import InferenceDataFrame
+from tapehouse.store.connection import Connection
+from tapehouse.store.features import refresh_features
 from tests.query.conftest import Tape, random_bars, random_books, random_trades
 from tests.query.moments import assert_same, write_bars
 from tests.query.writer_process import KINDS, SPAN
@@ -84,6 +91,47 @@ def test_what_is_kept_is_bounded(quiet_url: str, tape: Tape):
         assert market.stats().cache.entries == entries
 
 
+def test_what_is_kept_is_counted(market: MarketData, tape: Tape):
+    """Within what Python itself says that it takes: in a quiet process, so that nothing else is counted."""
+    write_bars(tape, random_bars(END - timedelta(days=1), 1440))
+    tape.write_trades(random_trades(END - timedelta(hours=2), 4000, span=timedelta(hours=2)))
+    where = tape.exchange, tape.symbol
+
+    def look(number: int) -> None:
+        end = END - timedelta(seconds=20 * number)
+        market.get_inference_data(tape.symbol, exchange=tape.exchange, timestamp=end).explain()
+
+    asked: list[Callable[[int], object]] = [
+        look,
+        lambda number: market.candles(*where, "1m", END - timedelta(minutes=30 + number), END),
+        lambda number: market.order_books(*where, END - timedelta(hours=20), END - timedelta(seconds=number)),
+    ]
+    tape.write_books(random_books([END - timedelta(minutes=1)]), (END - timedelta(minutes=1), END))
+    pieces = [
+        (END - timedelta(seconds=20 * number), END - timedelta(seconds=20 * number - 1)) for number in range(3000)
+    ]
+    tape.connection.execute(
+        "update coverage set covered = %s where series_id = (select series_id from series"
+        " where instrument_id = %s and dataset = 'order_book')",
+        (TimestamptzMultirange(TimestamptzRange(*one) for one in pieces), tape.instrument_id),
+    )
+    for ask in asked:
+        # Modules are imported, statements prepared and guesses made once.
+        for number in range(3):
+            ask(1000 + number)
+        gc.collect()
+        tracemalloc.start()
+        before = market.stats().cache
+        for number in range(20):
+            ask(number)
+        gc.collect()
+        taken, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        after = market.stats().cache
+        assert after.entries == before.entries + 20
+        assert taken / 1.5 < after.bytes - before.bytes < taken * 1.5
+
+
 def test_a_bot_that_polls_is_answered_from_memory(market: MarketData, tape: Tape):
     tell_all(tape)
     for number in range(300):
@@ -93,6 +141,91 @@ def test_a_bot_that_polls_is_answered_from_memory(market: MarketData, tape: Tape
             start = END + timedelta(minutes=number // 60)
             tape.write_trades(random_trades(start, 5, span=timedelta(minutes=1)), (start, start + timedelta(minutes=1)))
     assert market.stats().cache.hit_rate > 0.9
+
+
+@pytest.mark.usefixtures("without_retention")
+def test_retention_of_features_is_noticed(market: MarketData, quiet_url: str, tape: Tape):
+    old = END - timedelta(days=20)
+    tape.write_trades(random_trades(old, 100, span=timedelta(minutes=1)), (old, old + timedelta(minutes=1)))
+    tape.write_books(random_books([old + timedelta(seconds=5)]), (old, old + timedelta(minutes=1)))
+    write_bars(tape, random_bars(END - timedelta(hours=1), 60))
+    refresh_features(tape.connection)
+    where = tape.exchange, tape.symbol, old, old + timedelta(minutes=1)
+    asked: list[Question] = [lambda one: one.imbalances(*where), lambda one: one.order_book_features(*where)]
+    assert all(len(question(market)) for question in asked)  # pyright: ignore[reportArgumentType] -- these are frames
+    wait_until_heard(market, tape)
+    keep = {"keep": {"imbalance": "10 days", "order_book_1s": "10 days"}}
+    tape.connection.execute("call retain_features(0, %s)", (Jsonb(keep),))
+    wait_until_heard(market, tape)
+    with MarketData.connect(quiet_url, cache_mb=0) as plain:
+        for question in asked:
+            assert_equal(question(market), question(plain))
+        imbalances, features = (question(plain) for question in asked)
+    assert isinstance(imbalances, pd.DataFrame)
+    assert isinstance(features, pd.DataFrame)
+    assert len(imbalances) == len(features) == 0
+    for attrs in (features.attrs, imbalances.attrs["order_book"], imbalances.attrs["trade"]):
+        assert (attrs["covered"], attrs["gaps"]) == ([], [[old.isoformat(), (old + timedelta(minutes=1)).isoformat()]])
+        assert datetime.fromisoformat(attrs["dropped_before"]) > old
+
+
+def test_a_ledger_that_is_emptied_by_hand_is_noticed(market: MarketData, quiet_url: str, tape: Tape):
+    write_bars(tape, random_bars(END - timedelta(hours=6), 300))
+    window = tape.exchange, tape.symbol, "1h", END - timedelta(hours=6), END
+    assert market.candles(*window).attrs["source"] == "resampled"
+    wait_until_heard(market, tape)
+    tape.connection.execute("truncate stale_rollup")
+    wait_until_heard(market, tape)
+    with MarketData.connect(quiet_url, cache_mb=0) as plain:
+        assert_equal(market.candles(*window), plain.candles(*window))
+    assert market.candles(*window).attrs["source"] == "rollup"
+
+
+def test_every_ledger_tells_when_it_is_emptied(connection: Connection):
+    # In pg_trigger.tgtype 8 stands for deletes and 32 for truncations.
+    found = connection.execute(
+        "select tgrelid::regclass::text, bool_or(tgtype & 8 > 0), bool_or(tgtype & 32 > 0) from pg_trigger t "
+        "join pg_proc p on p.oid = t.tgfoid where p.proname like 'notify%change' group by 1 order by 1"
+    ).fetchall()
+    tables = ["coverage", "instrument", "retention", "series", "stale_feature", "stale_rollup", "substitute"]
+    assert found == [(table, True, True) for table in tables]
+
+
+def test_an_instrument_that_was_renamed_is_known_no_more(
+    market: MarketData, tape: Tape, make_tape: Callable[..., Tape]
+):
+    other = make_tape()
+    for one in (tape, other):
+        write_bars(one, random_bars(END - timedelta(hours=6), 300))
+    window = tape.exchange, tape.symbol, "1m", END - timedelta(hours=6), END
+    assert len(market.candles(*window)) == 300
+    wait_until_heard(market, other)
+    tape.connection.execute("update instrument set symbol = 'OLD/USDT' where instrument_id = %s", (tape.instrument_id,))
+    wait_until_heard(market, other)
+    with pytest.raises(UnknownSymbol):
+        market.candles(*window)
+
+
+def test_the_past_of_the_hot_window_is_kept_with_the_present(market: MarketData, tape: Tape):
+    tell_all(tape)
+
+    def ask(ago: timedelta | None) -> None:
+        at = None if ago is None else datetime.now(UTC) - ago
+        market.get_inference_data(tape.symbol, exchange=tape.exchange, timestamp=at)
+
+    ask(None)
+    ask(timedelta(minutes=2))
+    wait_until_heard(market, tape)
+    # What has changed is read again for all that was asked about, whoever asks first.
+    moments = market._moments  # pyright: ignore[reportPrivateUsage] -- done by a thread, now or a little later
+    tape.cover(END, END + timedelta(minutes=1))
+    wait_until_heard(market, tape)
+    moments._refresh()  # pyright: ignore[reportPrivateUsage] -- as above
+    before = market.stats().cache
+    for ago in (timedelta(minutes=2) - timedelta(seconds=10), None, timedelta(minutes=1)):
+        ask(ago)
+    after = market.stats().cache
+    assert (after.hits - before.hits, after.misses - before.misses) == (3, 0)
 
 
 def test_without_a_voice_every_answer_is_verified(quiet_url: str, tape: Tape, monkeypatch: pytest.MonkeyPatch):

@@ -62,6 +62,25 @@ def test_trades_go_on_where_minutes_end(market: MarketData, tape: Tape):
     assert of_hour.volume == pytest.approx(hour["volume"] + open_minute["volume"], rel=1e-15)
 
 
+def test_only_what_opens_at_the_start_or_later_is_given(market: MarketData, tape: Tape):
+    write_bars(tape, random_bars(START, 1440))
+    opened = START + timedelta(hours=5)
+
+    def hours(start: datetime, end: datetime | None) -> pd.DataFrame:
+        return market.candles(tape.exchange, tape.symbol, "1h", start, end, include_forming=True)
+
+    inside = hours(opened + timedelta(minutes=20), opened + timedelta(minutes=40))
+    assert (len(inside), inside["forming"].dtype) == (0, bool)
+    assert hours(opened, opened + timedelta(minutes=40))["forming"].tolist() == [True]
+    # What the start of a bot's clock that is a little fast gives without `include_forming`, too.
+    ahead = datetime.now(UTC) + timedelta(seconds=20)
+    plain = market.candles(tape.exchange, tape.symbol, "1h", ahead)
+    for end in (None, ahead + timedelta(seconds=5)):
+        found = hours(ahead, end)
+        pd.testing.assert_frame_equal(found.drop(columns="forming"), plain)
+        assert found.attrs["gaps"] == plain.attrs["gaps"] == []
+
+
 def test_what_is_not_all_known_is_not_given(market: MarketData, tape: Tape):
     bars = random_bars(START, 1440)
     write_bars(tape, bars.iloc[:600])

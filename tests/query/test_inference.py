@@ -3,9 +3,13 @@
 import copy
 import multiprocessing
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -164,6 +168,38 @@ def test_indicators_are_the_textbook_s(ask: Callable[..., InferenceDataFrame], t
     np.testing.assert_allclose(found["obv"].to_numpy()[-30:], balance[-30:])
 
 
+def test_the_latest_price_is_that_of_whatever_was_last(ask: Callable[..., InferenceDataFrame], tape: Tape):
+    second = timeframe("1s").floor(AT)
+    trades = random_trades(second - timedelta(minutes=2), 50, span=timedelta(seconds=30))
+    tape.write_trades(trades, (second - timedelta(minutes=2), second - timedelta(seconds=90)))
+    seconds = random_bars(second - timedelta(minutes=1), 60, step=timedelta(seconds=1))
+    write_bars(tape, seconds, "1s")
+    assert ask().get_latest_price() == in_units(seconds)["close"].iloc[-1]
+    # A trade of the very moment at which a candle closed is later than what that is made of.
+    for number, price in enumerate((1.0, 100_000.0)):
+        one = trades.iloc[:1].assign(price=price, trade_id=9000 + number)
+        tape.write_trades(one.set_axis(pd.DatetimeIndex([second])), (second, second + timedelta(seconds=1)))
+        assert ask(second + timedelta(milliseconds=500)).get_latest_price() == price
+
+
+def test_indicators_are_at_hand_once_a_moment_is_read(tape: Tape, quiet_url: str):
+    write_bars(tape, random_bars(AT.replace(second=0) - timedelta(hours=12), 700))
+    code = """
+import sys
+from datetime import datetime
+from tapehouse import MarketData
+
+url, exchange, symbol, at = sys.argv[1:]
+with MarketData.connect(url) as market:
+    for names in ([], ["ema_20"]):
+        market.get_inference_data(symbol, exchange=exchange, timestamp=datetime.fromisoformat(at), indicators=names)
+        print("talib" in sys.modules)
+"""
+    arguments = [sys.executable, "-c", code, quiet_url, tape.exchange, tape.symbol, AT.isoformat()]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["False", "True"]
+
+
 def test_what_is_not_stored_is_said(ask: Callable[..., InferenceDataFrame], tape: Tape):
     write_bars(tape, random_bars(AT.replace(second=0) - timedelta(minutes=90), 60))
     data = ask()
@@ -244,6 +280,55 @@ def test_only_what_was_received_counts_where_that_is_asked_for(ask: Callable[...
     assert late.order_book is not None
     assert late.order_book.time == books[-2].time
     assert late.imbalances.index[-1].to_pydatetime() + timedelta(seconds=1) <= books[-1].time
+
+
+def test_a_snapshot_that_came_late_hides_the_minute_after_it_and_no_more(
+    ask: Callable[..., InferenceDataFrame], market: MarketData, tape: Tape
+):
+    start, end = AT - timedelta(minutes=10), AT
+    books = random_books([start + timedelta(seconds=number) for number in range(600)])
+    late = timeframe("1s").floor(books[400].time)
+    # The one long before any window concerns nobody.
+    for number in (5, 400):
+        books[number] = replace(books[number], late=timedelta(hours=1))
+    tape.write_books(books, (start, end))
+    refresh_features(tape.connection)
+    at = AT - timedelta(seconds=2)
+    plain, known = ask(at), ask(at, as_known=True)
+    hidden = times(plain.imbalances).difference(times(known.imbalances))
+    assert (hidden[0], hidden[-1], len(hidden)) == (late, late + timedelta(seconds=59), 60)
+    pd.testing.assert_frame_equal(known.imbalances, plain.imbalances.drop(hidden))
+    values = plain.to_numpy()["imbalances"].copy()
+    first = int((late - times(plain.imbalances)[0]) / timedelta(seconds=1))
+    values[first : first + 60] = np.nan
+    np.testing.assert_array_equal(known.to_numpy()["imbalances"], values)
+    asked = [start + timedelta(minutes=1), at]
+    for one, data in market.iter_inference_data(tape.symbol, asked, exchange=tape.exchange, as_known=True):
+        assert_same(data, ask(one, as_known=True))
+
+
+@pytest.mark.parametrize("seconds", [1, 1.1, 2, 61])
+def test_nothing_that_came_late_is_in_the_first_second_either(
+    market: MarketData, make_tape: Callable[..., Tape], seconds: float
+):
+    second = timeframe("1s").floor(AT)
+    at = second + timedelta(milliseconds=900)
+    first = second - timedelta(seconds=int(-(-seconds // 1)))
+    # In the window of the first second of the context, and of no second after it.
+    late = Snapshot(first - timedelta(seconds=58.5), [(100.0, 9.0)], [(101.0, 1.0)], late=timedelta(hours=1))
+    books = [Snapshot(second - timedelta(seconds=number - 0.2), [(100.0, 1.0)], [(101.0, 9.0)]) for number in range(63)]
+    found: list[pd.DataFrame] = []
+    for some in ([late, *books], books):
+        tape = make_tape()
+        tape.write_books(sorted(some, key=attrgetter("time")), (AT - timedelta(minutes=5), AT))
+        refresh_features(tape.connection)
+        data = market.get_inference_data(
+            tape.symbol, exchange=tape.exchange, timestamp=at, context_window_minutes=seconds / 60, as_known=True
+        )
+        found.append(data.imbalances)
+    with_late, without = found
+    assert set(times(with_late)) <= set(times(without))
+    pd.testing.assert_frame_equal(with_late, without.loc[times(with_late)])
 
 
 def test_frames_are_their_reader_s_own(ask: Callable[..., InferenceDataFrame], tape: Tape):

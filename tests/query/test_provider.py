@@ -1,5 +1,6 @@
 """The store inside a provider that exists already."""
 
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -136,6 +137,23 @@ def test_threads_may_enable_ask_and_disable_at_once(provider: Provider, told: Ta
 def test_objects_do_not_share_a_store(provider: Provider, quiet_url: str):
     provider.enable_unified_storage(quiet_url, exchange="binance")
     assert not Provider("another").is_unified_storage_enabled()
+
+
+def test_nobody_waits_while_another_object_connects(provider: Provider, quiet_url: str):
+    provider.enable_unified_storage(quiet_url, exchange="binance")
+    waiting = Provider("waiting")
+    with socket.create_server(("127.0.0.1", 0)) as mute, ThreadPoolExecutor(1) as threads:
+        url = f"postgresql://tapehouse@127.0.0.1:{mute.getsockname()[1]}/none?connect_timeout=30"
+        enabled = threads.submit(waiting.enable_unified_storage, url, exchange="binance")
+        # It has connected, and says what it wants; no answer comes.
+        connection, _ = mute.accept()
+        with connection:
+            assert connection.recv(1)
+            provider.disable_unified_storage()
+            assert not enabled.done()
+        mute.close()
+        with pytest.raises(StoreUnreachable):
+            enabled.result()
 
 
 def test_importing_it_loads_nothing_heavy():

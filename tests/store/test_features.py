@@ -504,6 +504,21 @@ def test_rows_whose_sources_were_dropped_stay_as_they_are(
     assert notes(connection, instrument) == []
 
 
+@pytest.mark.usefixtures("forget_retention")
+@pytest.mark.parametrize("table", ["order_book_1s", "imbalance"])
+def test_features_that_were_dropped_are_not_computed_again(connection: Connection, instrument: Instrument, table: str):
+    before = plain(connection, instrument, table)
+    connection.execute("insert into retention values (%s, 0, %s)", (table, at(20)))
+    connection.execute(
+        f"delete from {table} where instrument_id = %s and time < %s",  # pyright: ignore[reportArgumentType] -- a literal of this file
+        (instrument.instrument_id, at(20)),
+    )
+    mark_stale(connection, instrument, at(0), at(95))
+    refresh_features(connection)
+    assert plain(connection, instrument, table) == {time: row for time, row in before.items() if time >= at(20)}
+    assert notes(connection, instrument) == []
+
+
 def test_features_keep_their_meaning_when_the_scale_is_widened(connection: Connection, instrument: Instrument):
     view = (
         "select time, mid, microprice, bid_depth_10bp, bid_amount_5 from order_book_1s_view "

@@ -151,6 +151,7 @@ FROZEN = {
     "0015_notify_changes": "60b92e5fd8dfe242",
     "0017_create_archive": "549d43da68f590df",
     "0018_create_quality": "6790e9c01efd6612",
+    "0020_tell_all_changes": "2ffbd443c458aeb3",
 }
 
 

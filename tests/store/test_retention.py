@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
+from psycopg.sql import SQL, Identifier
 from psycopg.types.json import Jsonb
 
 from tapehouse.errors import BeyondRetention, InputError
@@ -61,6 +62,25 @@ def retain_candles(connection: Connection) -> None:
     connection.execute("call retain_ohlcv(%s, %s)", (job_id, Jsonb(config)))
 
 
+def retain_features(connection: Connection) -> None:
+    """Run the job as it is set up."""
+    ((job_id, config),) = connection.execute(
+        "select job_id, config from timescaledb_information.jobs "
+        "where proc_schema = current_schema() and proc_name = 'retain_features'"
+    ).fetchall()
+    connection.execute("call retain_features(%s, %s)", (job_id, Jsonb(config)))
+
+
+def insert_feature(connection: Connection, table: str, instrument_id: int, time: datetime) -> None:
+    """A row in which every number is 1."""
+    columns = connection.execute(SQL("select * from {} limit 0").format(Identifier(table)))
+    numbers = len(columns.description or ()) - 2
+    statement = SQL("insert into {} values (%s, %s, {})").format(
+        Identifier(table), SQL(", ").join([SQL("1.0")] * numbers)
+    )
+    connection.execute(statement, (instrument_id, time))
+
+
 def write_days(connection: Connection, series: CandleSeries, first: datetime, count: int) -> None:
     """A candle each noon of so many days."""
     for number in range(count):
@@ -97,6 +117,27 @@ def test_rows_are_kept_from_where_the_next_run_leaves_them(undone: Connection, m
     ).fetchall()
     assert first == horizon + DAY / 2
     assert kept(undone, "ohlcv").dropped_before == horizon
+
+
+@pytest.mark.parametrize("dataset", ["order_book_1s", "imbalance"])
+def test_features_are_kept_from_where_the_next_run_leaves_them(
+    undone: Connection, make_instrument: InstrumentFactory, dataset: str
+):
+    instrument_id = make_instrument().instrument_id
+    change_kept(undone, {dataset: "100 days"})
+    horizon = since(undone, dataset)
+    assert timedelta(0) <= now(undone) - 100 * DAY - horizon < 7 * DAY
+    for time in (horizon - DAY, horizon, horizon + 30 * DAY):
+        insert_feature(undone, dataset, instrument_id, time)
+
+    retain_features(undone)
+
+    rows = undone.execute(
+        f"select time from {dataset} where instrument_id = %s order by time",  # pyright: ignore[reportArgumentType] -- a literal of this file
+        (instrument_id,),
+    ).fetchall()
+    assert rows == [(horizon,), (horizon + 30 * DAY,)]
+    assert kept(undone, dataset).dropped_before == horizon
 
 
 @pytest.mark.parametrize("dataset", list(USUAL))
