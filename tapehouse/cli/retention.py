@@ -25,7 +25,7 @@ Examples:
 Of ohlcv only 1m candles are dropped, and their rollups stay; longer candles are kept for good. Rows
 go in whole chunks (30 days of candles, a day of trades and order books, a week of what is computed
 of them), and never before what is derived from them is up to date. Where the server runs no jobs by
-itself, as the embedded one, nothing is dropped until somebody runs them.
+itself, as the embedded one, `tapehouse db maintain` does.
 """
 _COLUMNS: Final = (
     Column("dataset"),
