@@ -7,6 +7,7 @@ import click
 from tapehouse.cli.derived import Derived, refresh_derived, tell_derived
 from tapehouse.cli.options import database_option, json_option, usable_database
 from tapehouse.cli.output import print_json, remark, utc_text
+from tapehouse.errors import StoreRefused
 
 if TYPE_CHECKING:
     from tapehouse.ranges import TimeRange
@@ -29,6 +30,8 @@ def refresh(*, url: str | None, as_json: bool) -> None:
     command is for what was interrupted or written otherwise.
     """
     derived = refresh_derived(usable_database(url), progress=_tell)
+    if derived.left_to:
+        raise StoreRefused(f"Only {derived.left_to}, who owns the rollups, may refresh them: features are up to date.")
     if as_json:
         print_json(derived.as_json())
         return
