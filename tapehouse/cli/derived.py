@@ -52,4 +52,4 @@ def tell_derived(derived: Derived, say: Callable[[str], None]) -> None:
         for start, end in ranges:
             say(f"{name} refreshed from {utc_text(start)} to {utc_text(end)} UTC.")
     if derived.left_to:
-        say(f"Rollups are left to {derived.left_to}, who owns them: `tapehouse refresh` does it. Answers are right anyway.")
+        say(f"Rollups are left to {derived.left_to}, who owns them; until a `tapehouse refresh`, answers do without.")

@@ -58,9 +58,8 @@ def grant(*, ingests: tuple[str, ...], readers: tuple[str, ...], url: str | None
         print_json({"owner": owner.name, "granted": [asdict(one) for one in granted]})
         return
     print_table(_COLUMNS, [(one.role, one.purpose, one.reads, one.writes, one.refreshes) for one in granted])
-    for one in granted:
-        if one.purpose == "ingest" and not one.refreshes:
-            remark(
-                f"What {one.role} writes makes rollups stale until {owner.name} runs `tapehouse refresh`. To let it do so "
-                f"itself, which lets it become {owner.name}: GRANT {owner.name} TO {one.role} WITH INHERIT FALSE, SET TRUE"
-            )
+    if any(one.purpose == "ingest" and not one.refreshes for one in granted):
+        remark(
+            f"Rollups over what is ingested wait for a `tapehouse refresh` by {owner.name}. To let a role do that too, "
+            f"and become {owner.name} with all rights: GRANT {owner.name} TO role WITH INHERIT FALSE, SET TRUE."
+        )

@@ -56,6 +56,11 @@ def read_owner(connection: Connection) -> Owner:
     return Owner(*row)
 
 
+def require_owner(connection: Connection, to: str) -> None:
+    """Raise StoreRefused where this session can't do what only the owner of the tables may; `to` says what."""
+    _require(read_owner(connection), to)
+
+
 def grant(connection: Connection, role: str, purpose: Purpose) -> Granted:
     """Let a role do what its purpose needs, in all there is and in what migrations add, and nothing else.
 
@@ -64,8 +69,7 @@ def grant(connection: Connection, role: str, purpose: Purpose) -> Granted:
     owner = read_owner(connection)
     if role == owner.name:
         raise InputError(_OWNER_ONLY.format(role=role))
-    if not owner.may_act:
-        raise StoreRefused(f"Only {owner.name}, who owns the tables of this database, may let others use them.")
+    _require(owner, "let others use them")
     with store_errors(), acting_as(connection, owner), connection.transaction():
         found = connection.execute(query("find_role"), {"role": role, "other": owner.name}).fetchone()
         if found is None:
@@ -92,21 +96,27 @@ def acting_as(connection: Connection, owner: Owner) -> Generator[None]:
             connection.execute(query("set_role"), {"role": before})
 
 
+def _require(owner: Owner, to: str) -> None:
+    if not owner.may_act:
+        raise StoreRefused(f"Only {owner.name}, who owns the tables of this database, may {to}.")
+
+
 def _grant(connection: Connection, owner: Owner, role: str, read: Sequence[str], written: Sequence[str]) -> None:
+    nothing: Sequence[str] = ()
     statements = [
-        ("grant_database", ()),
-        ("grant_schema", ()),
+        (query("grant_database"), nothing),
+        (query("grant_schema"), nothing),
         # So that what it was allowed for another purpose, or by an earlier version, goes.
-        ("revoke_relations", read),
-        ("revoke_future", ()),
-        ("grant_reading", read),
-        ("grant_future_reading", ()),
+        (query("revoke_relations"), read),
+        (query("revoke_future"), nothing),
+        (query("grant_reading"), read),
+        (query("grant_future_reading"), nothing),
     ]
     if written:
-        statements += [("grant_writing", written), ("grant_future_writing", ())]
-    for name, relations in statements:
+        statements += [(query("grant_writing"), written), (query("grant_future_writing"), nothing)]
+    for statement, relations in statements:
         connection.execute(
-            query(name).format(
+            statement.format(
                 database=sql.Identifier(owner.database),
                 schema=sql.Identifier(owner.schema),
                 owner=sql.Identifier(owner.name),
