@@ -150,6 +150,7 @@ FROZEN = {
     "0014_remember_wanted": "1ee70941a985e4fe",
     "0015_notify_changes": "60b92e5fd8dfe242",
     "0016_create_upkeep_ledgers": "ce14e0cb8406bd88",
+    "0019_key_quarantine": "48c661c414a65707",
 }
 
 
