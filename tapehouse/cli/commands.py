@@ -17,6 +17,7 @@ from tapehouse.cli.imbalances import imbalances
 from tapehouse.cli.import_ import import_
 from tapehouse.cli.ingest import ingest
 from tapehouse.cli.instruments import instruments
+from tapehouse.cli.metrics import metrics
 from tapehouse.cli.order_book import order_book
 from tapehouse.cli.quarantine import quarantine
 from tapehouse.cli.refresh import refresh
@@ -71,6 +72,7 @@ _COMMANDS: Final = (
     quarantine,
     delete,
     status,
+    metrics,
     db,
     sandbox,
 )

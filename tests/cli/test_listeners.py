@@ -1,5 +1,8 @@
 """Whatever listens does so on this machine alone."""
 
+import re
+import signal
+import urllib.request
 from typing import Final
 
 import psutil
@@ -32,3 +35,17 @@ def test_the_sandbox_listens_on_this_machine_alone(program: Program) -> None:
     assert "http://127.0.0.1:" in sandbox.stdout.readline()
 
     assert listeners(sandbox.pid) == LOOPBACK
+
+
+def test_metrics_are_served_on_this_machine_alone_until_they_are_stopped(
+    program: Program, database: embedded.EmbeddedStatus
+) -> None:
+    metrics = program("metrics", "--port", "0", "--url", database.url or "")
+    assert metrics.stderr is not None
+    url = re.findall(r"http://127.0.0.1:\d+/metrics", metrics.stderr.readline())[0]
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        assert b"tapehouse_up 1.0" in answer.read()
+
+    assert listeners(metrics.pid) == LOOPBACK
+    metrics.send_signal(signal.SIGINT)
+    assert metrics.wait(30) == 0

@@ -1,6 +1,5 @@
 """Every index serves a query: docs/indexes.md names one for each, whose plan on tables as they get must use it."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -218,7 +217,7 @@ def plan(connection: Connection, row: Row) -> list[dict[str, Any]]:
     cursor = psycopg.ClientCursor(connection)
     with connection.transaction(force_rollback=True):
         ((found,),) = cursor.execute(explained, None if copied else parameters).fetchall()
-    return list(nodes(found if isinstance(found, list) else json.loads(found)))
+    return list(nodes(found))
 
 
 def nodes(tree: object) -> Iterator[dict[str, Any]]:
@@ -293,4 +292,4 @@ def plan_of_refresh(connection: Connection, index: str) -> list[dict[str, Any]]:
         )
         .fetchall()
     )
-    return list(nodes(found if isinstance(found, list) else json.loads(found)))
+    return list(nodes(found))
