@@ -169,8 +169,7 @@ def metrics(status: Status | None, findings: Iterable[Finding]) -> Iterator[Gaug
     yield from _families(_RETENTION, ("dataset",), [((one.dataset,), one) for one in status.retention])
     yield from _families(_JOBS, ("job",), [((f"{one.job_id} {one.name}",), one) for one in status.jobs])
     yield from _families(_DATABASE, (), [((), status.database)])
-    if status.disk is not None:
-        yield from _families(_DISK, (), [((), status.disk)])
+    yield from _families(_DISK, (), [((), status.disk)] if status.disk else [])
     yield _counted(findings)
 
 
