@@ -18,7 +18,7 @@ from tests.cli.conftest import Cli
 
 _README: Final = Path(__file__).parents[2] / "README.md"
 # These start and stop things, or serve until they are stopped: other tests do that.
-_NOT_TYPED: Final = ("db", "sandbox")
+_NOT_TYPED: Final = ("db", "sandbox", "metrics")
 # Their other exit code says that something needs a person, as the gaps do that examples leave.
 _MAY_FIND: Final = ("status",)
 
