@@ -62,7 +62,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 
 lock: $(READY) ## Pin all requirements anew, with hashes
 	@$(COMPILE) --upgrade --all-extras --group dev pyproject.toml -o requirements/dev.txt
-	@$(COMPILE) --upgrade --extra flows --extra parquet pyproject.toml -o requirements/runtime.txt
+	@$(COMPILE) --upgrade --extra flows --extra metrics --extra parquet pyproject.toml -o requirements/runtime.txt
 	@$(COMPILE) --upgrade --group compare -o requirements/compare.txt
 	@$(COMPILE) --upgrade --group arcticdb -o requirements/arcticdb.txt
 	@echo uv | $(COMPILE) - -c requirements/dev.txt -o requirements/uv.txt

@@ -4,6 +4,7 @@ from prefect import flow
 
 from flows.command import run_here
 from flows.derived import refresh_derived
+from tasks.derived import check_owner
 from tasks.load import check_database
 
 
@@ -11,6 +12,7 @@ from tasks.load import check_database
 async def refresh_rollups() -> None:
     """Refresh rollups, candles built from trades, and features over exactly what was written since the last time."""
     await check_database()
+    await check_owner()
     await refresh_derived()
 
 

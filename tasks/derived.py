@@ -9,6 +9,7 @@ from typing import Final
 from tapehouse.errors import StoreError
 from tapehouse.store import features, rollups
 from tapehouse.store.features import FeatureRefresh
+from tapehouse.store.roles import require_owner
 from tapehouse.store.rollups import RefreshResult
 from tasks.connections import open_database
 from tasks.retrying import retried_task
@@ -16,6 +17,13 @@ from tasks.retrying import retried_task
 # Prefect gives a run that it cancels half a minute to end.
 BRIEF_S: Final = 5.0
 _LOOK_EVERY_S: Final = 0.1
+
+
+@retried_task(name="check-owner", run_name="check owner of rollups")
+async def check_owner() -> None:
+    """Raise StoreRefused unless the database's user may refresh rollups."""
+    with open_database() as connection:
+        require_owner(connection, "refresh rollups")
 
 
 @retried_task(name="refresh-rollups", run_name="refresh rollups")

@@ -206,7 +206,10 @@ async def publish_refresh(rollups: RefreshResult, features: FeatureRefresh) -> N
         *_refreshed("features", features.ranges),
     ]
     settled = rollups.settled + features.settled
-    await publish_table(REFRESH_KEY, rows, f"{settled} notes of writes settled." if rows else "Nothing was behind.")
+    told = f"{settled} notes of writes settled." if rows else "Nothing was behind."
+    if rollups.left_to:
+        told = f"Rollups are left to {rollups.left_to}, who owns them. {told if rows else ''}".rstrip()
+    await publish_table(REFRESH_KEY, rows, told)
 
 
 @task(name="report-agreement", cache_policy=NO_CACHE, persist_result=False)

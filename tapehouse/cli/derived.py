@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """The ranges over which each kind of derived data was refreshed."""
+    """The ranges over which each kind of derived data was refreshed; `left_to` is whom rollups were left to, if so."""
 
     rollups: "Sequence[TimeRange]" = ()
     trade_candles: "Sequence[TimeRange]" = ()
     features: "Sequence[TimeRange]" = ()
+    left_to: str | None = None
 
     def as_json(self) -> dict[str, list[dict[str, object]]]:
         """The same for a JSON document."""
@@ -37,7 +38,7 @@ def refresh_derived(database_url: str, *, progress: "Callable[[str, TimeRange], 
     with connect(database_url) as connection:
         rollups = refresh_rollups(connection, progress=progress)
         features = refresh_features(connection, progress=progress)
-    return Derived(rollups.candles, rollups.trade_candles, features.ranges)
+    return Derived(rollups.candles, rollups.trade_candles, features.ranges, rollups.left_to)
 
 
 def tell_derived(derived: Derived, say: Callable[[str], None]) -> None:
@@ -50,3 +51,5 @@ def tell_derived(derived: Derived, say: Callable[[str], None]) -> None:
     for name, ranges in named.items():
         for start, end in ranges:
             say(f"{name} refreshed from {utc_text(start)} to {utc_text(end)} UTC.")
+    if derived.left_to:
+        say(f"Rollups are left to {derived.left_to}, who owns them; until a `tapehouse refresh`, answers do without.")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from tapehouse.cli.derived import Derived, refresh_derived, tell_derived
-from tapehouse.cli.options import database_option, json_option, usable_database
+from tapehouse.cli.options import database_option, json_option, open_database, usable_database
 from tapehouse.cli.output import print_json, remark, utc_text
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ def refresh(*, url: str | None, as_json: bool) -> None:
     Only what was written since the last time is read again. `tapehouse ingest` does this by itself; the
     command is for what was interrupted or written otherwise.
     """
+    from tapehouse.store.roles import require_owner
+
+    with open_database(url) as connection:
+        require_owner(connection, "refresh rollups")
     derived = refresh_derived(usable_database(url), progress=_tell)
     if as_json:
         print_json(derived.as_json())

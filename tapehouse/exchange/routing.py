@@ -1,8 +1,9 @@
 """Routing a ccxt exchange's requests through another address: the sandbox, a recording proxy, a gateway."""
 
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any, Protocol, cast
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from tapehouse.errors import InputError
 
@@ -11,6 +12,7 @@ class RoutableExchange(Protocol):
     """What routing needs of a ccxt exchange, sync, async or pro."""
 
     urls: Any
+    headers: Any
 
     @property
     def hostname(self) -> str | None:
@@ -21,13 +23,31 @@ class RoutableExchange(Protocol):
 def route_through(exchange: RoutableExchange, base_url: str) -> None:
     """Rewrite every API address `https://host/path` of a ccxt exchange to `<base_url>/host/path`.
 
-    WebSocket addresses keep their protocol. ccxt's own `proxyUrl` does not serve: in Python
-    it always raises InvalidProxySettings (seen in 4.5.78 to 4.5.90).
+    A user and password in it go into a header: ccxt's errors, which end in logs, repeat addresses. WebSocket
+    addresses keep their protocol. ccxt's own `proxyUrl` does not serve: in Python it always raises
+    InvalidProxySettings (seen in 4.5.78 to 4.5.90).
     """
+    base, credentials = _understood(base_url)
+    if credentials is not None:
+        # RFC 7617.
+        exchange.headers = {**exchange.headers, "Authorization": f"Basic {b64encode(credentials.encode()).decode()}"}
+    exchange.urls["api"] = _rerouted(exchange.urls["api"], base, exchange.hostname)
+
+
+def _understood(base_url: str) -> tuple[str, str | None]:
+    """The address without `user:password`, and those; no error repeats what may hold a password."""
     base = urlsplit(base_url)
-    if base.scheme not in ("http", "https") or not base.netloc:
-        raise InputError(f"The base URL {base_url!r} is no address: write it like http://127.0.0.1:8080.")
-    exchange.urls["api"] = _rerouted(exchange.urls["api"], base_url.rstrip("/"), exchange.hostname)
+    userinfo, _, host = base.netloc.rpartition("@")
+    try:
+        is_address = base.scheme in ("http", "https") and bool(base.hostname) and (base.port is None or base.port > 0)
+    except ValueError:
+        is_address = False
+    if not is_address or base.query or base.fragment:
+        raise InputError(
+            "The base URL is no address: write it like http://127.0.0.1:8080 or https://user:password@gateway/path, "
+            "with special characters as %40 and the like."
+        )
+    return f"{base.scheme}://{host}{base.path.rstrip('/')}", unquote(userinfo) if userinfo else None
 
 
 def _rerouted(address: object, base_url: str, hostname: str | None) -> object:

@@ -44,13 +44,14 @@ def connect(url: str) -> Connection:
     try:
         connection = psycopg.connect(url, autocommit=True, **CONNECT_OPTIONS)
     except psycopg.OperationalError as exc:
-        raise _connect_error(url, exc) from exc
-    except psycopg.ProgrammingError as exc:
+        # A traceback shows what an error comes from: not where that repeats a part of the password.
+        raise _connect_error(url, exc) from (None if _splits_badly(url) else exc)
+    except psycopg.ProgrammingError:
         # What is wrong with it is not repeated: that may be the password.
         raise StoreUnreachable(
             "That is no PostgreSQL URL: write postgresql://user:password@host:port/database, "
             "with special characters of the password as %40 and the like."
-        ) from exc
+        ) from None
     if is_embedded(connection):
         # Its clients share one session, so statements are prepared without a name.
         connection.prepare_threshold = None

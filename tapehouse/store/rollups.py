@@ -6,6 +6,7 @@ killed loses a step at most, and goes on there.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -19,6 +20,7 @@ from tapehouse.store.connection import Connection, one_row, store_errors
 from tapehouse.store.instruments import Dataset
 from tapehouse.store.locks import advisory_lock
 from tapehouse.store.races import try_again
+from tapehouse.store.roles import acting_as, read_owner
 from tapehouse.store.sql import query
 from tapehouse.timeframe import EPOCH, Timeframe, timeframe
 
@@ -64,11 +66,15 @@ _FAMILIES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class RefreshResult:
-    """The ranges that were refreshed on every level, and how many notes of stale ranges that settled."""
+    """The ranges that were refreshed on every level, and how many notes of stale ranges that settled.
+
+    `left_to` is the owner of the rollups where only that role may refresh them: nothing was done then.
+    """
 
     candles: tuple[TimeRange, ...]
     trade_candles: tuple[TimeRange, ...]
     settled: int
+    left_to: str | None = None
 
     @property
     def ranges(self) -> list[TimeRange]:
@@ -83,15 +89,24 @@ def refresh_rollups(
 
     Those of 1m candles by whole days, those of trades by whole hours. Buckets that have not ended
     yet are left to the real-time part of the views, and their day or hour stays noted as stale.
-    Calls `progress` with the rollup's name and the range before each level of each range.
+    Calls `progress` with the rollup's name and the range before each level of each range. A role that is not
+    the owner of the rollups and may not become it leaves everything noted.
     """
+    owner = read_owner(connection)
+    if not owner.may_act:
+        return RefreshResult((), (), 0, left_to=owner.name)
     # TimescaleDB 2.23 silently skips a refresh that overlaps another one; its notes must not be
     # removed then, so only one process refreshes at a time.
-    with store_errors(), advisory_lock(connection, _LOCK_KEY, wait_s=_LOCK_WAIT_S, busy=_LOCK_BUSY):
+    with store_errors(), acting_as(connection, owner), refresh_lock(connection):
         (candles, settled), (trade_candles, more) = (
             _refresh_family(connection, family, progress) for family in _FAMILIES
         )
     return RefreshResult(tuple(candles), tuple(trade_candles), settled + more)
+
+
+def refresh_lock(connection: Connection) -> AbstractContextManager[None]:
+    """Let nobody else refresh the rollups while the block runs; raises StoreError after ten minutes in vain."""
+    return advisory_lock(connection, _LOCK_KEY, wait_s=_LOCK_WAIT_S, busy=_LOCK_BUSY)
 
 
 def _refresh_family(

@@ -1,3 +1,5 @@
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, cast
 
 import ccxt.async_support as ccxt
@@ -28,6 +30,7 @@ def test_every_address_of_an_exchange_goes_through_the_base(exchange_id: str):
 def test_paths_nested_addresses_and_web_sockets_keep_their_shape():
     class Routed:
         hostname = "example.com"
+        headers: Mapping[str, str] = MappingProxyType({})
 
         def __init__(self) -> None:
             self.urls: dict[str, object] = {
@@ -45,7 +48,25 @@ def test_paths_nested_addresses_and_web_sockets_keep_their_shape():
     }
 
 
-@pytest.mark.parametrize("base_url", ["", "localhost:8080", "ftp://host", "http://"])
+@pytest.mark.parametrize(
+    "base_url", ["", "localhost:8080", "ftp://host", "http://", "http://host:port", "http://host?token=x"]
+)
 def test_a_base_that_is_no_address_is_refused(base_url: str):
     with pytest.raises(InputError, match=r"write it like http://127\.0\.0\.1:8080"):
         route_through(ccxt.kraken(), base_url)
+
+
+def test_a_password_goes_into_a_header_and_no_address_holds_it():
+    exchange: Any = ccxt.kraken()
+    route_through(exchange, "https://me:p%40ss@gateway.test:8443/via/")
+    routed = strings_in(exchange.urls["api"])
+    assert all(url.startswith("https://gateway.test:8443/via/") for url in routed)
+    # "me:p@ss" in base64.
+    assert exchange.headers == {"Authorization": "Basic bWU6cEBzcw=="}
+
+
+@pytest.mark.parametrize("base_url", ["htp://me:secret@host", "me:secret@host", "http://me:secret@host:port"])
+def test_what_is_wrong_with_a_base_is_said_without_repeating_it(base_url: str):
+    with pytest.raises(InputError) as raised:
+        route_through(ccxt.kraken(), base_url)
+    assert "secret" not in str(raised.value)

@@ -5,23 +5,27 @@ import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 import yaml
 from prefect.settings import Settings
+from psycopg.conninfo import conninfo_to_dict
 
+from tapehouse.cli.metrics import metrics
 from tests.flows.services import ROOT
 
 FOLDER: Final = ROOT / "deployments"
 COMPOSE: Final[Mapping[str, Any]] = yaml.safe_load((FOLDER / "compose.yaml").read_text())
 SERVICES: Final[Mapping[str, Mapping[str, Any]]] = COMPOSE["services"]
 _VARIABLE: Final = re.compile(r"(?<!\$)\$\{([A-Z_]+)")
-_PINNED_IMAGE: Final = re.compile(r"[a-z/]+:\d+\.\d+(\.\d+)?(-pg\d+)?")
+_PINNED_IMAGE: Final = re.compile(r"[a-z/]+:v?\d+\.\d+(\.\d+)?(-pg\d+)?")
 
 
 def test_the_compose_file_has_the_services_that_a_server_needs() -> None:
-    assert set(SERVICES) == {"database", "prefect-database", "prefect", "migrate", "deploy", "worker"}
+    runs = {"database", "prefect-database", "prefect", "migrate", "deploy", "worker"}
+    watches = {"metrics", "prometheus", "grafana"}
+    assert set(SERVICES) == runs | watches
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -34,7 +38,11 @@ def test_a_service_is_pinned_and_open_to_this_machine_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_waits_only_for_services_that_can_tell(name: str) -> None:
-    for needed, how in SERVICES[name].get("depends_on", {}).items():
+    needs = SERVICES[name].get("depends_on", {})
+    if isinstance(needs, list):
+        assert set(cast("list[str]", needs)) <= set(SERVICES)
+        return
+    for needed, how in needs.items():
         if how["condition"] == "service_healthy":
             assert "healthcheck" in SERVICES[needed]
         else:
@@ -55,8 +63,35 @@ def test_passwords_come_from_declared_secret_files(name: str) -> None:
 
 def test_volumes_are_declared_and_used() -> None:
     used = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
+    files = {name for name in used if name.startswith("./")}
 
-    assert used == set(COMPOSE["volumes"])
+    assert used - files == set(COMPOSE["volumes"])
+    assert all((FOLDER / name).exists() for name in files)
+    # The database's image sources scripts that can't be run, and ours would end it.
+    assert os.access(FOLDER / "roles.sh", os.X_OK)
+
+
+def test_what_watches_finds_what_it_asks() -> None:
+    """The names, ports and paths that files of Prometheus and Grafana share with the compose file."""
+    scraped = yaml.safe_load((FOLDER / "prometheus.yaml").read_text())["scrape_configs"][0]["static_configs"][0]
+    provisioning = FOLDER / "grafana" / "provisioning"
+    sources = yaml.safe_load((provisioning / "datasources" / "tapehouse.yaml").read_text())["datasources"]
+    (provider,) = yaml.safe_load((provisioning / "dashboards" / "tapehouse.yaml").read_text())["providers"]
+    ports = {parameter.name: parameter.default for parameter in metrics.params}
+    of_metrics = conninfo_to_dict(SERVICES["metrics"]["environment"]["TAPEHOUSE_DATABASE_URL"])
+    database, prometheus = sources
+
+    assert scraped["targets"] == [f"metrics:{ports['port']}"]
+    assert (database["user"], database["jsonData"]["database"]) == (of_metrics["user"], of_metrics["dbname"])
+    assert f"create role {database['user']} login" in (FOLDER / "roles.sh").read_text()
+    assert f"--reader {database['user']}" in SERVICES["migrate"]["command"][-1]
+    assert database["url"] == "database:5432"
+    assert prometheus["url"] == "http://prometheus:9090"
+    assert database["secureJsonData"]["password"] == "$__file{/run/secrets/reader_password}"
+    assert {"grafana_password", "reader_password"} == set(SERVICES["grafana"]["secrets"])
+    mounts = {str(volume).split(":")[1]: str(volume).split(":")[0] for volume in SERVICES["grafana"]["volumes"]}
+    assert mounts[provider["options"]["path"]] == "./grafana/dashboards"
+    assert mounts["/etc/grafana/provisioning"] == "./grafana/provisioning"
 
 
 def test_every_variable_of_the_compose_file_is_in_the_example() -> None:

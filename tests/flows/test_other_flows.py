@@ -1,12 +1,17 @@
 """The flows that sync instruments, refresh what is derived, and compare, on a real Prefect server."""
 
-import pytest
+from collections.abc import Generator
 
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from flows.ingest_ohlcv import CandleMarkets, ingest_ohlcv
 from flows.refresh_rollups import refresh_rollups
 from flows.sync_instruments import sync_instruments
-from tapehouse.errors import UnknownExchange
+from tapehouse.errors import StoreRefused, UnknownExchange
 from tapehouse.sandbox import Sandbox
 from tapehouse.store.connection import Connection
+from tapehouse.store.roles import grant
 from tests.flows.services import PrefectServer
 
 pytestmark = pytest.mark.usefixtures("settings")
@@ -78,3 +83,29 @@ def test_siblings_run_from_a_shell(server: PrefectServer) -> None:
 
     assert done.returncode == 0, done.stderr
     assert "Finished in state Completed()" in done.stderr
+
+
+@pytest.fixture
+def ingest_role(database: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    """This process' environment names the database as a role that may ingest."""
+    database.execute("create role flows_ingest login")
+    grant(database, "flows_ingest", "ingest")
+    monkeypatch.setenv("TAPEHOUSE_DATABASE_URL", make_conninfo(database_url, options="-c role=flows_ingest"))
+    yield
+    database.execute("drop owned by flows_ingest")
+    database.execute("drop role flows_ingest")
+
+
+async def test_flows_ingest_with_the_rights_for_that_and_leave_rollups_to_their_owner(
+    server: PrefectServer, database: Connection, ingest_role: None
+) -> None:
+    market = CandleMarkets(exchange="binance", symbols=["BTC/USDT"])
+    (report,) = await ingest_ohlcv([market], since="2025-02-01", until="2025-02-01T01:00:00Z")
+
+    assert (report.result.inserted, report.error) == (60, None)
+    artifact = server.latest_artifact("refresh-rollups")
+    assert artifact["description"] == "Rollups are left to tapehouse, who owns them."
+    with pytest.raises(StoreRefused, match="Only tapehouse, who owns the tables of this database, may refresh rollups"):
+        await refresh_rollups()
+    stale = database.execute("select count(*) from stale_rollup where upper(during) = '2025-02-01 01:00+00'").fetchone()
+    assert stale == (1,)

@@ -14,7 +14,9 @@ ROOT = Path(__file__).parents[2]
 QUERIES = sorted(file.name.removesuffix(".sql") for file in (sql_folder() / "queries").iterdir())
 
 # What stands for the name of a table in a query.
-TABLES = {"table": "ohlcv", "rollup": "candle_1h", "trade_rollup": "trade_candle_1m"}
+TABLES = {"table": "ohlcv", "rollup": "candle_1h", "trade_rollup": "trade_candle_1m", "relations": "ohlcv"}
+# Names that the server looks up when the statement runs.
+NAMES = ("database", "schema", "owner", "role")
 
 
 def numbered(text: str) -> bytes:
@@ -35,12 +37,18 @@ def table_for(connection: Connection, field: str, query_name: str) -> tuple[str,
     return next(tuple(names) for is_of_trades, *names in rollups if is_of_trades)
 
 
+def stand_in(connection: Connection, field: str, query_name: str) -> sql.Composable:
+    """What can stand for the field: a table, a name, or a value."""
+    if field in TABLES:
+        return sql.Identifier(*table_for(connection, field, query_name))
+    return sql.Identifier("public") if field in NAMES else sql.Literal(1)
+
+
 @pytest.mark.parametrize("name", QUERIES)
 def test_the_server_understands_the_query(connection: Connection, name: str):
     statement = query(name)
     fields = {
-        field: sql.Identifier(*table_for(connection, field, name)) if field in TABLES else sql.Literal(1)
-        for field in re.findall(r"\{([a-z_]+)\}", statement.as_string(None))
+        field: stand_in(connection, field, name) for field in re.findall(r"\{([a-z_]+)\}", statement.as_string(None))
     }
     text = statement.format(**fields) if fields else statement
     result = connection.pgconn.prepare(b"", numbered(text.as_string(connection)))

@@ -1,0 +1,2 @@
+-- Let a role into the database.
+grant connect on database {database} to {role}
