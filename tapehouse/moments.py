@@ -1,4 +1,4 @@
-"""Points in time and lengths of it as people write them: `7d` ago, a date, an ISO 8601 time with its zone; `90s`.
+"""Points in time and lengths of it as people write and read them: `7d` ago, a date, an ISO 8601 time; `90s`.
 
 What may be before what, and what a missing one stands for, is up to those who ask for them.
 """
@@ -47,6 +47,19 @@ def duration(text: str) -> timedelta:
         raise InputError(f"{text!r} is no length of time: write 500ms, 1s, 5m, 1h or 4m30s.")
     parts = _LENGTH_PART.findall(text)
     return sum((timedelta(**{_LENGTH_UNITS[unit]: int(count)}) for count, unit in parts), timedelta())
+
+
+def span_text(length: timedelta) -> str:
+    """A length of time for people: its two largest units, as in `3d 4h`."""
+    ms = length // timedelta(milliseconds=1)
+    parts: list[str] = []
+    for unit, size_ms in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+        count, ms = divmod(ms, size_ms)
+        if count and len(parts) < 2:
+            parts.append(f"{count}{unit}")
+        elif parts:
+            break
+    return " ".join(parts) or "0s"
 
 
 def _before(now: datetime, span: timedelta, text: str) -> datetime:

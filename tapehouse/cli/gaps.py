@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, Literal, TypeVar
 
 import click
@@ -11,6 +11,7 @@ import click
 from tapehouse.cli.options import database_option, json_option, moment_option, require_sensible_range, usable_database
 from tapehouse.cli.output import Column, counted, nothing_stored, print_json, print_table, records, remark
 from tapehouse.errors import InputError, UnknownSeries, UnknownSymbol
+from tapehouse.moments import span_text
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Dataset = Literal["ohlcv", "trade"]
@@ -92,19 +93,6 @@ def remark_on_rest(gaps: int) -> None:
     """Say how many gaps a table leaves out."""
     if gaps > MOST_SHOWN:
         remark(f"... and {gaps - MOST_SHOWN:,} more: --json lists them all.")
-
-
-def span_text(length: timedelta) -> str:
-    """A length of time as tables show it: its two largest units, as in `3d 4h`."""
-    ms = length // timedelta(milliseconds=1)
-    parts: list[str] = []
-    for unit, size_ms in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
-        count, ms = divmod(ms, size_ms)
-        if count and len(parts) < 2:
-            parts.append(f"{count}{unit}")
-        elif parts:
-            break
-    return " ".join(parts) or "0s"
 
 
 _GAP_OPTIONS: Final[tuple[Callable[[Any], Any], ...]] = (

@@ -20,12 +20,12 @@ from tapehouse.cli.gaps import (
     remark_on_rest,
     require_fitting_dataset,
     require_gap_range,
-    span_text,
 )
 from tapehouse.cli.options import database_option, exchange_options, json_option, open_database, usable_database
 from tapehouse.cli.output import Column, counted, print_json, print_table, remark, utc_text
 from tapehouse.cli.venue import exchange_address, require_exchange_name
 from tapehouse.errors import InputError
+from tapehouse.moments import span_text
 
 if TYPE_CHECKING:
     from tapehouse.ingest import ExchangeRepair, FallbackName, Repaired, Treatment

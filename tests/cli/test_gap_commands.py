@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from tapehouse.cli.gaps import span_text
+from tapehouse.moments import span_text
 from tapehouse.sandbox import Fault, Sandbox
 from tapehouse.store.connection import connect
 from tapehouse.timeframe import to_ms

@@ -1,0 +1,40 @@
+"""How a store is doing: read from the ledgers and the server's catalogues, judged, told in one screen.
+
+    from tapehouse.status import Limits, find_problems, read_status
+    status = read_status(connection)
+    findings = find_problems(status, Limits())
+
+No row of data is looked at. What upkeep does about it is `check_storage`.
+"""
+
+from tapehouse.status.findings import Finding, Kind, Limits, Severity, find_problems, is_followed, stale_after_s
+from tapehouse.status.reading import read_status
+from tapehouse.status.records import (
+    DatabaseStatus,
+    DiskStatus,
+    JobStatus,
+    RetentionStatus,
+    RollupStatus,
+    SeriesStatus,
+    Status,
+    TableStatus,
+)
+
+__all__ = [
+    "DatabaseStatus",
+    "DiskStatus",
+    "Finding",
+    "JobStatus",
+    "Kind",
+    "Limits",
+    "RetentionStatus",
+    "RollupStatus",
+    "SeriesStatus",
+    "Severity",
+    "Status",
+    "TableStatus",
+    "find_problems",
+    "is_followed",
+    "read_status",
+    "stale_after_s",
+]

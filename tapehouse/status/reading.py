@@ -1,0 +1,116 @@
+"""Reading a status: a few statements on ledgers and catalogues, in one snapshot, however much data there is."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, Final
+
+from psycopg.rows import class_row, dict_row
+
+from tapehouse.status.disk import read_disk
+from tapehouse.status.records import (
+    DatabaseStatus,
+    JobStatus,
+    RetentionStatus,
+    RollupStatus,
+    SeriesStatus,
+    Status,
+    TableStatus,
+)
+from tapehouse.store.connection import Connection, is_embedded, one_row, snapshot, store_errors
+from tapehouse.store.retention import Kept, read_kept
+from tapehouse.store.sql import query
+from tapehouse.timeframe import timeframe_of_seconds
+
+_GROWTH_DAYS: Final = 30
+_DAY_S: Final = 86_400
+
+
+def read_status(connection: Connection) -> Status:
+    """How the store is doing now; raises StoreError and its kinds."""
+    with store_errors(), snapshot(connection):
+        now, postgresql, timescaledb, workers, size, directory = one_row(
+            connection.execute(query("read_database_status"))
+        )
+        tables = _read_tables(connection)
+        return Status(
+            read_at=now,
+            database=DatabaseStatus(
+                postgresql=postgresql,
+                timescaledb=timescaledb,
+                is_embedded=is_embedded(connection),
+                runs_jobs=workers > 0 and not is_embedded(connection),
+                bytes=size,
+                grown_bytes_per_day=_grown_bytes_per_day(tables, now),
+            ),
+            disk=read_disk(connection, directory),
+            series=_read_series(connection, now),
+            tables=tables,
+            rollups=_read_rollups(connection),
+            retention=_read_retention(connection),
+            jobs=_read_jobs(connection),
+        )
+
+
+def _read_series(connection: Connection, now: datetime) -> tuple[SeriesStatus, ...]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(query("read_series_status")).fetchall()
+    return tuple(_series(now, **row) for row in rows)
+
+
+def _series(
+    now: datetime,
+    *,
+    timeframe_s: int,
+    covered_until: datetime | None,
+    asked_at: datetime | None,
+    asked_before: datetime | None,
+    **columns: Any,  # noqa: ANN401 -- columns of a query
+) -> SeriesStatus:
+    asked_every_s = (asked_at - asked_before).total_seconds() if asked_at and asked_before else None
+    return SeriesStatus(
+        timeframe=timeframe_of_seconds(timeframe_s).name if timeframe_s else None,
+        covered_until=covered_until,
+        lag_s=(now - covered_until).total_seconds() if covered_until else None,
+        interval_s=float(timeframe_s) if timeframe_s else asked_every_s,
+        asked_at=asked_at,
+        asked_every_s=asked_every_s,
+        **columns,
+    )
+
+
+def _read_tables(connection: Connection) -> tuple[TableStatus, ...]:
+    with connection.cursor(row_factory=class_row(TableStatus)) as cursor:
+        return tuple(cursor.execute(query("read_storage_tables")).fetchall())
+
+
+def _grown_bytes_per_day(tables: tuple[TableStatus, ...], now: datetime) -> float | None:
+    """What came in a day, over the last 30 days or since the first chunk; None before there is one."""
+    first_made_at = min((one.first_made_at for one in tables if one.first_made_at), default=None)
+    if first_made_at is None:
+        return None
+    # What came within the first day is no rate yet.
+    days = min(max((now - first_made_at).total_seconds() / _DAY_S, 1.0), _GROWTH_DAYS)
+    return sum(one.new_bytes for one in tables) / days
+
+
+def _read_rollups(connection: Connection) -> tuple[RollupStatus, ...]:
+    with connection.cursor(row_factory=class_row(RollupStatus)) as cursor:
+        return tuple(cursor.execute(query("read_rollup_status")).fetchall())
+
+
+def _read_retention(connection: Connection) -> tuple[RetentionStatus, ...]:
+    kept = read_kept(connection)
+    limited = [one for one in kept if one.keep is not None]
+    parameters = {"datasets": [one.dataset for one in limited], "keeps": [one.keep for one in limited]}
+    rows = connection.execute(query("read_overdue_retention"), parameters).fetchall()
+    found: dict[str, list[Any]] = {dataset: rest for dataset, *rest in rows}
+    return tuple(_retention(one, *found.get(one.dataset, [0, None, None])) for one in kept)
+
+
+def _retention(kept: Kept, overdue: int, overdue_since: datetime | None, held_from: datetime | None) -> RetentionStatus:
+    return RetentionStatus(**asdict(kept), overdue=overdue, overdue_since=overdue_since, held_from=held_from)
+
+
+def _read_jobs(connection: Connection) -> tuple[JobStatus, ...]:
+    with connection.cursor(row_factory=class_row(JobStatus)) as cursor:
+        return tuple(cursor.execute(query("read_storage_jobs")).fetchall())
