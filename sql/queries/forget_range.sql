@@ -1,9 +1,12 @@
 -- Take a range out of all that is known of a series, and so many rows off its count: what of it was fetched, could
 -- not be had, came from elsewhere or is in files of the archive, where the series begins, if that is in the range or
--- after it, and what was wanted, if an end of that is in the range. Bumps the revision where a reader could have seen
--- any of it. Returns the revision, whether it was bumped, and what of the range was covered.
+-- after it, and what was wanted, if an end of that is in the range; without what was fetched last, the series is no
+-- longer followed. Bumps the revision where a reader could have seen any of it. Returns the revision, whether it was
+-- bumped, and what of the range was covered.
 with known as (
-    select covered * tstzmultirange(%(during)s::tstzrange) as covered
+    select
+        covered * tstzmultirange(%(during)s::tstzrange) as covered,
+        coalesce(upper(covered) > upper(%(during)s::tstzrange), false) as keeps_end
     from coverage
     where series_id = %(series_id)s
 ),
@@ -70,7 +73,9 @@ set revision = revision + news.is_news::integer,
     begins_at = case when begins_at < lower(%(during)s::tstzrange) then begins_at end,
     -- Where nothing was wanted, that has no end.
     wanted_from = lower(wanted.rest),
-    wanted_until = upper(wanted.rest)
+    wanted_until = upper(wanted.rest),
+    asked_at = case when known.keeps_end then asked_at end,
+    asked_before = case when known.keeps_end then asked_before end
 from news, known, wanted
 where series_id = %(series_id)s
 returning revision, is_news, known.covered

@@ -3,9 +3,7 @@
 select
     now(),
     current_setting('server_version'),
-    e.extversion,
+    (select extversion from pg_extension where extname = 'timescaledb'),
     coalesce(current_setting('timescaledb.max_background_workers', true)::integer, 0),
     pg_database_size(current_database()),
     (select setting from pg_settings where name = 'data_directory')
-from pg_extension e
-where e.extname = 'timescaledb'

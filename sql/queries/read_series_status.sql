@@ -1,7 +1,7 @@
 -- A row is a series: until when it is fetched, when runs set out to bring it up to the present, and what is wrong
 -- with it: gaps that can be closed and the longest of them, ranges that were asked for in vain and will be again,
--- and how many rows of the last 24 hours were rejected, out of how many. What is still to come of a series that is
--- followed is no gap, since that is lag. As in `find_gaps` order books, which are sampled, have none.
+-- and how many rows of the last 24 hours were rejected, beside how many that were not. What is still to come of a
+-- series that is followed is lag and no gap; order books, which are sampled, have none.
 select
     i.exchange,
     i.symbol,
@@ -40,23 +40,16 @@ left join (
 ) q using (series_id)
 left join lateral (
     select
-        count(*) as gaps,
-        (array_agg(gap order by upper(gap) - lower(gap) desc, gap))[1] as longest
-    from unnest(
-        tstzmultirange(
-            tstzrange(
-                greatest(coalesce(least(s.wanted_from, lower(c.covered)), lower(c.covered)), s.begins_at, r.dropped_before),
-                greatest(
-                    least(
-                        greatest(upper(c.covered), case when s.asked_before is null then s.wanted_until end),
-                        case when not i.active then i.last_seen_at end
-                    ),
-                    coalesce(least(s.wanted_from, lower(c.covered)), lower(c.covered)), s.begins_at, r.dropped_before
-                )
-            )
-        ) - c.covered - coalesce(u.hopeless, '{}')
-    ) as gap
-) g on s.dataset <> 'order_book'
+        greatest(least(s.wanted_from, lower(c.covered)), s.begins_at, r.dropped_before) as start,
+        least(
+            greatest(upper(c.covered), case when s.asked_before is null then s.wanted_until end),
+            case when not i.active then i.last_seen_at end
+        ) as stop
+) w on s.dataset <> 'order_book'
+left join lateral (
+    select count(*) as gaps, (array_agg(gap order by upper(gap) - lower(gap) desc, gap))[1] as longest
+    from unnest(tstzmultirange(tstzrange(w.start, w.stop)) - c.covered - coalesce(u.hopeless, '{}')) as gap
+) g on w.start < w.stop
 -- Of candles those that can be there in what is covered; else as many as of the series on average.
 left join lateral (
     select

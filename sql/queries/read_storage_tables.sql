@@ -1,6 +1,6 @@
 -- A row is a table of data or a rollup: its bytes, those of its chunks that came into being in the last 30 days, and
--- its chunks: how many there are, are compressed, were written to since, are due for compression and since when, and
--- what the compressed ones took before and take since.
+-- its chunks: how many there are, are compressed, were written to since, are due for compression and since when; what
+-- the compressed ones took before and take since, how many of them are small, and how many rows a batch holds.
 with stored as materialized (
     select hypertable_name as name, hypertable_schema, hypertable_name
     from timescaledb_information.hypertables
@@ -21,50 +21,53 @@ compressed_after as materialized (
     where proc_schema = current_schema() and proc_name = 'compress_rollups'
 ),
 
-size as materialized (
-    select s.name, d.chunk_schema, d.chunk_name, d.total_bytes
+span as materialized (
+    select s.name, c.chunk_schema, c.chunk_name, c.range_end, c.is_compressed, c.chunk_creation_time
     from stored s
-    cross join lateral chunks_detailed_size(format('%I.%I', s.hypertable_schema, s.hypertable_name)::regclass) as d
+    join timescaledb_information.chunks c using (hypertable_schema, hypertable_name)
 ),
 
-compressed as materialized (
-    select d.chunk_schema, d.chunk_name, d.before_compression_total_bytes, d.after_compression_total_bytes
+size as materialized (
+    select d.*
     from stored s
-    cross join lateral chunk_compression_stats(format('%I.%I', s.hypertable_schema, s.hypertable_name)::regclass) as d
-    where d.compression_status = 'Compressed'
+    cross join lateral _timescaledb_functions.chunks_local_size(s.hypertable_schema, s.hypertable_name) as d
 ),
 
 chunk as (
     select
         s.name,
-        c.chunk_name,
-        c.chunk_creation_time,
-        c.is_compressed,
-        -- Bit 8: rows were written since; TimescaleDB keeps them beside the compressed ones until it compresses again.
-        c.is_compressed and _timescaledb_functions.chunk_status(
-            format('%I.%I', c.chunk_schema, c.chunk_name)::regclass
-        ) & 8 > 0 as is_partial,
-        c.range_end + a.compress_after as due_at
-    from stored s
-    join timescaledb_information.chunks c using (hypertable_schema, hypertable_name)
+        s.is_compressed,
+        s.chunk_creation_time,
+        s.range_end + a.compress_after as due_at,
+        z.total_bytes as bytes,
+        -- Rows that were written since; TimescaleDB keeps them beside the compressed ones until it compresses again.
+        s.is_compressed and h.status & 8 > 0 as is_partial,
+        p.uncompressed_heap_size + p.uncompressed_index_size + p.uncompressed_toast_size as before_bytes,
+        p.compressed_heap_size + p.compressed_index_size + p.compressed_toast_size as after_bytes,
+        p.numrows_pre_compression as rows,
+        p.numrows_post_compression as batches
+    from span s
+    join size z using (chunk_schema, chunk_name)
+    join _timescaledb_catalog.chunk h on h.id = z.chunk_id
+    left join _timescaledb_catalog.compression_chunk_size p using (chunk_id)
     left join compressed_after a using (name)
 )
 
 select
-    name,
-    coalesce(sum(z.total_bytes), 0)::bigint as bytes,
-    coalesce(sum(z.total_bytes) filter (where c.chunk_creation_time > now() - interval '30 days'), 0)::bigint as new_bytes,
-    count(c.chunk_name) as chunks,
+    s.name,
+    coalesce(sum(c.bytes), 0)::bigint as bytes,
+    coalesce(sum(c.bytes) filter (where c.chunk_creation_time > now() - interval '30 days'), 0)::bigint as new_bytes,
+    count(c.name) as chunks,
     count(*) filter (where c.is_compressed) as compressed,
     count(*) filter (where c.is_partial) as partly_compressed,
     count(*) filter (where c.due_at <= now() and (not c.is_compressed or c.is_partial)) as due,
     min(c.due_at) filter (where c.due_at <= now() and (not c.is_compressed or c.is_partial)) as due_since,
     min(c.chunk_creation_time) as first_made_at,
-    coalesce(sum(p.before_compression_total_bytes), 0)::bigint as before_bytes,
-    coalesce(sum(p.after_compression_total_bytes), 0)::bigint as after_bytes
+    coalesce(sum(c.before_bytes), 0)::bigint as before_bytes,
+    coalesce(sum(c.after_bytes), 0)::bigint as after_bytes,
+    count(*) filter (where c.before_bytes < 1048576) as small,
+    (sum(c.rows) / nullif(sum(c.batches), 0))::float8 as rows_per_batch
 from stored s
 left join chunk c using (name)
-left join size z using (name, chunk_name)
-left join compressed p using (chunk_name)
-group by name
-order by name
+group by s.name
+order by s.name

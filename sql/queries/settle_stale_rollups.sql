@@ -3,12 +3,16 @@
 with had as (
     delete from stale_rollup
     where stale_id = any(%(stale_ids)s)
-    returning instrument_id, dataset, during
+    returning instrument_id, dataset, during, noted_at
 ),
 
 outside as (
-    insert into stale_rollup (instrument_id, dataset, during)
-    select instrument_id, dataset, unnest(range_agg(during) - tstzmultirange(%(refreshed)s::tstzrange))
+    insert into stale_rollup (instrument_id, dataset, during, noted_at)
+    select
+        instrument_id,
+        dataset,
+        unnest(range_agg(during) - tstzmultirange(%(refreshed)s::tstzrange)),
+        min(noted_at)
     from had
     group by instrument_id, dataset
 )

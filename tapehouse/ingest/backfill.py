@@ -16,7 +16,7 @@ from tapehouse.ingest.batch import Outcome, Watcher, run_all
 from tapehouse.ingest.chunks import IngestedSeries
 from tapehouse.ingest.pages import finish_in_thread
 from tapehouse.ingest.plan import IngestPlan
-from tapehouse.ingest.run import Progress, SeriesRequest, ingest_plan, plan_series
+from tapehouse.ingest.run import Progress, SeriesRequest, ingest_plan, plan_range
 from tapehouse.store.batch import record_begin
 from tapehouse.store.connection import Connection
 from tapehouse.store.instruments import CandleSeries
@@ -76,7 +76,7 @@ async def plan_backfill(
     """Plan what is missing of [start, end), the exchange's now if `end` is None, and of what the exchange has at all.
 
     What lies before the first candle is noted as having nothing. Raises BeyondRetention unless `force`
-    is given or all of it would stay, and else as `plan_series` does.
+    is given or all of it would stay, and else as `plan_range` does.
     """
     now = await exchange.now()
     start, end = aware_range(start, end or now)
@@ -84,7 +84,7 @@ async def plan_backfill(
     # Read before the search writes: nothing was fetched later than this.
     _, _, written_at = begin_of(connection, series)
     await _find_begin(exchange, connection, series, start, min(end, now))
-    plan = plan_series(connection, series, start, end, now=now, settled_before=written_at - _SETTLED_AFTER)
+    plan = plan_range(connection, series, start, end, now=now, settled_before=written_at - _SETTLED_AFTER)
     begins_at, _, _ = begin_of(connection, series)
     return replace(plan, begins_at=begins_at)
 

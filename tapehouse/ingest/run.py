@@ -24,7 +24,7 @@ from tapehouse.store.instruments import (
     require_origin,
     sync_listings,
 )
-from tapehouse.store.ledger import record_wanted
+from tapehouse.store.ledger import record_asked, record_wanted
 from tapehouse.timeframe import EPOCH, Timeframe
 
 
@@ -96,6 +96,19 @@ async def open_series(exchange: Exchange, connection: Connection, request: Serie
 
 
 def plan_series(
+    connection: Connection, series: IngestedSeries, start: datetime, end: datetime, *, now: datetime
+) -> IngestPlan:
+    """Plan what is missing of [start, end), as `plan_range` does; where that reaches up to now, the series is followed.
+
+    How often that is done tells how fresh it is expected to be.
+    """
+    plan = plan_range(connection, series, start, end, now=now)
+    if end >= now:
+        record_asked(connection, series)
+    return plan
+
+
+def plan_range(
     connection: Connection,
     series: IngestedSeries,
     start: datetime,

@@ -27,6 +27,7 @@ from tapehouse.ranges import TimeRange, merge_ranges
 from tapehouse.store.books import write_books
 from tapehouse.store.connection import connect
 from tapehouse.store.instruments import BookSeries, ensure_book_series
+from tapehouse.store.ledger import record_asked
 from tapehouse.timeframe import from_us, to_us
 from tapehouse.validate import BookSplit, split_books
 
@@ -252,9 +253,11 @@ class _Writer:
         self._connection.close()
 
     async def open_series(self, exchange: Exchange, symbol: str) -> BookSeries:
-        """The series of a market; raises UnknownSymbol and MixedOrigins."""
+        """The series of a market, which is followed from then on; raises UnknownSymbol and MixedOrigins."""
         instrument = await open_instrument(exchange, self._connection, symbol)
-        return ensure_book_series(self._connection, instrument)
+        series = ensure_book_series(self._connection, instrument)
+        record_asked(self._connection, series)
+        return series
 
     async def write(self, markets: Sequence[_Market], depth: int) -> bool:
         """Write all that waits, a transaction a market; says whether that could be done.

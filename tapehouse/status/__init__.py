@@ -4,7 +4,7 @@
     status = read_status(connection)
     findings = find_problems(status, Limits())
 
-No row of data is looked at. What upkeep does about it is `check_storage`.
+No row of data is looked at. `check_storage` keeps compression and retention going.
 """
 
 from tapehouse.status.findings import Finding, Kind, Limits, Severity, find_problems, is_followed, stale_after_s
@@ -19,11 +19,13 @@ from tapehouse.status.records import (
     Status,
     TableStatus,
 )
+from tapehouse.status.upkeep import JobRun, StorageCheck, check_storage
 
 __all__ = [
     "DatabaseStatus",
     "DiskStatus",
     "Finding",
+    "JobRun",
     "JobStatus",
     "Kind",
     "Limits",
@@ -32,7 +34,9 @@ __all__ = [
     "SeriesStatus",
     "Severity",
     "Status",
+    "StorageCheck",
     "TableStatus",
+    "check_storage",
     "find_problems",
     "is_followed",
     "read_status",

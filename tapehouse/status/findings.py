@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final, Literal
 
-from tapehouse.moments import span_text
 from tapehouse.status.records import JobStatus, RetentionStatus, RollupStatus, SeriesStatus, Status, TableStatus
+from tapehouse.status.texts import size, span
 from tapehouse.store.rollups import ROLLUPS, TRADE_CANDLES
 
 Kind = Literal[
@@ -119,7 +119,7 @@ def _in_series(series: SeriesStatus, now: datetime, limits: Limits) -> Iterator[
         yield _finding(
             "gap",
             series.name,
-            f"{series.name} lacks {_span(gap_s)} from {series.longest_gap_start:%Y-%m-%d %H:%M} UTC on{more}: "
+            f"{series.name} lacks {span(gap_s)} from {series.longest_gap_start:%Y-%m-%d %H:%M} UTC on{more}: "
             "`tapehouse gaps` says why, `tapehouse repair` closes what can be closed.",
         )
     share = series.reject_share_24h
@@ -141,8 +141,8 @@ def _stale(series: SeriesStatus, limits: Limits) -> Iterator[Finding]:
         yield _finding(
             "stale_data",
             series.name,
-            f"{series.name} ends {_span(series.lag_s)} ago ({series.lag_intervals:,.0f} intervals), usual are at most "
-            f"{_span(series.expected_lag_s or 0.0)}: see whether its runs are started and what they say.",
+            f"{series.name} ends {span(series.lag_s)} ago ({series.lag_intervals:,.0f} intervals), usual are at most "
+            f"{span(series.expected_lag_s or 0.0)}: see whether its runs are started and what they say.",
         )
 
 
@@ -151,7 +151,7 @@ def _in_rollup(rollup: RollupStatus, limits: Limits) -> Iterator[Finding]:
         yield _finding(
             "rollup_behind",
             rollup.name,
-            f"{rollup.name} has waited {_span(rollup.waiting_s)} for a refresh from "
+            f"{rollup.name} has waited {span(rollup.waiting_s)} for a refresh from "
             f"{rollup.stale_from:%Y-%m-%d %H:%M} UTC on: run `tapehouse refresh`, and see why nothing else does.",
         )
 
@@ -172,7 +172,7 @@ def _in_jobs(status: Status, limits: Limits) -> Iterator[Finding]:
             yield _finding(
                 "storage_job_failing",
                 job.name,
-                f"{job.name} (job {job.job_id}) is due for {_span(late_s)} and was not run: see whether the "
+                f"{job.name} (job {job.job_id}) is due for {span(late_s)} and was not run: see whether the "
                 f"server's background workers do, and {_UPKEEP}.",
             )
 
@@ -215,7 +215,7 @@ def _in_table(table: TableStatus, now: datetime, limits: Limits) -> Iterator[Fin
         yield _finding(
             "compression_overdue",
             table.name,
-            f"{table.due} chunks of {table.name} have waited up to {_span(late_s)} to be compressed: {_UPKEEP}.",
+            f"{table.due} chunks of {table.name} have waited up to {span(late_s)} to be compressed: {_UPKEEP}.",
         )
 
 
@@ -243,19 +243,6 @@ def _on_disk(status: Status, limits: Limits) -> Iterator[Finding]:
     yield _finding(
         "disk_low",
         disk.path,
-        f"The volume of the database has {_size_text(disk.free_bytes)} of {_size_text(disk.total_bytes)} left{lasts}: "
+        f"The volume of the database has {size(disk.free_bytes)} of {size(disk.total_bytes)} left{lasts}: "
         "make room, or keep less (tapehouse db retention).",
     )
-
-
-def _span(seconds: float) -> str:
-    return span_text(timedelta(seconds=round(seconds)))
-
-
-def _size_text(size: float) -> str:
-    """A size for people, as in `1.5 GB`."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:,.3g} TB"

@@ -28,9 +28,8 @@ _DAY_S: Final = 86_400
 def read_status(connection: Connection) -> Status:
     """How the store is doing now; raises StoreError and its kinds."""
     with store_errors(), snapshot(connection):
-        now, postgresql, timescaledb, workers, size, directory = one_row(
-            connection.execute(query("read_database_status"))
-        )
+        row = one_row(connection.execute(query("read_database_status")))
+        now, postgresql, timescaledb, workers, size, directory = row
         tables = _read_tables(connection)
         return Status(
             read_at=now,

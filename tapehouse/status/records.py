@@ -75,8 +75,9 @@ class TableStatus:
     """The space that a table of data or a rollup takes, and how far its chunks are compressed.
 
     `due` chunks are old enough for compression and wait for it since `due_since`; they are not compressed, or were
-    written to since (`partly_compressed`). `before_bytes` and `after_bytes` are of the compressed ones. `new_bytes` are
-    of chunks that came into being in the last 30 days.
+    written to since (`partly_compressed`). The compressed ones took `before_bytes` and take `after_bytes`; `small` of
+    them took less than 1 MB, and `rows_per_batch` of them are compressed together, 1,000 at most. `new_bytes` are of
+    chunks that came into being in the last 30 days.
     """
 
     name: str
@@ -90,6 +91,8 @@ class TableStatus:
     first_made_at: datetime | None
     before_bytes: int
     after_bytes: int
+    small: int
+    rows_per_batch: float | None
 
     @property
     def saved(self) -> float | None:

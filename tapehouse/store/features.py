@@ -7,6 +7,7 @@ are in `tapehouse.features`, what they are given is read in `tapehouse.store.fea
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import zip_longest
@@ -98,7 +99,7 @@ def refresh_features(
     not grow: they are of what was written.
     """
     # Of two refreshes at once, one could write what it has computed from less than the other.
-    with store_errors(), advisory_lock(connection, _LOCK_KEY, wait_s=_LOCK_WAIT_S, busy=_LOCK_BUSY):
+    with store_errors(), refresh_lock(connection):
         bounds = _read_bounds(connection)
         done: list[FeatureRefresh] = []
         for instrument_id, exchange, symbol in connection.execute(query("read_stale_instruments")).fetchall():
@@ -116,6 +117,11 @@ def refresh_features(
         sum(one.removed for one in done),
         sum(one.settled for one in done),
     )
+
+
+def refresh_lock(connection: Connection) -> AbstractContextManager[None]:
+    """Let nobody else refresh the features while the block runs; raises StoreError after ten minutes in vain."""
+    return advisory_lock(connection, _LOCK_KEY, wait_s=_LOCK_WAIT_S, busy=_LOCK_BUSY)
 
 
 def _refresh_whole(connection: Connection, instrument_id: int, piece: _Piece, bounds: _Bounds) -> FeatureRefresh:

@@ -71,6 +71,15 @@ def record_wanted(connection: Connection, series: Series, wanted: TimeRange) -> 
         connection.execute(query("extend_wanted"), {"series_id": series.series_id, "wanted": TimestamptzRange(*wanted)})
 
 
+def record_asked(connection: Connection, series: Series) -> None:
+    """Note, in a transaction of its own, that a run sets out to bring the series up to the present.
+
+    So it is known how often that is done, and how fresh the series is expected to be.
+    """
+    with store_errors():
+        connection.execute(query("note_asked"), {"series_id": series.series_id})
+
+
 def record_coverage(
     connection: Connection,
     series: Series,

@@ -6,6 +6,7 @@ killed loses a step at most, and goes on there.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -87,11 +88,16 @@ def refresh_rollups(
     """
     # TimescaleDB 2.23 silently skips a refresh that overlaps another one; its notes must not be
     # removed then, so only one process refreshes at a time.
-    with store_errors(), advisory_lock(connection, _LOCK_KEY, wait_s=_LOCK_WAIT_S, busy=_LOCK_BUSY):
+    with store_errors(), refresh_lock(connection):
         (candles, settled), (trade_candles, more) = (
             _refresh_family(connection, family, progress) for family in _FAMILIES
         )
     return RefreshResult(tuple(candles), tuple(trade_candles), settled + more)
+
+
+def refresh_lock(connection: Connection) -> AbstractContextManager[None]:
+    """Let nobody else refresh the rollups while the block runs; raises StoreError after ten minutes in vain."""
+    return advisory_lock(connection, _LOCK_KEY, wait_s=_LOCK_WAIT_S, busy=_LOCK_BUSY)
 
 
 def _refresh_family(

@@ -149,6 +149,7 @@ FROZEN = {
     "0013_count_stored_rows": "a342323d231f5a75",
     "0014_remember_wanted": "1ee70941a985e4fe",
     "0015_notify_changes": "60b92e5fd8dfe242",
+    "0016_create_upkeep_ledgers": "ce14e0cb8406bd88",
     "0017_create_archive": "549d43da68f590df",
     "0018_create_quality": "6790e9c01efd6612",
 }

@@ -1,0 +1,19 @@
+"""Lengths of time and sizes as people read them."""
+
+from datetime import timedelta
+
+from tapehouse.moments import span_text
+
+
+def span(seconds: float) -> str:
+    """A length of time in seconds, as in `3d 4h`."""
+    return span_text(timedelta(seconds=round(seconds)))
+
+
+def size(count: float) -> str:
+    """A number of bytes, as in `1.5 GB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.3g} TB"
