@@ -3,7 +3,8 @@
 select
     k.dataset,
     count(c.chunk_name) as overdue,
-    min(c.range_end + k.keep) as overdue_since,
+    -- What is written long after its time, as by a backfill, is overdue from then on.
+    min(greatest(c.range_end + k.keep, c.chunk_creation_time)) as overdue_since,
     case k.dataset
         when 'ohlcv' then (select min(lower(during)) from stale_rollup)
         when 'trade' then least(

@@ -1,6 +1,6 @@
 -- A row is a table of data or a rollup: its bytes, those of its chunks that came into being in the last 30 days, and
--- its chunks: how many there are, are compressed, were written to since, are due for compression and since when; what
--- the compressed ones took before and take since, how many of them are small, and how many rows a batch holds.
+-- its chunks: how many there are, are compressed, were written to since, or are due for compression and since when;
+-- what the compressed ones took before and take since, how many of them are small, and how many rows a batch holds.
 with stored as materialized (
     select hypertable_name as name, hypertable_schema, hypertable_name
     from timescaledb_information.hypertables
@@ -38,7 +38,8 @@ chunk as (
         s.name,
         s.is_compressed,
         s.chunk_creation_time,
-        s.range_end + a.compress_after as due_at,
+        -- What is written long after its time, as by a backfill, waits from then on.
+        case when not s.is_compressed then greatest(s.range_end + a.compress_after, s.chunk_creation_time) end as due_at,
         z.total_bytes as bytes,
         -- Rows that were written since; TimescaleDB keeps them beside the compressed ones until it compresses again.
         s.is_compressed and h.status & 8 > 0 as is_partial,
@@ -60,8 +61,8 @@ select
     count(c.name) as chunks,
     count(*) filter (where c.is_compressed) as compressed,
     count(*) filter (where c.is_partial) as partly_compressed,
-    count(*) filter (where c.due_at <= now() and (not c.is_compressed or c.is_partial)) as due,
-    min(c.due_at) filter (where c.due_at <= now() and (not c.is_compressed or c.is_partial)) as due_since,
+    count(*) filter (where c.due_at <= now()) as due,
+    min(c.due_at) filter (where c.due_at <= now()) as due_since,
     min(c.chunk_creation_time) as first_made_at,
     coalesce(sum(c.before_bytes), 0)::bigint as before_bytes,
     coalesce(sum(c.after_bytes), 0)::bigint as after_bytes,

@@ -24,6 +24,7 @@ from tapehouse.cli.quarantine import quarantine
 from tapehouse.cli.refresh import refresh
 from tapehouse.cli.repair import repair
 from tapehouse.cli.sandbox import sandbox
+from tapehouse.cli.status import status
 from tapehouse.cli.trades import trades
 
 _EPILOG: Final = """\b
@@ -38,6 +39,7 @@ Try it without an account, a server or the internet:
 Exit codes:
   0 done     1 unexpected    2 wrong input     3 exchange         4 database
   5 too many rejected rows   6 local service   130 stopped by Ctrl-C
+  Of `status` and `db maintain`, 1 says that something needs a person.
 """
 
 
@@ -72,6 +74,7 @@ _COMMANDS: Final = (
     quarantine,
     quality,
     delete,
+    status,
     db,
     sandbox,
 )

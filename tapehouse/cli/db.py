@@ -1,6 +1,6 @@
 """`tapehouse db`: the embedded database (up, down, reset), and what can be asked of any (url, status, migrate).
 
-Its `retention` is in `tapehouse.cli.retention`.
+Its `retention` and `maintain` are next door.
 """
 
 import re
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from tapehouse.cli.agreement import require_yes
+from tapehouse.cli.maintain import maintain
 from tapehouse.cli.options import database_option, json_option
 from tapehouse.cli.output import print_json, print_pairs, remark
 from tapehouse.cli.retention import retention
@@ -144,6 +145,7 @@ def reset(*, yes: bool) -> None:
 
 
 db.add_command(retention)
+db.add_command(maintain)
 
 
 def masked(url: str) -> str:

@@ -7,7 +7,17 @@
 No row of data is looked at. `check_storage` keeps compression and retention going.
 """
 
-from tapehouse.status.findings import Finding, Kind, Limits, Severity, find_problems, is_followed, stale_after_s
+from tapehouse.status.compression import undermined_by
+from tapehouse.status.findings import (
+    Finding,
+    Kind,
+    Limits,
+    Severity,
+    find_problems,
+    find_storage_problems,
+    is_followed,
+    stale_after_s,
+)
 from tapehouse.status.reading import read_status
 from tapehouse.status.records import (
     DatabaseStatus,
@@ -38,7 +48,9 @@ __all__ = [
     "TableStatus",
     "check_storage",
     "find_problems",
+    "find_storage_problems",
     "is_followed",
     "read_status",
     "stale_after_s",
+    "undermined_by",
 ]

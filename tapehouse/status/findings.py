@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
+from tapehouse.status.compression import undermined_by
 from tapehouse.status.records import JobStatus, RetentionStatus, RollupStatus, SeriesStatus, Status, TableStatus
 from tapehouse.status.texts import size, span
 from tapehouse.store.rollups import ROLLUPS, TRADE_CANDLES
@@ -30,6 +31,8 @@ _MIB: Final = 2**20
 _CRITICAL: Final = frozenset[Kind]({"stale_data", "storage_job_missing", "disk_low"})
 _COMPRESSED_TABLES: Final = ("ohlcv", "trade", "order_book", "order_book_1s", "imbalance")
 _ROLLUPS: Final = (*(f"candle_{one}" for one in ROLLUPS), *(f"trade_candle_{one}" for one in TRADE_CANDLES))
+_BOOK_TABLES: Final = ("order_book", "order_book_1s", "imbalance")
+_SPARSE_TABLES: Final = ("candle_4h", "candle_1d")
 _RETENTION_JOBS: Final = (
     ("retain_ohlcv", None),
     ("retain_ticks", None),
@@ -60,8 +63,10 @@ class Limits:
     - Rejected rows of the last 24 hours from `quarantine_rows` and a share of `quarantine_share` on.
     - Rollups and features that could have been refreshed, after `rollup_waiting_s`.
     - Jobs that the server should have run, after `job_late_s`.
-    - Compression that saves less than `compression_saved`, from `compression_enough_bytes` of compressed rows on; and
-      chunks that are due for it, or for retention, after `overdue_s`.
+    - Compression that saves less than `compression_saved`, and of order books and features, whose numbers all change
+      from row to row, less than `books_saved`; from `compression_enough_bytes` of compressed rows on. Of candles of
+      four hours and a day a chunk holds too few for that.
+    - Chunks that are due for compression, or for retention, after `overdue_s`.
     - A volume with less than `disk_free_share` left, or with less than the database grows in `disk_days`.
     """
 
@@ -74,6 +79,7 @@ class Limits:
     rollup_waiting_s: float = _HOUR_S
     job_late_s: float = _DAY_S
     compression_saved: float = 0.8
+    books_saved: float = 0.4
     compression_enough_bytes: int = 64 * _MIB
     overdue_s: float = 2 * _DAY_S
     disk_free_share: float = 0.05
@@ -85,12 +91,20 @@ def find_problems(status: Status, limits: Limits) -> list[Finding]:
     found = [
         *(one for series in status.series for one in _in_series(series, status.read_at, limits)),
         *(one for rollup in status.rollups for one in _in_rollup(rollup, limits)),
+        *find_storage_problems(status, limits),
+    ]
+    return _critical_first(found)
+
+
+def find_storage_problems(status: Status, limits: Limits) -> list[Finding]:
+    """What of the storage alone needs a person: jobs, compression, retention and disk."""
+    found = [
         *_in_jobs(status, limits),
         *(one for table in status.tables for one in _in_table(table, status.read_at, limits)),
         *(one for kept in status.retention for one in _in_retention(kept, status.read_at, limits)),
         *_on_disk(status, limits),
     ]
-    return sorted(found, key=lambda one: one.severity != "critical")
+    return _critical_first(found)
 
 
 def is_followed(series: SeriesStatus, now: datetime, limits: Limits) -> bool:
@@ -104,6 +118,10 @@ def stale_after_s(series: SeriesStatus, limits: Limits) -> float:
     """The lag from which on a series that is followed is stale."""
     interval_s = max(series.interval_s or 0.0, series.asked_every_s or 0.0)
     return max(limits.stale_intervals * interval_s, limits.stale_at_least_s)
+
+
+def _critical_first(found: Iterable[Finding]) -> list[Finding]:
+    return sorted(found, key=lambda one: one.severity != "critical")
 
 
 def _finding(kind: Kind, subject: str, message: str) -> Finding:
@@ -203,13 +221,14 @@ def _no_job(name: str, hence: str) -> Finding:
 
 
 def _in_table(table: TableStatus, now: datetime, limits: Limits) -> Iterator[Finding]:
-    saved = table.saved
-    if saved is not None and saved < limits.compression_saved and table.before_bytes >= limits.compression_enough_bytes:
+    expected = limits.books_saved if table.name in _BOOK_TABLES else limits.compression_saved
+    is_judged = table.name not in _SPARSE_TABLES and table.before_bytes >= limits.compression_enough_bytes
+    if is_judged and table.saved is not None and table.saved < expected:
+        why = "; ".join(undermined_by(table)) or "its values differ too much from row to row"
         yield _finding(
             "compression_poor",
             table.name,
-            f"Compression of {table.name} saves {saved:.0%}, less than {limits.compression_saved:.0%}: "
-            "`tapehouse db maintain` says what undermines it.",
+            f"Compression of {table.name} saves {table.saved:.0%}, less than {expected:.0%}: {why}.",
         )
     if table.due_since and (late_s := (now - table.due_since).total_seconds()) > limits.overdue_s:
         yield _finding(

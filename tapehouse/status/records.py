@@ -74,10 +74,10 @@ class SeriesStatus:
 class TableStatus:
     """The space that a table of data or a rollup takes, and how far its chunks are compressed.
 
-    `due` chunks are old enough for compression and wait for it since `due_since`; they are not compressed, or were
-    written to since (`partly_compressed`). The compressed ones took `before_bytes` and take `after_bytes`; `small` of
-    them took less than 1 MB, and `rows_per_batch` of them are compressed together, 1,000 at most. `new_bytes` are of
-    chunks that came into being in the last 30 days.
+    `due` chunks are old enough for compression and not compressed, the first of them since `due_since`; those that are
+    `partly_compressed` were written to afterwards. The compressed ones took `before_bytes` and take `after_bytes`;
+    `small` of them took less than 1 MB, and `rows_per_batch` of their rows are compressed together, 1,000 at most.
+    `new_bytes` are of chunks that came into being in the last 30 days.
     """
 
     name: str
@@ -155,8 +155,11 @@ class JobStatus:
 
     @property
     def name(self) -> str:
-        """The job, as in `policy_compression of trade`."""
-        return f"{self.procedure} of {self.of_what}" if self.of_what else self.procedure
+        """The job, as in `policy_compression of trade` or `compress_rollups of 6 rollups`."""
+        if self.of_what is None:
+            return self.procedure
+        of = self.of_what.split(", ")
+        return f"{self.procedure} of {of[0] if len(of) == 1 else f'{len(of)} rollups'}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ _LOCK_BUSY: Final = "Another check of the storage has been running for ten minut
 # The order in which jobs are run: what is dropped need not be compressed before.
 _RETENTION: Final = ("retain_ohlcv", "retain_ticks", "policy_retention")
 _ORDER: Final = (*_RETENTION, "policy_compression", "compress_rollups")
+# What those drop that say nothing of a table.
+_DROPPED: Final = {"retain_ohlcv": ("ohlcv",), "retain_ticks": ("trade", "order_book")}
 # A server with background workers starts a job within seconds of its time.
 _LEFT_UNDONE_AFTER: Final = timedelta(hours=1)
 
@@ -75,14 +77,34 @@ def _say_nothing(_what: str) -> None:
 
 
 def _due_jobs(status: Status) -> list[JobStatus]:
-    """The jobs to run, in order."""
-    latest = status.read_at - _LEFT_UNDONE_AFTER if status.database.runs_jobs else status.read_at
-    due = [job for job in status.jobs if _is_due(job, latest)]
-    return sorted(due, key=lambda job: _ORDER.index(job.procedure))
+    """The jobs to run, in order: where the server does, what it has left undone, else what is due or has work to do."""
+    if status.database.runs_jobs:
+        latest = status.read_at - _LEFT_UNDONE_AFTER
+        due = [job for job in status.jobs if not job.is_running and _is_due(job, latest)]
+    else:
+        busy = _with_work(status)
+        due = [job for job in status.jobs if _is_due(job, status.read_at) or _works_on(job) & busy]
+    return sorted((job for job in due if job.is_scheduled), key=lambda job: _ORDER.index(job.procedure))
 
 
 def _is_due(job: JobStatus, latest: datetime) -> bool:
-    return job.is_scheduled and not job.is_running and (job.due_at is None or job.due_at <= latest)
+    return job.due_at is None or job.due_at <= latest
+
+
+def _with_work(status: Status) -> set[tuple[str, str]]:
+    """Of which tables chunks wait to be compressed, or to be dropped."""
+    return {
+        *(("compress", table.name) for table in status.tables if table.due),
+        *(("drop", kept.dataset) for kept in status.retention if kept.overdue),
+    }
+
+
+def _works_on(job: JobStatus) -> set[tuple[str, str]]:
+    """The tables of which a job compresses chunks, or drops them."""
+    if job.procedure not in _RETENTION:
+        return {("compress", table) for table in (job.of_what or "").split(", ")}
+    tables = _DROPPED.get(job.procedure, (job.of_what or "",))
+    return {("drop", table) for table in tables}
 
 
 def _run(connection: Connection, job: JobStatus) -> JobRun:
