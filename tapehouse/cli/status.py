@@ -1,6 +1,6 @@
 """`tapehouse status`: how the store is doing, and what of it needs a person."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -184,7 +184,7 @@ def _print(status: "Status") -> None:
     print_pairs(_database(status))
     click.echo()
     if status.series:
-        print_table(_SERIES, map(_series_row, _latest_last(status.series)[:_MOST_SERIES]))
+        print_table(_SERIES, map(_series_row, status.by_lag()[:_MOST_SERIES]))
     else:
         remark(nothing_stored())
     if len(status.series) > _MOST_SERIES:
@@ -213,11 +213,6 @@ def _database(status: "Status") -> dict[str, object]:
         "database": f"{size(database.bytes)}{growth}",
         "disk": f"{size(disk.free_bytes)} of {size(disk.total_bytes)} left" if disk else "unknown: it is not here",
     }
-
-
-def _latest_last(series: Iterable["SeriesStatus"]) -> list["SeriesStatus"]:
-    """Those first that are expected to be fresh, and of these what lags most."""
-    return sorted(series, key=lambda one: (one.asked_every_s is None, -(one.lag_intervals or 0.0)))
 
 
 def _series_row(one: "SeriesStatus") -> list[object]:

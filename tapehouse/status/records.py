@@ -198,3 +198,7 @@ class Status:
     rollups: tuple[RollupStatus, ...]
     retention: tuple[RetentionStatus, ...]
     jobs: tuple[JobStatus, ...]
+
+    def by_lag(self) -> list[SeriesStatus]:
+        """The series, those first that runs bring up to date, and of these what lags most by its intervals."""
+        return sorted(self.series, key=lambda one: (one.asked_every_s is None, -(one.lag_intervals or 0.0)))

@@ -48,6 +48,8 @@ def test_every_flow_is_deployed_with_its_schedules(deployed: dict[str, dict[str,
         "find-gaps/daily": ["45 0 * * *"],
         "sync-instruments/daily": ["0 0 * * *"],
         "refresh-rollups/quarter-hours": ["7,22,37,52 * * * *"],
+        "check-storage/hourly": ["25 * * * *"],
+        "check-health/every-five-minutes": ["*/5 * * * *"],
     }
 
 
