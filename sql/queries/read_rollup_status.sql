@@ -27,14 +27,12 @@ note as (
 select
     d.name,
     (
-        select _timescaledb_functions.to_timestamp(_timescaledb_functions.cagg_watermark(h.id))
-        from timescaledb_information.continuous_aggregates a
-        join _timescaledb_catalog.hypertable h
-            on h.schema_name = a.materialization_hypertable_schema
-            and h.table_name = a.materialization_hypertable_name
-        where a.view_schema = current_schema() and a.view_name = d.name
+        select _timescaledb_functions.to_timestamp(_timescaledb_functions.cagg_watermark(a.mat_hypertable_id))
+        from _timescaledb_catalog.continuous_agg a
+        where a.user_view_schema = current_schema()
+            and a.user_view_name = d.name
             -- Before all times where nothing is computed yet.
-            and _timescaledb_functions.cagg_watermark(h.id) > 0
+            and _timescaledb_functions.cagg_watermark(a.mat_hypertable_id) > 0
     ) as watermark,
     count(n.dataset) as stale,
     min(n.stale_from) as stale_from,
