@@ -27,12 +27,11 @@ note as (
 select
     d.name,
     (
-        select _timescaledb_functions.to_timestamp(_timescaledb_functions.cagg_watermark(a.mat_hypertable_id))
+        select _timescaledb_functions.to_timestamp(w.watermark)
         from _timescaledb_catalog.continuous_agg a
-        where a.user_view_schema = current_schema()
-            and a.user_view_name = d.name
-            -- Before all times where nothing is computed yet.
-            and _timescaledb_functions.cagg_watermark(a.mat_hypertable_id) > 0
+        join _timescaledb_catalog.continuous_aggs_watermark w using (mat_hypertable_id)
+        -- Before all times where nothing is computed yet.
+        where a.user_view_schema = current_schema() and a.user_view_name = d.name and w.watermark > 0
     ) as watermark,
     count(n.dataset) as stale,
     min(n.stale_from) as stale_from,
