@@ -147,8 +147,8 @@ def test_gaps_are_those_that_find_gaps_finds(stored: Connection):
         assert read.gaps == len(gaps)
         longest = max(gaps, key=lambda gap: gap[1] - gap[0], default=(None, None))
         assert (read.longest_gap_start, read.longest_gap_end) == longest
-    assert one_series(status, "1m").gaps == 2
-    assert one_series(status, "1m").longest_gap_s == 24 * 3600.0
+    assert one_series(status, "1m").gaps == 3
+    assert one_series(status, "1m").longest_gap_s == 23 * 3600.0
 
 
 def test_rejected_rows_are_counted_with_their_share(stored: Connection):
