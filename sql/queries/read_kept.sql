@@ -14,7 +14,8 @@ kept as (
         d.dataset,
         d.timeframe_s,
         case when j.scheduled then j.config #>> d.path end as keep,
-        case when j.scheduled then j.next_start end as next_run_at
+        -- Before all times while it runs.
+        case when j.scheduled then nullif(j.next_start, '-infinity') end as next_run_at
     from dropped d
     left join timescaledb_information.jobs j
         on j.proc_name = d.job

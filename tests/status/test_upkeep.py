@@ -225,7 +225,8 @@ def test_what_a_server_has_left_undone_is_run(attended: Connection, server_url: 
 
 def test_a_job_of_the_server_that_fails_is_found(attended: Connection):
     job = next(one for one in read_status(attended).jobs if one.name == "retain_ohlcv")
-    attended.execute('select alter_job(%s, config => \'{"keep": "a while"}\', next_start => now())', [job.job_id])
+    replace_job(attended, "raise exception 'out of luck'")
+    attended.execute("select alter_job(%s, next_start => now())", [job.job_id])
     deadline_s = time.monotonic() + 60
     while not (found := find_storage_problems(read_status(attended), LIMITS)):
         assert time.monotonic() < deadline_s, "the server does not run the job"
