@@ -19,7 +19,7 @@ _EPILOG: Final = """\b
 Examples:
   tapehouse status
   tapehouse status --json
-  tapehouse status --url postgresql://reader@db.example.org/market
+  tapehouse status --json | jq '.findings[].message'
 
 \b
 Exit code 1 says that something needs a person; what, stands at the end:
