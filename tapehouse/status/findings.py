@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from tapehouse.status.compression import undermined_by
 from tapehouse.status.records import JobStatus, RetentionStatus, RollupStatus, SeriesStatus, Status, TableStatus
-from tapehouse.status.texts import size, span
+from tapehouse.status.texts import counted, size, span
 from tapehouse.store.rollups import ROLLUPS, TRADE_CANDLES
 
 Kind = Literal[
@@ -133,7 +133,7 @@ def _in_series(series: SeriesStatus, now: datetime, limits: Limits) -> Iterator[
         yield from _stale(series, limits)
     gap_s = series.longest_gap_s
     if gap_s is not None and gap_s >= limits.gap_s:
-        more = f", and has {series.gaps - 1} more gaps" if series.gaps > 1 else ""
+        more = f", and has {counted(series.gaps - 1, 'more gap')}" if series.gaps > 1 else ""
         yield _finding(
             "gap",
             series.name,
@@ -182,7 +182,7 @@ def _in_jobs(status: Status, limits: Limits) -> Iterator[Finding]:
             yield _finding(
                 "storage_job_failing",
                 job.name,
-                f"{job.name} (job {job.job_id}) has failed {job.failed_in_a_row} times in a row: "
+                f"{job.name} (job {job.job_id}) failed, {counted(job.failed_in_a_row, 'time')} in a row: "
                 f"{job.error or 'the server does not say why'}.",
             )
         # Where the server runs none, what counts is what there was to do: chunks that are due.
@@ -234,7 +234,7 @@ def _in_table(table: TableStatus, now: datetime, limits: Limits) -> Iterator[Fin
         yield _finding(
             "compression_overdue",
             table.name,
-            f"{table.due} chunks of {table.name} have waited up to {span(late_s)} to be compressed: {_UPKEEP}.",
+            f"{counted(table.due, 'chunk')} of {table.name} should have been compressed {span(late_s)} ago: {_UPKEEP}.",
         )
 
 
@@ -242,11 +242,11 @@ def _in_retention(kept: RetentionStatus, now: datetime, limits: Limits) -> Itera
     if kept.overdue_since is None or (now - kept.overdue_since).total_seconds() <= limits.overdue_s:
         return
     held = kept.held_from is not None and kept.kept_since is not None and kept.held_from < kept.kept_since
-    why = "what is derived from them is behind: run `tapehouse refresh`" if held else _UPKEEP
+    why = "what is derived from it is behind, so run `tapehouse refresh`" if held else _UPKEEP
     yield _finding(
         "retention_overdue",
         kept.dataset,
-        f"{kept.overdue} chunks of {kept.dataset} are older than the {kept.keep} it is kept and still there: {why}.",
+        f"{counted(kept.overdue, 'chunk')} of {kept.dataset}, which is kept for {kept.keep}, should be gone: {why}.",
     )
 
 

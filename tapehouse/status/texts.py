@@ -1,4 +1,4 @@
-"""Lengths of time and sizes as people read them."""
+"""Lengths of time, sizes and counts as people read them."""
 
 from datetime import timedelta
 
@@ -17,3 +17,8 @@ def size(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:,.3g} TB"
+
+
+def counted(count: int, one: str) -> str:
+    """So many of what one is called, as in `1 gap` or `1,200 gaps`."""
+    return f"{count:,} {one}{'' if count == 1 else 's'}"

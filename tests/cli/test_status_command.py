@@ -107,7 +107,7 @@ def test_maintaining_runs_what_is_due_and_says_what_failed(cli: Cli, ailing_url:
     runs = done.stdout.split("\n\n")[0].splitlines()[2:]
     assert [line.split("  ")[0] for line in runs][:2] == ["retain_ohlcv", "policy_retention of imbalance"]
     assert runs[0].endswith("out of luck")
-    assert done.stdout.strip().endswith("has failed 1 times in a row: out of luck.")
+    assert done.stdout.strip().endswith("failed, 1 time in a row: out of luck.")
 
     again = cli("db", "maintain", "--url", ailing_url, "--json")
     assert again.exit_code == 1
@@ -118,7 +118,7 @@ def test_maintaining_runs_what_is_due_and_says_what_failed(cli: Cli, ailing_url:
     assert table["compressed"] > 0
     assert table["due"] == 0
     assert table["saved"] > 0
-    assert told["findings"][0]["message"].endswith("has failed 1 times in a row: out of luck.")
+    assert told["findings"][0]["message"].endswith("failed, 1 time in a row: out of luck.")
 
 
 def test_maintaining_a_sound_store_needs_no_person(cli: Cli, sound_url: str) -> None:

@@ -118,7 +118,7 @@ def test_a_gap_of_an_hour_is_found_and_the_longest_is_named(sound: Connection):
     (gap,) = found(sound)
 
     assert (gap.kind, gap.severity) == ("gap", "warning")
-    assert f"lacks 2h from {end - 8 * HOUR:%Y-%m-%d %H:%M} UTC on, and has 1 more gaps" in gap.message
+    assert f"lacks 2h from {end - 8 * HOUR:%Y-%m-%d %H:%M} UTC on, and has 1 more gap" in gap.message
 
 
 def test_a_gap_that_is_shorter_is_none_for_a_person(sound: Connection):
@@ -241,7 +241,10 @@ def test_rows_that_should_be_gone_are_found(empty: Connection):
 
     assert (overdue.kind, overdue.subject) == ("retention_overdue", "ohlcv")
     # Its rollups are behind, so retention must wait.
-    assert "older than the 2 years it is kept and still there: what is derived from them is behind" in overdue.message
+    assert (
+        "1 chunk of ohlcv, which is kept for 2 years, should be gone: what is derived from it is behind"
+        in overdue.message
+    )
 
 
 def test_a_disk_that_is_nearly_full_is_found(sound: Connection, tmp_path: Path):

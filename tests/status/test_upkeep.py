@@ -144,7 +144,7 @@ def test_nothing_goes_that_is_not_rolled_up(unattended: Connection, monkeypatch:
     retention = next(one for one in check.status.retention if one.dataset == "trade")
     assert (retention.overdue, retention.held_from) == (1, TODAY - 100 * DAY)
     (held,) = find_storage_problems(check.status, Limits(overdue_s=0.0, disk_free_share=0.0, disk_days=0.0))
-    assert "what is derived from them is behind: run `tapehouse refresh`" in held.message
+    assert "what is derived from it is behind, so run `tapehouse refresh`" in held.message
 
 
 def replace_job(connection: Connection, body: LiteralString) -> None:
@@ -166,7 +166,7 @@ def test_a_job_that_fails_stops_no_other_and_is_tried_again(unattended: Connecti
     assert [(run.job.name, run.error) for run in check.runs] == [("retain_ohlcv", "out of luck")]
     (failing,) = find_storage_problems(check.status, LIMITS)
     assert (failing.kind, failing.subject) == ("storage_job_failing", "retain_ohlcv")
-    assert failing.message.endswith("has failed 2 times in a row: out of luck.")
+    assert failing.message.endswith("failed, 2 times in a row: out of luck.")
     replace_job(unattended, "null")
     unattended.execute("update job_run set started_at = started_at - interval '6 minutes'")
     assert find_storage_problems(check_storage(unattended).status, LIMITS) == []
@@ -233,4 +233,4 @@ def test_a_job_of_the_server_that_fails_is_found(attended: Connection):
         time.sleep(0.2)
 
     assert (found[0].kind, found[0].subject) == ("storage_job_failing", "retain_ohlcv")
-    assert "times in a row: out of luck" in found[0].message
+    assert "in a row: out of luck" in found[0].message
