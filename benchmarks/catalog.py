@@ -19,6 +19,7 @@ from benchmarks import (
     reading,
     refreshing,
     rivals,
+    status,
     writing,
     writing_trades,
 )
@@ -54,7 +55,9 @@ BENCHMARKS: Final[dict[str, Callable[[Setting], Outcome]]] = {
     "backfill_speedup_8_symbols": backfilling.backfill_speedup_8_symbols,
     "backfill_peak_rss_ratio_10x": memory.backfill_peak_rss_ratio_10x,
     "book_1s_features_snapshots_per_s": refreshing.book_1s_features_snapshots_per_s,
+    "refresh_after_1000_late_rows_ms": refreshing.refresh_after_1000_late_rows_ms,
     "inventory_ms_500_series": inventory.inventory_ms_500_series,
+    "status_ms_500_series": status.status_ms_500_series,
     "peak_rss_mb_10x_history": memory.peak_rss_mb_10x_history,
     "bytes_per_compressed_candle": compressing.bytes_per_compressed_candle,
     "bytes_per_compressed_trade": compressing.bytes_per_compressed_trade,
