@@ -4,9 +4,11 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
 
+import numpy as np
 from psycopg.rows import class_row, dict_row
 
 from tapehouse.status.disk import read_disk
+from tapehouse.status.gaps import Gaps, gaps_between
 from tapehouse.status.records import (
     DatabaseStatus,
     JobStatus,
@@ -16,10 +18,11 @@ from tapehouse.status.records import (
     Status,
     TableStatus,
 )
+from tapehouse.store.arrays import BytesLoader, received_ranges
 from tapehouse.store.connection import Connection, is_embedded, one_row, snapshot, store_errors
 from tapehouse.store.retention import Kept, read_kept
 from tapehouse.store.sql import query
-from tapehouse.timeframe import timeframe_of_seconds
+from tapehouse.timeframe import from_us, timeframe_of_seconds, to_us
 
 _GROWTH_DAYS: Final = 30
 _DAY_S: Final = 86_400
@@ -52,12 +55,28 @@ def read_status(connection: Connection) -> Status:
 
 def _read_series(connection: Connection, now: datetime) -> tuple[SeriesStatus, ...]:
     with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(query("read_series_status")).fetchall()
-    return tuple(_series(now, **row) for row in rows)
+        # Decoded one by one, the ranges of 500 series would take seconds.
+        cursor.adapters.register_loader("tstzmultirange", BytesLoader)
+        rows = cursor.execute(query("read_series_status"), binary=True).fetchall()
+    gaps = _gaps(rows)
+    longest_us = zip(gaps.longest_start_us.tolist(), gaps.longest_end_us.tolist(), strict=True)
+    found = zip(rows, gaps.count.tolist(), longest_us, strict=True)
+    return tuple(_series(now, number, longest, **row) for row, number, longest in found)
+
+
+def _gaps(rows: list[dict[str, Any]]) -> Gaps:
+    """What is missing of the series, whose bounds are taken out of the rows."""
+    start_us, end_us, count = received_ranges([row.pop("settled") for row in rows])
+    windows = [(row.pop("first"), row.pop("stop")) for row in rows]
+    bounds_us = [(to_us(first), to_us(stop)) if first and stop and first < stop else (0, 0) for first, stop in windows]
+    first_us, stop_us = np.array(bounds_us, dtype=np.int64).reshape(-1, 2).T
+    return gaps_between(start_us, end_us, count, first_us=first_us, stop_us=stop_us)
 
 
 def _series(
     now: datetime,
+    gaps: int,
+    longest_us: tuple[int, int],
     *,
     timeframe_s: int,
     covered_until: datetime | None,
@@ -66,6 +85,7 @@ def _series(
     **columns: Any,  # noqa: ANN401 -- columns of a query
 ) -> SeriesStatus:
     asked_every_s = (asked_at - asked_before).total_seconds() if asked_at and asked_before else None
+    longest_gap_start, longest_gap_end = map(from_us, longest_us) if gaps else (None, None)
     return SeriesStatus(
         timeframe=timeframe_of_seconds(timeframe_s).name if timeframe_s else None,
         covered_until=covered_until,
@@ -73,6 +93,9 @@ def _series(
         interval_s=float(timeframe_s) if timeframe_s else asked_every_s,
         asked_at=asked_at,
         asked_every_s=asked_every_s,
+        gaps=gaps,
+        longest_gap_start=longest_gap_start,
+        longest_gap_end=longest_gap_end,
         **columns,
     )
 
