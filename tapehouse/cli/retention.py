@@ -26,7 +26,7 @@ Of ohlcv only 1m candles are dropped, and their rollups stay; longer candles are
 go in whole chunks (30 days of candles, a day of trades and order books, a week of what is computed
 of them), and never before what is derived from them is up to date, nor before they are archived
 where that is on (`tapehouse archive`). Where the server runs no jobs by itself, as the embedded one,
-nothing is dropped until somebody runs them.
+`tapehouse db maintain` does.
 """
 _COLUMNS: Final = (
     Column("dataset"),
