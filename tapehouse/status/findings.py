@@ -242,7 +242,11 @@ def _in_retention(kept: RetentionStatus, now: datetime, limits: Limits) -> Itera
     if kept.overdue_since is None or (now - kept.overdue_since).total_seconds() <= limits.overdue_s:
         return
     held = kept.held_from is not None and kept.kept_since is not None and kept.held_from < kept.kept_since
-    why = "what is derived from it is behind, so run `tapehouse refresh`" if held else _UPKEEP
+    why = _UPKEEP
+    if held:
+        why = "what is derived from it is behind, so run `tapehouse refresh`"
+    elif kept.is_archived:
+        why = "it goes only once it is archived, so run `tapehouse archive`, then `tapehouse db maintain`"
     yield _finding(
         "retention_overdue",
         kept.dataset,
