@@ -102,7 +102,8 @@ def batches(connection: Connection) -> Ways:
     listings = [
         Listing(
             exchange="benchmark-tuning", symbol=f"M{number}/USDT", base=f"M{number}", quote="USDT", settle=None,
-            kind="spot", contract_size=None, amount_unit="base", trade_unit="base", tick_size=0.01, price_decimals=2,
+            kind="spot", contract_size=None, amount_unit="base", trade_unit="base", tick_size=0.01,
+            lot_size=0.001, price_decimals=2,
             amount_decimals=3, active=True, from_sandbox=False, raw={},
         )
         for number in range(100)

@@ -1,5 +1,6 @@
 -- A row is a dataset of those that are not kept for good: how many chunks hold rows that its retention should have
--- dropped, since when, and the time from which on it must drop nothing, since what is derived from it is behind.
+-- dropped, since when, the time from which on it must drop nothing, since what is derived from it is behind, and
+-- whether it drops only what is archived.
 select
     k.dataset,
     count(c.chunk_name) as overdue,
@@ -12,7 +13,8 @@ select
             (select min(lower(during)) - interval '60 seconds' from stale_feature)
         )
         when 'order_book' then (select min(lower(during)) - interval '60 seconds' from stale_feature)
-    end as held_from
+    end as held_from,
+    exists (select from archiving a where a.dataset = k.dataset) as is_archived
 from unnest(%(datasets)s::text[], %(keeps)s::interval[]) as k (dataset, keep)
 left join timescaledb_information.chunks c
     on c.hypertable_schema = current_schema()

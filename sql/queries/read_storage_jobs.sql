@@ -18,7 +18,7 @@ with ours as materialized (
     from timescaledb_information.jobs j
     left join timescaledb_information.job_stats s using (job_id)
     where coalesce(j.hypertable_schema, j.proc_schema) = current_schema()
-        and j.proc_name in ('policy_compression', 'policy_retention', 'compress_rollups', 'retain_ohlcv', 'retain_ticks')
+        and j.proc_name in ('policy_compression', 'compress_rollups', 'retain_ohlcv', 'retain_ticks', 'retain_features')
 ),
 
 server_failures as (

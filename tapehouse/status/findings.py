@@ -33,12 +33,7 @@ _COMPRESSED_TABLES: Final = ("ohlcv", "trade", "order_book", "order_book_1s", "i
 _ROLLUPS: Final = (*(f"candle_{one}" for one in ROLLUPS), *(f"trade_candle_{one}" for one in TRADE_CANDLES))
 _BOOK_TABLES: Final = ("order_book", "order_book_1s", "imbalance")
 _SPARSE_TABLES: Final = ("candle_4h", "candle_1d")
-_RETENTION_JOBS: Final = (
-    ("retain_ohlcv", None),
-    ("retain_ticks", None),
-    ("policy_retention", "order_book_1s"),
-    ("policy_retention", "imbalance"),
-)
+_RETENTION_JOBS: Final = ("retain_ohlcv", "retain_ticks", "retain_features")
 _UPKEEP: Final = "run `tapehouse db maintain`"
 
 
@@ -199,17 +194,15 @@ def _missing(jobs: Iterable[JobStatus]) -> Iterator[Finding]:
     jobs = list(jobs)
     scheduled = {(job.procedure, job.of_what) for job in jobs if job.is_scheduled}
     rolled = {view for procedure, of in scheduled if procedure == "compress_rollups" and of for view in of.split(", ")}
-    # Of these two, not scheduled means kept for good.
-    kept_for_good = {(job.procedure, job.of_what) for job in jobs if job.procedure == "policy_retention"}
     for table in _COMPRESSED_TABLES:
         if ("policy_compression", table) not in scheduled:
             yield _no_job(f"policy_compression of {table}", "no job compresses it")
     for rollup in _ROLLUPS:
         if rollup not in rolled:
             yield _no_job(f"compress_rollups of {rollup}", "no job compresses it")
-    for procedure, of in _RETENTION_JOBS:
-        if (procedure, of) not in scheduled | kept_for_good:
-            yield _no_job(f"{procedure} of {of}" if of else procedure, "nothing old is dropped")
+    for procedure in _RETENTION_JOBS:
+        if (procedure, None) not in scheduled:
+            yield _no_job(procedure, "nothing old is dropped")
 
 
 def _no_job(name: str, hence: str) -> Finding:
@@ -242,7 +235,11 @@ def _in_retention(kept: RetentionStatus, now: datetime, limits: Limits) -> Itera
     if kept.overdue_since is None or (now - kept.overdue_since).total_seconds() <= limits.overdue_s:
         return
     held = kept.held_from is not None and kept.kept_since is not None and kept.held_from < kept.kept_since
-    why = "what is derived from it is behind, so run `tapehouse refresh`" if held else _UPKEEP
+    why = _UPKEEP
+    if held:
+        why = "what is derived from it is behind, so run `tapehouse refresh`"
+    elif kept.is_archived:
+        why = "it goes only once it is archived, so run `tapehouse archive`, then `tapehouse db maintain`"
     yield _finding(
         "retention_overdue",
         kept.dataset,

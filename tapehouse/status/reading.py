@@ -126,11 +126,15 @@ def _read_retention(connection: Connection) -> tuple[RetentionStatus, ...]:
     parameters = {"datasets": [one.dataset for one in limited], "keeps": [one.keep for one in limited]}
     rows = connection.execute(query("read_overdue_retention"), parameters).fetchall()
     found: dict[str, list[Any]] = {dataset: rest for dataset, *rest in rows}
-    return tuple(_retention(one, *found.get(one.dataset, [0, None, None])) for one in kept)
+    return tuple(_retention(one, *found.get(one.dataset, [0, None, None, False])) for one in kept)
 
 
-def _retention(kept: Kept, overdue: int, overdue_since: datetime | None, held_from: datetime | None) -> RetentionStatus:
-    return RetentionStatus(**asdict(kept), overdue=overdue, overdue_since=overdue_since, held_from=held_from)
+def _retention(
+    kept: Kept, overdue: int, overdue_since: datetime | None, held_from: datetime | None, is_archived: bool
+) -> RetentionStatus:
+    return RetentionStatus(
+        **asdict(kept), overdue=overdue, overdue_since=overdue_since, held_from=held_from, is_archived=is_archived
+    )
 
 
 def _read_jobs(connection: Connection) -> tuple[JobStatus, ...]:

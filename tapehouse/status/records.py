@@ -121,7 +121,8 @@ class RetentionStatus:
     """How long a dataset is kept, as `tapehouse.store.retention.Kept` tells, and whether what is older is gone.
 
     `overdue` chunks hold rows that should have been dropped, the first of them at `overdue_since`. Nothing from
-    `held_from` on may be dropped yet: what is derived from it is behind.
+    `held_from` on may be dropped yet: what is derived from it is behind. What `is_archived` is dropped only once it is
+    in the archive.
     """
 
     dataset: str
@@ -132,6 +133,7 @@ class RetentionStatus:
     overdue: int
     overdue_since: datetime | None
     held_from: datetime | None
+    is_archived: bool
 
 
 @dataclass(frozen=True, slots=True)

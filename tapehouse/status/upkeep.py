@@ -26,10 +26,14 @@ _LOCK_KEY: Final = 0x6B656570
 _LOCK_WAIT_S: Final = 600.0
 _LOCK_BUSY: Final = "Another check of the storage has been running for ten minutes: try again later."
 # The order in which jobs are run: what is dropped need not be compressed before.
-_RETENTION: Final = ("retain_ohlcv", "retain_ticks", "policy_retention")
+_RETENTION: Final = ("retain_ohlcv", "retain_ticks", "retain_features")
 _ORDER: Final = (*_RETENTION, "policy_compression", "compress_rollups")
-# What those drop that say nothing of a table.
-_DROPPED: Final = {"retain_ohlcv": ("ohlcv",), "retain_ticks": ("trade", "order_book")}
+# What those drop.
+_DROPPED: Final = {
+    "retain_ohlcv": ("ohlcv",),
+    "retain_ticks": ("trade", "order_book"),
+    "retain_features": ("order_book_1s", "imbalance"),
+}
 # A server with background workers starts a job within seconds of its time.
 _LEFT_UNDONE_AFTER: Final = timedelta(hours=1)
 
@@ -103,8 +107,7 @@ def _works_on(job: JobStatus) -> set[tuple[str, str]]:
     """The tables of which a job compresses chunks, or drops them."""
     if job.procedure not in _RETENTION:
         return {("compress", table) for table in (job.of_what or "").split(", ")}
-    tables = _DROPPED.get(job.procedure, (job.of_what or "",))
-    return {("drop", table) for table in tables}
+    return {("drop", table) for table in _DROPPED[job.procedure]}
 
 
 def _run(connection: Connection, job: JobStatus) -> JobRun:

@@ -5,6 +5,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
+from psycopg.pq import TransactionStatus
+
 from tapehouse.errors import StoreError
 from tapehouse.store.connection import Connection
 from tapehouse.store.sql import query
@@ -28,5 +30,8 @@ def advisory_lock(connection: Connection, key: int, *, wait_s: float, busy: str)
     try:
         yield
     finally:
-        if not connection.closed:
+        if connection.info.transaction_status == TransactionStatus.ACTIVE:
+            # Ctrl-C left a statement under way for whose answer nobody waits: the lock goes with the connection.
+            connection.close()
+        elif not connection.closed:
             connection.execute(query("release_lock"), {"key": key})

@@ -1,6 +1,7 @@
 """`tapehouse status` and `tapehouse db maintain`: what they print, for people and for programs, and how they end."""
 
 import json
+import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -9,7 +10,7 @@ import pytest
 from tapehouse.embedded import EmbeddedStatus
 from tapehouse.store.connection import connect
 from tapehouse.timeframe import timeframe
-from tests.cli.conftest import Cli
+from tests.cli.conftest import Cli, Program
 from tests.status.conftest import DAY, HOUR, MINUTE, fill, follow, make_series, new_store, write
 
 
@@ -105,7 +106,7 @@ def test_maintaining_runs_what_is_due_and_says_what_failed(cli: Cli, ailing_url:
     assert done.exit_code == 1
     assert "running policy_compression of ohlcv" in done.stderr
     runs = done.stdout.split("\n\n")[0].splitlines()[2:]
-    assert [line.split("  ")[0] for line in runs][:2] == ["retain_ohlcv", "policy_retention of imbalance"]
+    assert [line.split("  ")[0] for line in runs][:2] == ["retain_ohlcv", "policy_compression of imbalance"]
     assert runs[0].endswith("out of luck")
     assert done.stdout.strip().endswith("failed, 1 time in a row: out of luck.")
 
@@ -127,6 +128,22 @@ def test_maintaining_a_sound_store_needs_no_person(cli: Cli, sound_url: str) -> 
     assert done.exit_code == 0, done.output
     assert done.stdout.strip().endswith("Nothing needs a person.")
     assert cli("db", "maintain", "--url", sound_url).stdout.startswith("No job was left to be run.")
+
+
+def test_ctrl_c_ends_maintaining_and_leaves_no_lock(program: Program, database: EmbeddedStatus) -> None:
+    with new_store(database.url or "") as url, connect(url) as connection:
+        # As if another process were refreshing the rollups.
+        connection.execute("select pg_advisory_lock(%s)", [0x726F6C6C])
+        maintaining = program("db", "maintain", "--url", url)
+        assert maintaining.stderr is not None
+        assert maintaining.stderr.readline() == "refreshing what is derived\n"
+
+        maintaining.send_signal(signal.SIGINT)
+
+        printed = maintaining.communicate(timeout=30)
+        assert (maintaining.returncode, printed) == (130, ("", ""))
+        assert connection.execute("select pg_try_advisory_lock(%s)", [0x6B656570]).fetchone() == (True,)
+        assert connection.execute("select count(*) from job_run").fetchone() == (0,)
 
 
 @pytest.mark.parametrize("command", [("status",), ("db", "maintain")])

@@ -94,6 +94,7 @@ def make_instrument(connection: Connection, symbol: str = "BTC/USDT", exchange: 
         amount_unit="base",
         trade_unit="base",
         tick_size=0.01,
+        lot_size=0.001,
         price_decimals=2,
         amount_decimals=3,
         active=True,

@@ -175,7 +175,7 @@ def test_rollups_that_wait_are_found(sound: Connection):
         (PAUSE, "policy_compression of order_book_1s"),
         (DELETE, "retain_ticks"),
         (PAUSE, "retain_ohlcv"),
-        (DELETE, "policy_retention of imbalance"),
+        (DELETE, "retain_features"),
     ],
 )
 def test_a_job_that_is_missing_is_found(sound: Connection, change: LiteralString, subject: str):

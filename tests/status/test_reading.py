@@ -283,8 +283,7 @@ def test_jobs_are_those_of_the_migrations(stored: Connection):
         "policy_compression of order_book",
         "policy_compression of order_book_1s",
         "policy_compression of trade",
-        "policy_retention of imbalance",
-        "policy_retention of order_book_1s",
+        "retain_features",
         "retain_ohlcv",
         "retain_ticks",
     ]
