@@ -318,6 +318,7 @@ def test_no_row_of_data_is_read(stored: Connection):
             "stale_rollup",
             "stale_feature",
             "job_run",
+            "archiving",
         ):
             stored.execute(sql.SQL("grant select on {} to {role}").format(sql.Identifier(table), **names))
         whole = read_status(stored)
