@@ -1,0 +1,57 @@
+"""Runs of flows whose process is gone, and the end of processes whose worker is gone.
+
+A worker that is killed leaves its runs as they are: shown as running, in the place that the next one needs. On
+one machine it can be told which of them live; elsewhere the heartbeats of `flows.alerts` do, a little later.
+"""
+
+from typing import Any, Final
+
+import httpx
+import psutil
+
+_RUN_ID: Final = "PREFECT__FLOW_RUN_ID"
+_STOP_S: Final = 10.0
+_AT_MOST: Final = 200
+
+
+def crash_dead_runs(api_url: str, work_pool: str) -> int:
+    """Mark as crashed the runs of the pool that no process of this machine works at any more; how many there were."""
+    with httpx.Client(base_url=api_url, timeout=30) as api:
+        dead = [run for run in _unfinished(api, work_pool) if _process(run) is None]
+        for run in dead:
+            state = {"type": "CRASHED", "message": "Its process is gone: it ended with its worker."}
+            api.post(f"/flow_runs/{run['id']}/set_state", json={"state": state, "force": True}).raise_for_status()
+    return len(dead)
+
+
+def end_runs(api_url: str, work_pool: str) -> None:
+    """End the processes that work at runs of the pool, such as a killed worker leaves behind."""
+    with httpx.Client(base_url=api_url, timeout=30) as api:
+        processes = [process for run in _unfinished(api, work_pool) if (process := _process(run))]
+    for process in processes:
+        process.terminate()
+    _, still_there = psutil.wait_procs(processes, timeout=_STOP_S)
+    for process in still_there:
+        process.kill()
+    psutil.wait_procs(still_there, timeout=_STOP_S)
+
+
+def _unfinished(api: httpx.Client, work_pool: str) -> list[dict[str, Any]]:
+    answer = api.post(
+        "/flow_runs/filter",
+        json={
+            "flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}},
+            "work_pools": {"name": {"any_": [work_pool]}},
+            "limit": _AT_MOST,
+        },
+    )
+    return answer.raise_for_status().json()
+
+
+def _process(run: dict[str, Any]) -> psutil.Process | None:
+    """The process that works at the run, if it lives; its environment says that it is that one."""
+    try:
+        process = psutil.Process(int(run["infrastructure_pid"] or 0))
+        return process if process.environ().get(_RUN_ID) == run["id"] else None
+    except (psutil.Error, ValueError):
+        return None

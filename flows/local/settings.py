@@ -1,0 +1,19 @@
+"""The settings of Prefect with which tapehouse runs, on this machine as in `deployments/compose.yaml`."""
+
+from collections.abc import Mapping
+from typing import Final
+
+# Of the server.
+SERVER: Final[Mapping[str, str]] = {
+    # With Prefect's own batch sizes a run of 2,000 tasks takes over a minute to show.
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_TRIGGERS_READ_BATCH_SIZE": "200",
+    # Kept in memory, the places that runs hold would be lost when the server restarts, and with them long runs.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+}
+# Of the worker and of the runs that it starts: a run whose heartbeats stop is found dead by an automation.
+WORKER: Final[Mapping[str, str]] = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
