@@ -34,7 +34,7 @@ class Daemon:
     @property
     def log_path(self) -> Path:
         """What it says, the last time it was started."""
-        return self.folder / f"{self.name}.log"
+        return self._file("log")
 
     @property
     def pid(self) -> int | None:
@@ -101,11 +101,14 @@ class Daemon:
 
     @property
     def _lock_path(self) -> Path:
-        return self.folder / f"{self.name}.lock"
+        return self._file("lock")
 
     @property
     def _record_path(self) -> Path:
-        return self.folder / f"{self.name}.json"
+        return self._file("json")
+
+    def _file(self, suffix: str) -> Path:
+        return self.folder / f"{self.name.lower().replace(' ', '-')}.{suffix}"
 
     def _record(self) -> dict[str, int | None]:
         try:
