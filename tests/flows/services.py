@@ -55,10 +55,10 @@ class PrefectServer:
         return _json_answer(request)
 
     def latest_artifact(self, key: str) -> dict[str, Any]:
-        """The artifact of that key that was published last; its table, or its progress, is under `data`."""
+        """The artifact of that key that was published last; its table, progress or picture is under `data`."""
         artifacts = self.post("/artifacts/filter", {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC"})
         data = artifacts[0]["data"]
-        return artifacts[0] | {"data": json.loads(data) if isinstance(data, str) else data}
+        return artifacts[0] | {"data": json.loads(data) if isinstance(data, str) and data.startswith("[") else data}
 
 
 @contextmanager
