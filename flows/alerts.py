@@ -71,22 +71,22 @@ async def apply_automations(client: PrefectClient, wanted: Sequence[AutomationCo
 
     An automation that is updated forgets what it has told of, and tells again.
     """
-    there = [one for one in await client.read_automations(limit=200) if one.name.startswith(PREFIX)]
-    by_name = {one.name: one for one in there}
+    by_name = {one.name: one for one in await client.read_automations(limit=200) if one.name.startswith(PREFIX)}
     for automation in wanted:
         known = by_name.pop(automation.name, None)
         if known is None:
             await client.create_automation(automation)
         elif _content(known) != _content(automation):
-            await client.update_automation(known.id, automation)
-        there = [one for one in there if known is None or one.id != known.id]
-    for one in there:
+            # All of it: of an update, Prefect's client sends only what was set by name.
+            whole = AutomationCore.model_validate({**_content(automation), "enabled": known.enabled})
+            await client.update_automation(known.id, whole)
+    for one in by_name.values():
         await client.delete_automation(one.id)
 
 
 def _content(automation: AutomationCore) -> dict[str, object]:
     """All that makes an automation what it is; whether it is switched on is left to people."""
-    return AutomationCore(**automation.model_dump()).model_dump(exclude={"enabled"})
+    return AutomationCore(**automation.model_dump()).model_dump(exclude={"enabled", "owner_resource"})
 
 
 def _finding(webhook_id: UUID | None) -> AutomationCore:
@@ -141,6 +141,8 @@ def _missing(expected: Expected, webhook_id: UUID | None) -> AutomationCore:
                 "prefect.resource.id": f"prefect.deployment.{expected.deployment_id}",
                 "prefect.resource.role": "deployment",
             },
+            # Without, Prefect begins to wait anew by itself, and would tell again each time.
+            for_each={"related:deployment:prefect.resource.id"},
             within=expected.within,
         ),
         actions=[

@@ -22,7 +22,7 @@ from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.responses import DeploymentResponse
-from prefect.events import emit_event
+from prefect.events import Event, RelatedResource, Resource, get_events_client
 from prefect.server.schemas.schedules import SCHEDULE_TYPES
 from prefect.settings import PREFECT_API_URL
 from prefect.types import SecretDict
@@ -61,12 +61,12 @@ async def deploy(alert_url: str | None) -> Sequence[str]:
             flows = {flow.id: flow.name for flow in await client.read_flows()}
             names = {one.id: f"{flows[one.flow_id]}/{one.name}" for one in deployments}
             expected = [one for one in [await _expected(one, names[one.id]) for one in deployments] if one]
-            await apply_automations(client, automations(expected, await _webhook(client, alert_url)))
+            await apply_automations(client, automations(expected, await put_webhook(client, alert_url)))
     except httpx.HTTPError as error:
         raise ServiceError(
             f"The Prefect server at {api_url} can't be used: {error or type(error).__name__}."
         ) from error
-    _tell_deployed(list(names))
+    await tell_deployed(list(names))
     return sorted(names.values())
 
 
@@ -89,7 +89,7 @@ async def _expected(deployment: DeploymentResponse, name: str) -> Expected | Non
     return Expected.every(deployment.id, name, min(intervals)) if intervals else None
 
 
-async def _webhook(client: PrefectClient, alert_url: str | None) -> UUID | None:
+async def put_webhook(client: PrefectClient, alert_url: str | None) -> UUID | None:
     """The block of the webhook, made, updated or taken away."""
     if alert_url:
         block = Webhook(url=SecretStr(alert_url), headers=SecretDict({"Content-Type": "application/json"}))
@@ -100,11 +100,14 @@ async def _webhook(client: PrefectClient, alert_url: str | None) -> UUID | None:
     return None
 
 
-def _tell_deployed(deployment_ids: Sequence[UUID]) -> None:
-    """From now on a completed run is expected of each, also of one that never had any."""
-    for deployment_id in deployment_ids:
-        related = {"prefect.resource.id": f"prefect.deployment.{deployment_id}", "prefect.resource.role": "deployment"}
-        emit_event(DEPLOYED_EVENT, {"prefect.resource.id": "tapehouse.deploy"}, related=[related])
+async def tell_deployed(deployment_ids: Sequence[UUID]) -> None:
+    """Say that a completed run is expected of each from now on, also of one that never had any."""
+    async with get_events_client() as events:
+        for deployment_id in deployment_ids:
+            deployment = {"prefect.resource.id": f"prefect.deployment.{deployment_id}"}
+            related = RelatedResource({**deployment, "prefect.resource.role": "deployment"})
+            resource = Resource({"prefect.resource.id": "tapehouse.deploy"})
+            await events.emit(Event(event=DEPLOYED_EVENT, resource=resource, related=[related]))
 
 
 @click.command()

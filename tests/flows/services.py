@@ -27,12 +27,12 @@ class PrefectServer:
     api_url: str
     environment: Mapping[str, str]
 
-    def python(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run Python with these arguments in the checkout, against this server."""
+    def python(self, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+        """Run Python with these arguments in the checkout, against this server and with these settings besides."""
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=ROOT,
-            env=self.environment,
+            env={**self.environment, **settings},
             capture_output=True,
             text=True,
             timeout=90,
