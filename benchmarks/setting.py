@@ -32,6 +32,8 @@ class Sizes:
     calls: int
     year_candles: int
     tick_seconds: int
+    scheduled_series: int
+    scheduled_deployments: int
 
 
 FULL: Final = Sizes(
@@ -48,6 +50,8 @@ FULL: Final = Sizes(
     calls=500,
     year_candles=525_600,
     tick_seconds=7200,
+    scheduled_series=50,
+    scheduled_deployments=100,
 )
 
 

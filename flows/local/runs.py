@@ -1,9 +1,10 @@
-"""Runs of flows whose process is gone, and the end of processes whose worker is gone.
+"""Runs of flows whose process is gone or that were missed, and the end of processes whose worker is gone.
 
 A worker that is killed leaves its runs as they are: shown as running, in the place that the next one needs. On
 one machine it can be told which of them live; elsewhere the heartbeats of `flows.alerts` do, a little later.
 """
 
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import httpx
@@ -24,6 +25,22 @@ def crash_dead_runs(api_url: str, work_pool: str) -> int:
     return len(dead)
 
 
+def skip_missed_runs(api_url: str, work_pool: str) -> int:
+    """Take away what was to run while nothing did, but for the last of each deployment; gives how many there were."""
+    with httpx.Client(base_url=api_url, timeout=30) as api:
+        # The newest come first.
+        due = {"state": {"type": {"any_": ["SCHEDULED"]}}, "expected_start_time": {"before_": _now()}}
+        kept: set[str | None] = set()
+        missed: list[str] = []
+        for run in _runs(api, work_pool, due):
+            if run["auto_scheduled"] and run["deployment_id"] in kept:
+                missed.append(run["id"])
+            kept.add(run["deployment_id"])
+        for run_id in missed:
+            api.delete(f"/flow_runs/{run_id}").raise_for_status()
+    return len(missed)
+
+
 def end_runs(api_url: str, work_pool: str) -> None:
     """End the processes that work at runs of the pool, such as a killed worker leaves behind."""
     with httpx.Client(base_url=api_url, timeout=30) as api:
@@ -37,15 +54,17 @@ def end_runs(api_url: str, work_pool: str) -> None:
 
 
 def _unfinished(api: httpx.Client, work_pool: str) -> list[dict[str, Any]]:
-    answer = api.post(
-        "/flow_runs/filter",
-        json={
-            "flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}},
-            "work_pools": {"name": {"any_": [work_pool]}},
-            "limit": _AT_MOST,
-        },
-    )
-    return answer.raise_for_status().json()
+    return _runs(api, work_pool, {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}})
+
+
+def _runs(api: httpx.Client, work_pool: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
+    pool = {"name": {"any_": [work_pool]}}
+    body = {"flow_runs": asked, "work_pools": pool, "sort": "EXPECTED_START_TIME_DESC", "limit": _AT_MOST}
+    return api.post("/flow_runs/filter", json=body).raise_for_status().json()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
 
 
 def _process(run: dict[str, Any]) -> psutil.Process | None:

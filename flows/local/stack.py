@@ -20,18 +20,16 @@ import httpx
 
 from flows.local import settings
 from flows.local.daemon import Daemon
-from flows.local.runs import crash_dead_runs, end_runs
+from flows.local.runs import crash_dead_runs, end_runs, skip_missed_runs
+from flows.local.server import HOST, START_S, answers, prefect_environment, start_server
 from tapehouse import embedded
 from tapehouse.config import DATA_DIR, EXCHANGE_URL
 from tapehouse.errors import ServiceError
 from tapehouse.store.connection import connect
 from tapehouse.store.migrate import migrate
 
-HOST: Final = "127.0.0.1"
 WORK_POOL: Final = "tapehouse"
 _ROOT: Final = Path(__file__).parents[2]
-# The first start makes a database, and machines may be busy.
-_START_S: Final = 180.0
 _KEPT: Final = ("TAPEHOUSE_ALERT_URL",)
 
 # What stands around each part as it is started or stopped, given its name.
@@ -66,6 +64,11 @@ class Stack:
         """
         self._home.mkdir(parents=True, exist_ok=True)
         with self._alone():
+            # Before anything is started.
+            if not self._exchange.is_running():
+                _require_free(exchange_port, "the sandbox exchange", "EXCHANGE_PORT")
+            if not self._server.is_running():
+                _require_free(port, "Prefect", "PORT")
             with step("Embedded TimescaleDB"):
                 url = embedded.start(self._database).url or ""
                 with connect(url) as connection:
@@ -73,7 +76,7 @@ class Stack:
             with step("Sandbox exchange"):
                 self._start_exchange(exchange_port)
             with step("Prefect server"):
-                self._start_server(port)
+                start_server(self._server, self._prefect_environment(port), port)
             with step("Deployments, limits and automations"):
                 self._deploy()
             with step("Worker"):
@@ -127,19 +130,9 @@ class Stack:
 
     def _start_exchange(self, port: int) -> None:
         if not self._exchange.is_running():
-            _require_free(port, "the sandbox exchange", "EXCHANGE_PORT")
             arguments = ["-m", "tapehouse", "sandbox", "--port", str(port)]
             self._exchange.start(arguments, _environment(), port=port)
-        self._exchange.await_ready(lambda: _listens(self._exchange.port or 0), within_s=_START_S)
-
-    def _start_server(self, port: int) -> None:
-        if not self._server.is_running():
-            _require_free(port, "Prefect", "PORT")
-            # One process, unlike `prefect server start`: nothing outlives it when it is killed.
-            app = ["prefect.server.api.server:create_app", "--factory", "--timeout-keep-alive", "5"]
-            listening = ["--host", HOST, "--port", str(port), "--log-level", "warning"]
-            self._server.start(["-m", "uvicorn", *app, *listening], self._prefect_environment(port), port=port)
-        self._server.await_ready(lambda: _answers(f"{self._api_url}/health"), within_s=_START_S)
+        self._exchange.await_ready(lambda: _listens(self._exchange.port or 0), within_s=START_S)
 
     def _deploy(self) -> None:
         done = subprocess.run(
@@ -157,6 +150,7 @@ class Stack:
         if self._worker.is_running():
             return
         crash_dead_runs(self._api_url, WORK_POOL)
+        skip_missed_runs(self._api_url, WORK_POOL)
         environment = self._prefect_environment(self._server.port) | {
             # Where the database listens may change, the folder of it doesn't.
             DATA_DIR: str(self._database),
@@ -166,10 +160,10 @@ class Stack:
         started_at = datetime.now(UTC)
         command = ["-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--type", "process", "--name", "local"]
         self._worker.start(command, environment)
-        self._worker.await_ready(lambda: self._worker_polls(started_at), within_s=_START_S)
+        self._worker.await_ready(lambda: self._worker_polls(started_at), within_s=START_S)
 
     def _end_runs(self) -> None:
-        if self._server.is_running() and _answers(f"{self._api_url}/health"):
+        if self._server.is_running() and answers(f"{self._api_url}/health"):
             end_runs(self._api_url, WORK_POOL)
             crash_dead_runs(self._api_url, WORK_POOL)
 
@@ -179,16 +173,7 @@ class Stack:
         return any(datetime.fromisoformat(one["last_heartbeat_time"]) > since for one in seen)
 
     def _prefect_environment(self, port: int | None) -> dict[str, str]:
-        return {
-            **_environment(),
-            **settings.SERVER,
-            "PREFECT_HOME": str(self._home / "prefect"),
-            "PREFECT_API_URL": f"http://{HOST}:{port}/api",
-            "PREFECT_SERVER_API_HOST": HOST,
-            "PREFECT_SERVER_API_PORT": str(port),
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "DO_NOT_TRACK": "1",
-        }
+        return {**_environment(), **prefect_environment(self._home / "prefect", port or 0)}
 
     def _status(self, daemon: Daemon, address: str | None) -> ServiceStatus:
         pid = daemon.pid
@@ -229,11 +214,4 @@ def _listens(port: int) -> bool:
         with socket.create_connection((HOST, port), timeout=5):
             return True
     except OSError:
-        return False
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=10).is_success
-    except httpx.HTTPError:
         return False
