@@ -11,6 +11,7 @@ import pytest
 import yaml
 from prefect.settings import Settings
 
+from flows.local import settings
 from tests.flows.services import ROOT
 
 FOLDER: Final = ROOT / "deployments"
@@ -76,6 +77,11 @@ def test_prefect_knows_the_settings_of_its_server(monkeypatch: pytest.MonkeyPatc
     understood = Settings().to_environment_variables(exclude_unset=True)
 
     assert set(given) <= set(understood)
+
+
+def test_prefect_runs_with_the_settings_of_make_up() -> None:
+    assert SERVICES["prefect"]["environment"].items() >= settings.SERVER.items()
+    assert SERVICES["worker"]["environment"].items() >= settings.WORKER.items()
 
 
 def test_the_database_is_one_that_the_store_accepts() -> None:

@@ -186,7 +186,10 @@ def test_a_run_from_the_form_completes_and_shows_its_table_and_chart(local: Loca
         field.get_by_role("textbox").fill(value)
     keep(page, "form")
     page.get_by_role("button", name="Submit").click()
-    page.get_by_text("View run").first.click()
+    expect(page.get_by_text("scheduled to start now").first).to_be_visible()
+    of_it = {"deployment_id": {"any_": [deployment["id"]]}}
+    [run] = [one for one in local.prefect.post("/flow_runs/filter", {"flow_runs": of_it}) if not one["auto_scheduled"]]
+    page.goto(f"/runs/flow-run/{run['id']}")
     expect(page.get_by_text("Completed", exact=True).first).to_be_visible()
     expect(page.get_by_text("find gaps kraken ETH/USD").first).to_be_visible()
     page.locator("#artifacts").click()
