@@ -55,14 +55,20 @@ class Expected:
         return cls(deployment_id, name, 2 * interval + _GRACE)
 
 
-def automations(expected: Iterable[Expected], webhook_id: UUID | None) -> list[AutomationCore]:
-    """All automations; without a webhook they still fire, which the UI's feed of events shows."""
+def automations(
+    flow_ids: Iterable[UUID], expected: Iterable[Expected], webhook_id: UUID | None
+) -> list[AutomationCore]:
+    """All automations, about runs of these flows: other runs on the server are not ours to judge.
+
+    Without a webhook they still fire, which the UI's feed of events shows.
+    """
+    flows = _related("flow", sorted({f"prefect.flow.{flow_id}" for flow_id in flow_ids}))
     return [
         _finding(webhook_id),
-        _failure(webhook_id),
+        _failure(flows, webhook_id),
         *(_missing(one, webhook_id) for one in expected),
-        _dead("a run without heartbeats is crashed", "Its heartbeats stopped.", after=_HEARTBEAT, within=DEAD_AFTER),
-        _dead("a run that never begins is crashed", "It never began.", after=_PENDING, within=NOT_BEGUN_AFTER),
+        _dead("a run without heartbeats is crashed", "Its heartbeats stopped.", flows, _HEARTBEAT, DEAD_AFTER),
+        _dead("a run that never begins is crashed", "It never began.", flows, _PENDING, NOT_BEGUN_AFTER),
     ]
 
 
@@ -106,13 +112,18 @@ def _finding(webhook_id: UUID | None) -> AutomationCore:
     )
 
 
-def _failure(webhook_id: UUID | None) -> AutomationCore:
+def _related(role: str, resource_ids: list[str]) -> dict[str, str | list[str]]:
+    return {"prefect.resource.role": role, "prefect.resource.id": resource_ids}
+
+
+def _failure(flows: dict[str, str | list[str]], webhook_id: UUID | None) -> AutomationCore:
     return AutomationCore(
         name=f"{PREFIX}a run failed",
         description="Tells of runs that failed or crashed: once an hour for each flow and deployment.",
         trigger=EventTrigger(
             expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed"},
             match=_EVERY_RUN,
+            match_related=flows,
             for_each={"related:flow:prefect.resource.id", "related:deployment:prefect.resource.id"},
             within=FAILURE_AGAIN,
         ),
@@ -137,10 +148,7 @@ def _missing(expected: Expected, webhook_id: UUID | None) -> AutomationCore:
             posture=Posture.Proactive,
             after={"prefect.flow-run.Completed", DEPLOYED_EVENT},
             expect={"prefect.flow-run.Completed"},
-            match_related={
-                "prefect.resource.id": f"prefect.deployment.{expected.deployment_id}",
-                "prefect.resource.role": "deployment",
-            },
+            match_related=_related("deployment", [f"prefect.deployment.{expected.deployment_id}"]),
             # Without, Prefect begins to wait anew by itself, and would tell again each time.
             for_each={"related:deployment:prefect.resource.id"},
             within=expected.within,
@@ -157,7 +165,7 @@ def _missing(expected: Expected, webhook_id: UUID | None) -> AutomationCore:
     )
 
 
-def _dead(name: str, reason: str, *, after: str, within: timedelta) -> AutomationCore:
+def _dead(name: str, reason: str, flows: dict[str, str | list[str]], after: str, within: timedelta) -> AutomationCore:
     """A run of which nothing more is heard ends, so that the next one may begin."""
     going_on = {_HEARTBEAT, "prefect.flow-run.Running"} if after == _PENDING else {_HEARTBEAT}
     return AutomationCore(
@@ -168,6 +176,7 @@ def _dead(name: str, reason: str, *, after: str, within: timedelta) -> Automatio
             after={after},
             expect={*going_on, *_ENDED},
             match=_EVERY_RUN,
+            match_related=flows,
             for_each={"prefect.resource.id"},
             within=within,
         ),

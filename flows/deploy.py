@@ -61,7 +61,9 @@ async def deploy(alert_url: str | None) -> Sequence[str]:
             flows = {flow.id: flow.name for flow in await client.read_flows()}
             names = {one.id: f"{flows[one.flow_id]}/{one.name}" for one in deployments}
             expected = [one for one in [await _expected(one, names[one.id]) for one in deployments] if one]
-            await apply_automations(client, automations(expected, await put_webhook(client, alert_url)))
+            webhook_id = await put_webhook(client, alert_url)
+            flow_ids = [one.flow_id for one in deployments]
+            await apply_automations(client, automations(flow_ids, expected, webhook_id))
     except httpx.HTTPError as error:
         raise ServiceError(
             f"The Prefect server at {api_url} can't be used: {error or type(error).__name__}."

@@ -77,8 +77,9 @@ def deployment(server: PrefectServer) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def webhook(deployment: dict[str, Any]) -> Generator[Webhook]:
+def webhook(server: PrefectServer, deployment: dict[str, Any]) -> Generator[Webhook]:
     """Where our automations tell; those that wait for something do so for ten seconds."""
+    broken_id = server.post("/flows/", {"name": "broken"})["id"]
     webhook = Webhook()
     thread = threading.Thread(target=webhook.server.serve_forever)
     thread.start()
@@ -87,7 +88,8 @@ def webhook(deployment: dict[str, Any]) -> Generator[Webhook]:
         async with get_client() as client:
             webhook_id = await put_webhook(client, url)
             expected = [Expected(UUID(deployment["id"]), NAME, SOON)]
-            wanted = [_soon(one) for one in automations(expected, webhook_id)] if url else []
+            flow_ids = [UUID(deployment["flow_id"]), UUID(broken_id)]
+            wanted = [_soon(one) for one in automations(flow_ids, expected, webhook_id)] if url else []
             await apply_automations(client, wanted)
 
     asyncio.run(apply(webhook.url))
@@ -127,9 +129,13 @@ async def test_a_flow_that_fails_is_told_once_an_hour(webhook: Webhook) -> None:
     async def broken() -> None:
         raise ValueError("it said 'no'")
 
-    for _ in range(2):
+    @flow(name="somebody else's")
+    async def not_ours() -> None:
+        raise ValueError("no")
+
+    for failing in (not_ours, broken, broken):
         with pytest.raises(ValueError, match="no"):
-            await broken()
+            await failing()
 
     message, *more = await asyncio.to_thread(webhook.all_until_now)
     assert more == []
@@ -146,7 +152,11 @@ def test_a_run_that_is_missing_or_dead_is_told_once_and_the_dead_are_crashed(
     forsaken = server.post("/flow_runs/", {"flow_id": flow_id, "name": "forsaken", "state": {"type": "RUNNING"}})
     stuck = {"flow_id": flow_id, "deployment_id": deployment_id, "name": "stuck", "state": {"type": "PENDING"}}
     stuck = server.post("/flow_runs/", stuck)
-    emit_event("prefect.flow-run.heartbeat", {"prefect.resource.id": f"prefect.flow-run.{forsaken['id']}"})
+    emit_event(
+        "prefect.flow-run.heartbeat",
+        {"prefect.resource.id": f"prefect.flow-run.{forsaken['id']}"},
+        related=[{"prefect.resource.id": f"prefect.flow.{flow_id}", "prefect.resource.role": "flow"}],
+    )
     asyncio.run(tell_deployed([UUID(deployment_id)]))
 
     messages = [webhook.next() for _ in range(3)] + webhook.all_until_now()
