@@ -14,6 +14,8 @@ SERVER: Final[Mapping[str, str]] = {
     "PREFECT_SERVER_SERVICES_TRIGGERS_READ_BATCH_SIZE": "200",
     # Kept in memory, the places that runs hold would be lost when the server restarts, and with them long runs.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    # Who waits for a place looks so often at least; by itself, Prefect lets half a minute pass.
+    "PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
 }
 # Of the worker and of the runs that it starts: a run whose heartbeats stop is found dead by an automation.
 WORKER: Final[Mapping[str, str]] = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
