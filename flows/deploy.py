@@ -56,7 +56,11 @@ async def deploy(alert_url: str | None) -> Sequence[str]:
     try:
         async with get_client() as client:
             await client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process"), overwrite=True)
+            paused = [one.id for one in await client.read_deployments() if one.paused]
             await asyncio.to_thread(_deploy_flows)
+            # Prefect's command would set going what people have paused.
+            for deployment_id in paused:
+                await client.pause_deployment(deployment_id)
             deployments = [one for one in await client.read_deployments() if one.work_pool_name == WORK_POOL]
             flows = {flow.id: flow.name for flow in await client.read_flows()}
             names = {one.id: f"{flows[one.flow_id]}/{one.name}" for one in deployments}
