@@ -29,13 +29,11 @@ from prefect.types import SecretDict
 from pydantic import SecretStr, TypeAdapter
 
 from flows.alerts import DEPLOYED_EVENT, Expected, apply_automations, automations
+from flows.settings import ALERT_URL, WORK_POOL
 from flows.shell import telling_errors
 from tapehouse.errors import InputError, ServiceError
 
-WORK_POOL: Final = "tapehouse"
 WEBHOOK: Final = "tapehouse-alerts"
-# Where alerts are sent to, as JSON; nowhere if it is not set.
-ALERT_URL: Final = "TAPEHOUSE_ALERT_URL"
 
 _ROOT: Final = Path(__file__).parents[1]
 _LOOKED_AHEAD: Final = 50

@@ -4,11 +4,15 @@ A worker that is killed leaves its runs as they are: shown as running, in the pl
 one machine it can be told which of them live; elsewhere the heartbeats of `flows.alerts` do, a little later.
 """
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import httpx
 import psutil
+
+from tapehouse.errors import ServiceError
 
 _RUN_ID: Final = "PREFECT__FLOW_RUN_ID"
 _STOP_S: Final = 10.0
@@ -17,7 +21,7 @@ _AT_MOST: Final = 200
 
 def crash_dead_runs(api_url: str, work_pool: str) -> int:
     """Mark as crashed the runs of the pool that no process of this machine works at any more; how many there were."""
-    with httpx.Client(base_url=api_url, timeout=30) as api:
+    with _prefect(api_url) as api:
         dead = [run for run in _unfinished(api, work_pool) if _process(run) is None]
         for run in dead:
             state = {"type": "CRASHED", "message": "Its process is gone: it ended with its worker."}
@@ -27,7 +31,7 @@ def crash_dead_runs(api_url: str, work_pool: str) -> int:
 
 def skip_missed_runs(api_url: str, work_pool: str) -> int:
     """Take away what was to run while nothing did, but for the last of each deployment; gives how many there were."""
-    with httpx.Client(base_url=api_url, timeout=30) as api:
+    with _prefect(api_url) as api:
         # The newest come first.
         due = {"state": {"type": {"any_": ["SCHEDULED"]}}, "expected_start_time": {"before_": _now()}}
         kept: set[str | None] = set()
@@ -43,7 +47,7 @@ def skip_missed_runs(api_url: str, work_pool: str) -> int:
 
 def end_runs(api_url: str, work_pool: str) -> None:
     """End the processes that work at runs of the pool, such as a killed worker leaves behind."""
-    with httpx.Client(base_url=api_url, timeout=30) as api:
+    with _prefect(api_url) as api:
         processes = [process for run in _unfinished(api, work_pool) if (process := _process(run))]
     for process in processes:
         process.terminate()
@@ -51,6 +55,15 @@ def end_runs(api_url: str, work_pool: str) -> None:
     for process in still_there:
         process.kill()
     psutil.wait_procs(still_there, timeout=_STOP_S)
+
+
+@contextmanager
+def _prefect(api_url: str) -> Generator[httpx.Client]:
+    try:
+        with httpx.Client(base_url=api_url, timeout=30) as api:
+            yield api
+    except httpx.HTTPError as error:
+        raise ServiceError(f"The Prefect server at {api_url} does not do as it is asked: {error}.") from error
 
 
 def _unfinished(api: httpx.Client, work_pool: str) -> list[dict[str, Any]]:

@@ -6,8 +6,8 @@ from typing import Final
 
 import httpx
 
-from flows.local import settings
 from flows.local.daemon import Daemon
+from flows.settings import SERVER
 
 HOST: Final = "127.0.0.1"
 # The first start makes a database, and machines may be busy.
@@ -17,7 +17,7 @@ START_S: Final = 180.0
 def prefect_environment(home: Path, port: int) -> dict[str, str]:
     """The settings with which the server runs, and with which programs find it; it keeps its files in that folder."""
     return {
-        **settings.SERVER,
+        **SERVER,
         "PREFECT_HOME": str(home),
         "PREFECT_API_URL": f"http://{HOST}:{port}/api",
         "PREFECT_SERVER_API_HOST": HOST,

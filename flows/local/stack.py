@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,19 +18,17 @@ from typing import Any, Final, TypeAlias
 
 import httpx
 
-from flows.local import settings
 from flows.local.daemon import Daemon
 from flows.local.runs import crash_dead_runs, end_runs, skip_missed_runs
 from flows.local.server import HOST, START_S, answers, prefect_environment, start_server
+from flows.settings import ALERT_URL, WORK_POOL, WORKER
 from tapehouse import embedded
 from tapehouse.config import DATA_DIR, EXCHANGE_URL
 from tapehouse.errors import ServiceError
 from tapehouse.store.connection import connect
 from tapehouse.store.migrate import migrate
 
-WORK_POOL: Final = "tapehouse"
 _ROOT: Final = Path(__file__).parents[2]
-_KEPT: Final = ("TAPEHOUSE_ALERT_URL",)
 
 # What stands around each part as it is started or stopped, given its name.
 Step: TypeAlias = Callable[[str], AbstractContextManager[None]]
@@ -64,11 +62,8 @@ class Stack:
         """
         self._home.mkdir(parents=True, exist_ok=True)
         with self._alone():
-            # Before anything is started.
-            if not self._exchange.is_running():
-                _require_free(exchange_port, "the sandbox exchange", "EXCHANGE_PORT")
-            if not self._server.is_running():
-                _require_free(port, "Prefect", "PORT")
+            self._prepare(self._exchange, exchange_port, "EXCHANGE_PORT")
+            self._prepare(self._server, port, "PORT")
             with step("Embedded TimescaleDB"):
                 url = embedded.start(self._database).url or ""
                 with connect(url) as connection:
@@ -128,6 +123,21 @@ class Stack:
     def _api_url(self) -> str:
         return f"{self.ui_url}/api"
 
+    def _prepare(self, daemon: Daemon, port: int, variable: str) -> None:
+        """Before anything is started: where it is to listen must be free, and a worker that looks elsewhere ends."""
+        if daemon.is_running():
+            return
+        try:
+            with socket.create_server((HOST, port)):
+                pass
+        except OSError as error:
+            raise ServiceError(
+                f"Port {port}, for the {daemon.name}, can't be used ({error.strerror}): end what listens there, "
+                f"or take another one, as in `make up {variable}={port + 1}`."
+            ) from error
+        if port != daemon.port:
+            self._worker.stop()
+
     def _start_exchange(self, port: int) -> None:
         if not self._exchange.is_running():
             arguments = ["-m", "tapehouse", "sandbox", "--port", str(port)]
@@ -155,7 +165,7 @@ class Stack:
             # Where the database listens may change, the folder of it doesn't.
             DATA_DIR: str(self._database),
             EXCHANGE_URL: f"http://{HOST}:{self._exchange.port}",
-            **settings.WORKER,
+            **WORKER,
         }
         started_at = datetime.now(UTC)
         command = ["-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--type", "process", "--name", "local"]
@@ -169,7 +179,7 @@ class Stack:
 
     def _worker_polls(self, since: datetime) -> bool:
         answer = httpx.post(f"{self._api_url}/work_pools/{WORK_POOL}/workers/filter", json={}, timeout=30)
-        seen: list[dict[str, Any]] = answer.raise_for_status().json()
+        seen: list[dict[str, Any]] = answer.json() if answer.is_success else []
         return any(datetime.fromisoformat(one["last_heartbeat_time"]) > since for one in seen)
 
     def _prefect_environment(self, port: int | None) -> dict[str, str]:
@@ -193,20 +203,9 @@ class Stack:
 def _environment() -> dict[str, str]:
     """The environment of this process, without settings that are meant for other servers and databases."""
     others = ("PREFECT_", "TAPEHOUSE_")
-    kept: Mapping[str, str] = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    kept = {ALERT_URL: os.environ[ALERT_URL]} if ALERT_URL in os.environ else {}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     return {**inherited, **kept, "PYTHONPATH": str(_ROOT)}
-
-
-def _require_free(port: int, what: str, variable: str) -> None:
-    try:
-        with socket.create_server((HOST, port)):
-            pass
-    except OSError as error:
-        raise ServiceError(
-            f"Port {port}, for {what}, can't be used ({error.strerror}): end what listens there, "
-            f"or take another one, as in `make up {variable}={port + 1}`."
-        ) from error
 
 
 def _listens(port: int) -> bool:

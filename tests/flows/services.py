@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import psutil
 
-from flows.local import settings as local
+from flows.settings import SERVER
 
 ROOT: Final = Path(__file__).parents[2]
 _START_S: Final = 180
@@ -82,7 +82,7 @@ def prefect_server(home: Path, port: int, environment: Mapping[str, str]) -> Gen
     api_url = f"http://127.0.0.1:{port}/api"
     settings = {
         **environment,
-        **local.SERVER,
+        **SERVER,
         "PREFECT_HOME": str(home),
         "PREFECT_API_URL": api_url,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from prefect.settings import Settings
 
-from flows.local import settings
+from flows.settings import SERVER, WORKER
 from tests.flows.services import ROOT
 
 FOLDER: Final = ROOT / "deployments"
@@ -80,8 +80,8 @@ def test_prefect_knows_the_settings_of_its_server(monkeypatch: pytest.MonkeyPatc
 
 
 def test_prefect_runs_with_the_settings_of_make_up() -> None:
-    assert SERVICES["prefect"]["environment"].items() >= settings.SERVER.items()
-    assert SERVICES["worker"]["environment"].items() >= settings.WORKER.items()
+    assert SERVICES["prefect"]["environment"].items() >= SERVER.items()
+    assert SERVICES["worker"]["environment"].items() >= WORKER.items()
 
 
 def test_the_database_is_one_that_the_store_accepts() -> None:

@@ -1,8 +1,14 @@
-"""The settings of Prefect with which tapehouse runs, on this machine as in `deployments/compose.yaml`."""
+"""How tapehouse uses Prefect: the names and settings that are the same on this machine and in `deployments/`.
+
+Nothing of Prefect is imported here, since it reads its settings when it is.
+"""
 
 from collections.abc import Mapping
 from typing import Final
 
+WORK_POOL: Final = "tapehouse"
+# Where alerts are sent to, as JSON; nowhere if it is not set.
+ALERT_URL: Final = "TAPEHOUSE_ALERT_URL"
 # Of the server.
 SERVER: Final[Mapping[str, str]] = {
     # With Prefect's own batch sizes a run of 2,000 tasks takes over a minute to show.
