@@ -78,7 +78,7 @@ async def runs_an_hour(most: int) -> tuple[float, float]:
 
 async def _an_hour(cron: str) -> float:
     times: Sequence[datetime] = await CronSchedule(cron=cron, timezone="UTC").get_dates(_DATES, start=datetime.now(UTC))
-    return (len(times) - 1) / ((times[-1] - times[0]) / timedelta(hours=1))
+    return (len(times) - 1) * 3600 / (times[-1].timestamp() - times[0].timestamp())
 
 
 async def _tasks_of(deployment: dict[str, Any]) -> int:

@@ -37,7 +37,7 @@ class PrefectServer:
             env={**self.environment, **settings},
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=240,
             check=False,
         )
 
