@@ -80,7 +80,8 @@ class Setting:
             _refuse_foreign(connection)
             connection.execute(
                 "truncate ohlcv, trade, order_book, order_book_1s, imbalance, series, coverage, unavailable, "
-                "substitute, quarantine, stale_rollup, stale_feature, candle_agreement, archive, archiving, instrument"
+                "substitute, quarantine, stale_rollup, stale_feature, candle_agreement, archive, archiving, "
+                "quality, listing_change, instrument"
             )
             yield connection
 
