@@ -3,9 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 PYTEST_ARGS ?=
+# Where `make up` listens on 127.0.0.1: Prefect's pages, and the sandbox exchange.
+PORT ?= 4200
+EXCHANGE_PORT ?= 8321
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types fmt generate bench compare campaign lock clean
+.PHONY: help setup demo up down deploy browser test lint types fmt generate bench compare campaign lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,9 +27,24 @@ $(READY): requirements/uv.txt requirements/dev.txt pyproject.toml
 demo: $(READY) ## Run the whole path on this machine: exchange, flows, database, queries
 	@$(BIN)/python -m flows.demo
 
+up: $(READY) ## Start database, sandbox exchange, Prefect with its pages, worker and schedules, to go on in the background
+	@$(BIN)/python -m flows.local up --port $(PORT) --exchange-port $(EXCHANGE_PORT)
+
+down: $(READY) ## Stop what `make up` started; what was stored stays
+	@$(BIN)/python -m flows.local down
+
+deploy: $(READY) ## Put deployments, limits and automations on the Prefect server of PREFECT_API_URL; safe to repeat
+	@$(BIN)/python -m flows.deploy
+
 # Two files at a time, each process with a database of its own: tests wait more than they compute. In our order.
 test: $(READY) ## Run the test suite on a real TimescaleDB and real ccxt over HTTP
 	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+browser: ## Install Chromium, which a test looks at Prefect's pages with, where this is Debian and we are root
+	@command -v chromium >/dev/null || ( \
+		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends chromium \
+	) >/dev/null 2>&1 || echo "No Chromium here, and it could not be installed: tests in a browser are skipped"
 
 lint: $(READY) ## Check format, style and import layers
 	@$(BIN)/ruff format --check .

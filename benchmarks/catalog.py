@@ -19,6 +19,7 @@ from benchmarks import (
     reading,
     refreshing,
     rivals,
+    scheduling,
     status,
     writing,
     writing_trades,
@@ -66,6 +67,8 @@ BENCHMARKS: Final[dict[str, Callable[[Setting], Outcome]]] = {
     "export_parquet_vs_same_settings": exporting_files.export_parquet_vs_same_settings,
     "archive_rows_per_s": archiving.archive_rows_per_s,
     "import_tapehouse_ms": importing.import_tapehouse_ms,
+    "prefect_overhead_share": scheduling.prefect_overhead_share,
+    "task_runs_per_hour_at_steady_state": scheduling.task_runs_per_hour_at_steady_state,
 }
 BARS: Final = {
     "upsert_new_vs_copy": Bar(">=", 0.8, native_only=True),
@@ -91,6 +94,7 @@ BARS: Final = {
     "backfill_peak_rss_ratio_10x": Bar("<=", 1.1),
     "inventory_ms_500_series": Bar("<=", 50.0, of="measured"),
     "peak_rss_mb_10x_history": Bar("<=", 1.1),
+    "prefect_overhead_share": Bar("<=", 1.1),
     "export_parquet_vs_pyarrow_write": Bar("<=", 2.0, native_only=True),
     "bytes_per_compressed_candle": Bar("<=", 16.0, of="measured"),
     "bytes_per_compressed_trade": Bar("<=", 16.0, of="measured"),

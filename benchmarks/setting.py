@@ -32,6 +32,8 @@ class Sizes:
     calls: int
     year_candles: int
     tick_seconds: int
+    scheduled_series: int
+    scheduled_deployments: int
 
 
 FULL: Final = Sizes(
@@ -48,6 +50,8 @@ FULL: Final = Sizes(
     calls=500,
     year_candles=525_600,
     tick_seconds=7200,
+    scheduled_series=50,
+    scheduled_deployments=100,
 )
 
 
@@ -76,7 +80,8 @@ class Setting:
             _refuse_foreign(connection)
             connection.execute(
                 "truncate ohlcv, trade, order_book, order_book_1s, imbalance, series, coverage, unavailable, "
-                "substitute, quarantine, stale_rollup, stale_feature, candle_agreement, archive, archiving, instrument"
+                "substitute, quarantine, stale_rollup, stale_feature, candle_agreement, archive, archiving, "
+                "quality, listing_change, instrument"
             )
             yield connection
 

@@ -73,7 +73,11 @@ async def backfill(
     try:
         async with _shown(reports) as tally:
             await fetch_series(
-                reports, partial(plan_backfill, force=force), max_reject_share=max_reject_share, tell=tally.tell
+                reports,
+                partial(plan_backfill, force=force),
+                max_reject_share=max_reject_share,
+                tell=tally.tell,
+                of_history=True,
             )
     except asyncio.CancelledError:
         await refresh_in_brief()

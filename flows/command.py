@@ -11,6 +11,7 @@ from typing import Any
 import click
 from prefect.settings import (
     PREFECT_API_BLOCKS_REGISTER_ON_START,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_SERVER_ANALYTICS_ENABLED,
     PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
     PREFECT_UI_ENABLED,
@@ -23,9 +24,11 @@ from tapehouse.errors import TapehouseError
 def run_here(run: Coroutine[Any, Any, object]) -> None:
     """Run a flow; an error of ours ends the process with its message on stderr and its exit code."""
     try:
-        # A server that lives as long as one run needs none of these, and is up sooner without.
+        # A server that lives as long as one run needs no blocks, analytics and UI, and is up sooner without.
         with temporary_settings(
             {
+                # As the worker's runs have them: an automation takes a run for dead whose heartbeats stop.
+                PREFECT_FLOWS_HEARTBEAT_FREQUENCY: 30,
                 PREFECT_API_BLOCKS_REGISTER_ON_START: False,
                 PREFECT_SERVER_ANALYTICS_ENABLED: False,
                 PREFECT_UI_ENABLED: False,

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import pandas as pd
 
+from flows.shell import step
 from tapehouse import embedded
 from tapehouse.chart import save_candlesticks
 from tapehouse.cli.frames import print_frame
@@ -94,9 +95,9 @@ def main() -> None:
 def _run(stack: ExitStack) -> None:
     # The slowest to start comes first, and is waited for last.
     prefect = stack.enter_context(_starting_prefect())
-    with _step("Embedded TimescaleDB"):
+    with step("Embedded TimescaleDB"):
         url = _start_database(stack)
-    with _step("Sandbox exchange (invented markets, real HTTP)"):
+    with step("Sandbox exchange (invented markets, real HTTP)"):
         sandbox = stack.enter_context(Sandbox(generated_markets(seed=_SEED)))
     os.environ.update({DATABASE_URL: url, EXCHANGE_URL: sandbox.url})
     with connect(url) as connection:
@@ -162,7 +163,7 @@ def _start_database(stack: ExitStack) -> str:
 
 
 def _run_flows(prefect: "subprocess.Popen[bytes]") -> "tuple[list[SeriesReport], list[Agreement]]":
-    with _step("Prefect server"):
+    with step("Prefect server"):
         # Imported here, because Prefect reads its settings when it is imported.
         from flows.compare_candles import compare_candles
         from flows.ingest_ohlcv import CandleMarkets, ingest_ohlcv
@@ -175,19 +176,19 @@ def _run_flows(prefect: "subprocess.Popen[bytes]") -> "tuple[list[SeriesReport],
         _await_prefect(prefect)
 
     async def run() -> "tuple[list[SeriesReport], list[Agreement]]":
-        with _step("Flow sync_instruments"):
+        with step("Flow sync_instruments"):
             await sync_instruments(list(_SYMBOLS))
         markets = [CandleMarkets(exchange=exchange, symbols=symbols) for exchange, symbols in _SYMBOLS.items()]
-        with _step(f"Flow ingest_ohlcv ({_DAYS} days of 1m candles)"):
+        with step(f"Flow ingest_ohlcv ({_DAYS} days of 1m candles)"):
             reports = await ingest_ohlcv(markets, since=f"{_DAYS}d")
         trading = [Markets(exchange="binance", symbols=_SYMBOLS["binance"])]
-        with _step(f"Flow ingest_trades ({_TRADES_SINCE} of trades)"):
+        with step(f"Flow ingest_trades ({_TRADES_SINCE} of trades)"):
             await ingest_trades(trading, since=_TRADES_SINCE)
-        with _step(f"Flow ingest_order_books (sampled for {_BOOKS_LASTING})"):
+        with step(f"Flow ingest_order_books (sampled for {_BOOKS_LASTING})"):
             await ingest_order_books(trading, lasting=_BOOKS_LASTING)
-        with _step("Flow compare_candles (with trades)"):
+        with step("Flow compare_candles (with trades)"):
             agreement = await compare_candles()
-        with _step("Flow refresh_rollups"):
+        with step("Flow refresh_rollups"):
             await refresh_rollups()
         return reports, agreement
 
@@ -201,13 +202,6 @@ def _spoil_some_rows(sandbox: Sandbox) -> None:
     sandbox.faults.add(Fault("high_below_low", symbol="BTC/USDT", start_ms=start_ms, end_ms=start_ms + 120_000))
     sandbox.faults.add(Fault("negative_volume", symbol="ETH/USDT", start_ms=start_ms, end_ms=start_ms + 60_000))
     sandbox.faults.add(Fault("null_price", symbol="SOL/USDT", start_ms=start_ms, end_ms=start_ms + 60_000))
-
-
-@contextmanager
-def _step(what: str) -> Generator[None]:
-    began_s = time.monotonic()
-    yield
-    click.echo(f"  {click.style('✓', fg='green')} {what:<62}{time.monotonic() - began_s:5.1f} s")
 
 
 def _heading(text: str) -> None:

@@ -9,6 +9,7 @@ from prefect.runtime import flow_run
 from flows.command import run_here
 from flows.gaps import Dataset, asked_gaps
 from flows.ingest_ohlcv import TimeframeName
+from tasks.charts import publish_coverage
 from tasks.gap_report import publish_gaps
 from tasks.load import check_database
 
@@ -30,7 +31,8 @@ async def find_gaps(
 ) -> dict[str, int]:
     """Find where series of candles and trades have no usable rows, and why; the run's table names every gap.
 
-    The run succeeds also where there are gaps. Gives how many there are of each cause.
+    Its chart shows all that there is of every series, over time. The run succeeds also where there are gaps.
+    Gives how many there are of each cause.
 
     Args:
         exchange: Only series of this exchange, by ccxt's name for it; of all if left out.
@@ -44,6 +46,7 @@ async def find_gaps(
     await check_database()
     found = await asked_gaps(exchange, symbol, dataset, timeframe, start, end)
     await publish_gaps(found)
+    await publish_coverage(exchange or None, symbol or None)
     return dict(Counter(gap.cause for gap in found))
 
 

@@ -19,6 +19,7 @@ from tasks.connections import open_exchange
 from tasks.load import check_database
 from tasks.report import SamplingReport, publish_sampling, raise_failures
 from tasks.sampling import sample_order_books
+from tasks.slots import only_run, slot_name
 
 _MARKETS: Final = [Markets(exchange="binance", symbols=["BTC/USDT", "ETH/USDT"])]
 
@@ -64,7 +65,7 @@ async def ingest_order_books(
 
 async def _sample_exchange(exchange_id: str, symbols: Sequence[str], sampling: Sampling) -> list[SamplingReport]:
     try:
-        async with open_exchange(exchange_id) as exchange:
+        async with only_run([slot_name(exchange_id, "order_book")]), open_exchange(exchange_id) as exchange:
             outcomes = await sample_order_books(exchange, symbols, sampling)
     except TapehouseError as error:
         return [SamplingReport.failed(exchange_id, symbol, error) for symbol in symbols]

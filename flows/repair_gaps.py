@@ -1,6 +1,7 @@
 """The flow that closes gaps: `python -m flows.repair_gaps [--exchange kraken] [--fallback coinbaseexchange]`."""
 
 import asyncio
+from collections.abc import Sequence
 
 import click
 from prefect import flow
@@ -10,11 +11,13 @@ from flows.command import run_here
 from flows.derived import refresh_derived
 from flows.gaps import Dataset, asked_gaps
 from flows.ingest_ohlcv import TimeframeName
-from tapehouse.ingest import FallbackName, due_by_exchange
+from tapehouse.ingest import ExchangeRepair, FallbackName, due_by_exchange
+from tapehouse.store.gaps import Gap
 from tasks.gap_report import publish_repair, repair_reports
 from tasks.gaps import repair_gaps as repair
 from tasks.load import check_database
 from tasks.report import raise_failures
+from tasks.slots import only_run, slot_name
 
 
 def _run_name() -> str:
@@ -53,12 +56,18 @@ async def repair_gaps(
     await check_database()
     due = due_by_exchange(await asked_gaps(exchange, symbol, dataset, timeframe, start, end))
     async with asyncio.TaskGroup() as group:
-        runs = [group.create_task(repair(exchange_id, gaps, names)) for exchange_id, gaps in due.items()]
+        runs = [group.create_task(_repair(exchange_id, gaps, names)) for exchange_id, gaps in due.items()]
     reports = [report for run in runs for report in repair_reports(run.result())]
     await publish_repair(reports)
     if any(report.is_written for report in reports):
         await refresh_derived()
     raise_failures(reports)
+
+
+async def _repair(exchange_id: str, gaps: Sequence[Gap], names: Sequence[FallbackName]) -> ExchangeRepair:
+    slots = {slot_name(exchange_id, gap.series.dataset, of_history=True) for gap in gaps}
+    async with only_run(slots):
+        return await repair(exchange_id, gaps, names)
 
 
 @click.command()

@@ -10,13 +10,24 @@ from typing import TypeAlias
 
 from tapehouse.errors import TapehouseError
 from tapehouse.exchange import Exchange
-from tapehouse.ingest import IngestedSeries, IngestPlan, IngestResult, Report, SeriesRequest, ingest_each, walk_chunks
+from tapehouse.ingest import (
+    CandleRequest,
+    IngestedSeries,
+    IngestPlan,
+    IngestResult,
+    Report,
+    SeriesRequest,
+    ingest_each,
+    walk_chunks,
+)
 from tapehouse.moments import moment
 from tapehouse.ranges import TimeRange
+from tapehouse.store.instruments import Dataset
 from tasks.connections import open_exchange
 from tasks.extract import plan_series
 from tasks.load import Attempts, ingest_chunk, note_failed
 from tasks.report import SeriesReport
+from tasks.slots import only_run, slot_name
 
 # The task that finds the series, and what to ask of the exchange.
 Plan: TypeAlias = Callable[[Exchange, SeriesRequest], Awaitable[tuple[IngestedSeries, IngestPlan]]]
@@ -46,19 +57,29 @@ async def fetch_series(
     *,
     max_reject_share: float,
     tell: Callable[[SeriesReport], None] | None = None,
+    of_history: bool = False,
 ) -> None:
     """Fetch what is planned of each series, and fill in its report; `tell` is called whenever one changed.
 
-    One series that fails does not stop the others: its report has the error.
+    One series that fails does not stop the others: its report has the error. Another run that fetches the same dataset
+    of the exchange is waited for; `of_history` are those that take long, which the latest rows don't wait for.
     """
     exchanges: dict[str, list[SeriesReport]] = {}
     for report in reports:
         exchanges.setdefault(report.exchange_id, []).append(report)
+
+    async def fetch(exchange_id: str, of_exchange: Sequence[SeriesReport]) -> None:
+        datasets = {_dataset(report.request) for report in of_exchange}
+        async with only_run(slot_name(exchange_id, dataset, of_history=of_history) for dataset in datasets):
+            await _fetch_of_exchange(exchange_id, of_exchange, plan, max_reject_share, tell or _tell_nobody)
+
     async with asyncio.TaskGroup() as group:
         for exchange_id, of_exchange in exchanges.items():
-            group.create_task(
-                _fetch_of_exchange(exchange_id, of_exchange, plan, max_reject_share, tell or _tell_nobody)
-            )
+            group.create_task(fetch(exchange_id, of_exchange))
+
+
+def _dataset(request: SeriesRequest) -> Dataset:
+    return "ohlcv" if isinstance(request, CandleRequest) else "trade"
 
 
 async def _fetch_of_exchange(

@@ -34,6 +34,8 @@ SMALL = Sizes(
     calls=5,
     year_candles=3000,
     tick_seconds=700,
+    scheduled_series=2,
+    scheduled_deployments=1,
 )
 
 

@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import psutil
 
+from flows.settings import SERVER
+
 ROOT: Final = Path(__file__).parents[2]
 _START_S: Final = 180
 _STOP_S: Final = 20.0
@@ -27,15 +29,15 @@ class PrefectServer:
     api_url: str
     environment: Mapping[str, str]
 
-    def python(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run Python with these arguments in the checkout, against this server."""
+    def python(self, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+        """Run Python with these arguments in the checkout, against this server and with these settings besides."""
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=ROOT,
-            env=self.environment,
+            env={**self.environment, **settings},
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=240,
             check=False,
         )
 
@@ -55,10 +57,10 @@ class PrefectServer:
         return _json_answer(request)
 
     def latest_artifact(self, key: str) -> dict[str, Any]:
-        """The artifact of that key that was published last; its table, or its progress, is under `data`."""
+        """The artifact of that key that was published last; its table, progress or picture is under `data`."""
         artifacts = self.post("/artifacts/filter", {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC"})
         data = artifacts[0]["data"]
-        return artifacts[0] | {"data": json.loads(data) if isinstance(data, str) else data}
+        return artifacts[0] | {"data": json.loads(data) if isinstance(data, str) and data.startswith("[") else data}
 
 
 @contextmanager
@@ -80,6 +82,7 @@ def prefect_server(home: Path, port: int, environment: Mapping[str, str]) -> Gen
     api_url = f"http://127.0.0.1:{port}/api"
     settings = {
         **environment,
+        **SERVER,
         "PREFECT_HOME": str(home),
         "PREFECT_API_URL": api_url,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

@@ -12,6 +12,7 @@ import yaml
 from prefect.settings import Settings
 from psycopg.conninfo import conninfo_to_dict
 
+from flows.settings import SERVER, WORKER
 from tapehouse.cli.metrics import metrics
 from tests.flows.services import ROOT
 
@@ -111,6 +112,11 @@ def test_prefect_knows_the_settings_of_its_server(monkeypatch: pytest.MonkeyPatc
     understood = Settings().to_environment_variables(exclude_unset=True)
 
     assert set(given) <= set(understood)
+
+
+def test_prefect_runs_with_the_settings_of_make_up() -> None:
+    assert SERVICES["prefect"]["environment"].items() >= SERVER.items()
+    assert SERVICES["worker"]["environment"].items() >= WORKER.items()
 
 
 def test_the_database_is_one_that_the_store_accepts() -> None:

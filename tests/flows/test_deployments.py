@@ -1,6 +1,5 @@
 """The deployments of prefect.yaml on a real Prefect server: put there as a user does, run by a real worker."""
 
-import subprocess
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,19 +14,28 @@ from tests.flows.services import PrefectServer, background
 _RUN_WITHIN_S: Final = 110.0
 
 
-def prefect(server: PrefectServer, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    done = server.python("-m", "prefect", "--no-prompt", *arguments)
+def deploy(server: PrefectServer, alert_url: str = "") -> None:
+    done = server.python("-m", "flows.deploy", TAPEHOUSE_ALERT_URL=alert_url)
     assert done.returncode == 0, done.stdout + done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")
 def deployed(server: PrefectServer) -> dict[str, dict[str, Any]]:
-    """The server's deployments after `prefect deploy --all`, by flow and name."""
-    prefect(server, "work-pool", "create", "tapehouse", "--type", "process")
-    prefect(server, "deploy", "--all")
+    """The server's deployments after `make deploy`, by flow and name."""
+    deploy(server, "http://127.0.0.1:1/alerts")
+    return deployments(server)
+
+
+def deployments(server: PrefectServer) -> dict[str, dict[str, Any]]:
     flows = {flow["id"]: flow["name"] for flow in server.post("/flows/filter", {})}
-    return {f"{flows[one['flow_id']]}/{one['name']}": one for one in server.post("/deployments/filter", {})}
+    found = [one for one in server.post("/deployments/filter", {}) if one["work_pool_name"] == "tapehouse"]
+    return {f"{flows[one['flow_id']]}/{one['name']}": one for one in found}
+
+
+def automations(server: PrefectServer) -> dict[str, dict[str, Any]]:
+    found = server.post("/automations/filter", {})
+    assert len({one["name"] for one in found}) == len(found)
+    return {one["name"].removeprefix("tapehouse: "): one for one in found}
 
 
 def test_every_flow_is_deployed_with_its_schedules(deployed: dict[str, dict[str, Any]]) -> None:
@@ -51,6 +59,63 @@ def test_every_flow_is_deployed_with_its_schedules(deployed: dict[str, dict[str,
         "check-storage/hourly": ["25 * * * *"],
         "check-health/every-five-minutes": ["*/5 * * * *"],
     }
+
+
+def test_what_has_a_schedule_is_missed_when_it_does_not_run(
+    server: PrefectServer, deployed: dict[str, dict[str, Any]]
+) -> None:
+    waiting_s = {
+        name.removeprefix("no run of "): one["trigger"]["within"]
+        for name, one in automations(server).items()
+        if name.startswith("no run of ")
+    }
+
+    assert set(waiting_s) == {name for name, one in deployed.items() if one["schedules"]}
+    # Two intervals and five minutes.
+    assert waiting_s["ingest-ohlcv/minutes"] == 7 * 60
+    assert waiting_s["refresh-rollups/quarter-hours"] == 35 * 60
+    assert waiting_s["sync-instruments/daily"] == 48 * 3600 + 5 * 60
+
+
+def test_deploying_again_changes_what_changed_and_doubles_nothing(
+    server: PrefectServer, deployed: dict[str, dict[str, Any]]
+) -> None:
+    before = automations(server)
+    for name in ("tapehouse: no run of a flow of last year", "somebody else's"):
+        trigger = {"type": "event", "expect": ["none"], "posture": "Reactive", "threshold": 1, "within": 0}
+        server.post("/automations/", {"name": name, "trigger": trigger, "actions": [{"type": "do-nothing"}]})
+
+    paused_id = deployed["compare-candles/daily"]["id"]
+    server.post(f"/deployments/{paused_id}", {"paused": True}, method="PATCH")
+
+    deploy(server)
+
+    after = automations(server)
+    assert [name for name, one in deployments(server).items() if one["paused"]] == ["compare-candles/daily"]
+    assert {name: one["id"] for name, one in deployments(server).items()} == {
+        name: one["id"] for name, one in deployed.items()
+    }
+    assert set(after) == {*before, "somebody else's"} - {"no run of compare-candles/daily"}
+    assert all(after[name]["id"] == one["id"] for name, one in before.items() if name in after)
+    # What is equal was not touched; without an address nobody is called any more.
+    unchanged = "a run without heartbeats is crashed"
+    assert after[unchanged]["updated"] == before[unchanged]["updated"]
+    called = ("a finding of check_health", "a run failed", "no run of ingest-ohlcv/minutes")
+    assert [before[name]["actions"][0]["type"] for name in called] == ["call-webhook"] * 3
+    assert [after[name]["actions"][0]["type"] for name in called] == ["do-nothing"] * 3
+    assert server.post("/block_documents/filter", {}) == []
+    assert [pool["name"] for pool in server.post("/work_pools/filter", {})] == ["tapehouse"]
+
+
+def test_deploying_says_what_is_missing(server: PrefectServer) -> None:
+    nowhere = server.python("-m", "flows.deploy", PREFECT_API_URL="")
+    gone = server.python("-m", "flows.deploy", PREFECT_API_URL="http://127.0.0.1:1/api")
+    wrong = server.python("-m", "flows.deploy", TAPEHOUSE_ALERT_URL="hooks.example.com")
+
+    assert (nowhere.returncode, gone.returncode, wrong.returncode) == (2, 6, 2)
+    assert "Error: PREFECT_API_URL is not set" in nowhere.stderr
+    assert "Error: The Prefect server at http://127.0.0.1:1/api can't be used" in gone.stderr
+    assert "Error: TAPEHOUSE_ALERT_URL must be a URL" in wrong.stderr
 
 
 def test_no_deployment_runs_twice_at_a_time(deployed: dict[str, dict[str, Any]]) -> None:

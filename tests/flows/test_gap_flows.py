@@ -1,5 +1,6 @@
 """The flows that find gaps and repair them, on a real Prefect server."""
 
+from base64 import b64decode
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -41,6 +42,8 @@ async def test_gaps_are_found_and_repaired(server: PrefectServer) -> None:
         "never_asked",
         10,
     )
+    picture = server.latest_artifact("coverage")["data"]
+    assert b64decode(picture.removeprefix("data:image/png;base64,")).startswith(b"\x89PNG\r\n\x1a\n")
 
     await repair_gaps("binance", SYMBOL)
     [row] = server.latest_artifact("repair-gaps")["data"]

@@ -95,9 +95,12 @@ def test_a_store_that_cannot_be_read_is_down_until_it_can(server_url: str, told:
         MetricsServer(StatusCollector(url, fresh_s=0, tell=told.append), host="127.0.0.1", port=0) as server,
     ):
         connection.execute("create schema metrics_later")
+        # Found before any other store's.
+        connection.execute("create table metrics_later.series ()")
         try:
             missing, still_missing = scrape(server.url), scrape(server.url)
             with connect(url) as later:
+                later.execute("drop table series")
                 migrate(later, [])
                 migrate(later)
             there = scrape(server.url)

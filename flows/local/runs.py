@@ -1,0 +1,89 @@
+"""Runs of flows whose process is gone or that were missed, and the end of processes whose worker is gone.
+
+A worker that is killed leaves its runs as they are: shown as running, in the place that the next one needs. On
+one machine it can be told which of them live; elsewhere the heartbeats of `flows.alerts` do, a little later.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import httpx
+import psutil
+
+from tapehouse.errors import ServiceError
+
+_RUN_ID: Final = "PREFECT__FLOW_RUN_ID"
+_STOP_S: Final = 10.0
+_AT_MOST: Final = 200
+
+
+def crash_dead_runs(api_url: str, work_pool: str) -> int:
+    """Mark as crashed the runs of the pool that no process of this machine works at any more; how many there were."""
+    with _prefect(api_url) as api:
+        dead = [run for run in _unfinished(api, work_pool) if _process(run) is None]
+        for run in dead:
+            state = {"type": "CRASHED", "message": "Its process is gone: it ended with its worker."}
+            api.post(f"/flow_runs/{run['id']}/set_state", json={"state": state, "force": True}).raise_for_status()
+    return len(dead)
+
+
+def skip_missed_runs(api_url: str, work_pool: str) -> int:
+    """Take away what was to run while nothing did, but for the last of each deployment; gives how many there were."""
+    with _prefect(api_url) as api:
+        # The newest come first.
+        due = {"state": {"type": {"any_": ["SCHEDULED"]}}, "expected_start_time": {"before_": _now()}}
+        kept: set[str | None] = set()
+        missed: list[str] = []
+        for run in _runs(api, work_pool, due):
+            if run["auto_scheduled"] and run["deployment_id"] in kept:
+                missed.append(run["id"])
+            kept.add(run["deployment_id"])
+        for run_id in missed:
+            api.delete(f"/flow_runs/{run_id}").raise_for_status()
+    return len(missed)
+
+
+def end_runs(api_url: str, work_pool: str) -> None:
+    """End the processes that work at runs of the pool, such as a killed worker leaves behind."""
+    with _prefect(api_url) as api:
+        processes = [process for run in _unfinished(api, work_pool) if (process := _process(run))]
+    for process in processes:
+        process.terminate()
+    _, still_there = psutil.wait_procs(processes, timeout=_STOP_S)
+    for process in still_there:
+        process.kill()
+    psutil.wait_procs(still_there, timeout=_STOP_S)
+
+
+@contextmanager
+def _prefect(api_url: str) -> Generator[httpx.Client]:
+    try:
+        with httpx.Client(base_url=api_url, timeout=30) as api:
+            yield api
+    except httpx.HTTPError as error:
+        raise ServiceError(f"The Prefect server at {api_url} does not do as it is asked: {error}.") from error
+
+
+def _unfinished(api: httpx.Client, work_pool: str) -> list[dict[str, Any]]:
+    return _runs(api, work_pool, {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}})
+
+
+def _runs(api: httpx.Client, work_pool: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
+    pool = {"name": {"any_": [work_pool]}}
+    body = {"flow_runs": asked, "work_pools": pool, "sort": "EXPECTED_START_TIME_DESC", "limit": _AT_MOST}
+    return api.post("/flow_runs/filter", json=body).raise_for_status().json()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
+def _process(run: dict[str, Any]) -> psutil.Process | None:
+    """The process that works at the run, if it lives; its environment says that it is that one."""
+    try:
+        process = psutil.Process(int(run["infrastructure_pid"] or 0))
+        return process if process.environ().get(_RUN_ID) == run["id"] else None
+    except (psutil.Error, ValueError):
+        return None
