@@ -233,7 +233,7 @@ def test_every_series_has_a_lane_in_the_order_of_the_table(make_tape: Callable[.
     tape.cover(at(0), at(1), "1h")
     lanes = read(tape)
     assert [lane.name for lane in lanes.lanes] == ["BTC/USDT 1h", "BTC/USDT order books", "ETH/USDT 1m"]
-    assert told(lanes.lanes[2]) == [(0, 1, "unasked")]
+    assert told(lanes.lanes[2]) == [(0, 1, "missing")]
 
 
 def test_nothing_asked_for_is_no_chart_and_an_empty_window_is_refused(tape: Tape):
