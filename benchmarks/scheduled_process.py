@@ -1,6 +1,6 @@
 """What the benchmarks of schedules run in a process of its own, where Prefect finds its server in the environment.
 
-`python -m benchmarks.scheduled_process WAY SERIES` ingests a day of so many series, by the `flow` or by the `library`
+`python -m benchmarks.scheduled_process WAY SERIES` ingests a week of so many series, by the `flow` or by the `library`
 alone, and prints the seconds; `python -m benchmarks.scheduled_process tasks MOST` runs each deployment that has a
 schedule, at most so many, twice, and prints how many flow runs and task runs an hour their schedules come to when
 nothing is behind.
@@ -31,7 +31,8 @@ from tapehouse.store.rollups import refresh_rollups
 from tapehouse.timeframe import timeframe
 
 EXCHANGE_ID: Final = "binance"
-_SINCE: Final = "1d"
+# What the flow fetches by itself.
+_SINCE: Final = timedelta(days=7)
 _DEPLOYMENTS: Final = Path(__file__).parents[1] / "prefect.yaml"
 # What it takes until the server has stored the last task run of a flow run, as one sees by its count.
 _STABLE_S: Final = 4.0
@@ -48,14 +49,14 @@ class _Unwatched:
 
 def by_flow(symbols: Sequence[str]) -> None:
     """Ingest through the flow, with its tasks, artifacts and states."""
-    asyncio.run(ingest_ohlcv([CandleMarkets(exchange=EXCHANGE_ID, symbols=list(symbols))], since=_SINCE))
+    asyncio.run(ingest_ohlcv([CandleMarkets(exchange=EXCHANGE_ID, symbols=list(symbols))], since=f"{_SINCE.days}d"))
 
 
 def by_library(symbols: Sequence[str]) -> None:
     """Do the same by the functions that the flow's tasks wrap."""
     settings = settings_from_environment()
     assert settings.database_url is not None
-    start = datetime.now(UTC) - timedelta(days=1)
+    start = datetime.now(UTC) - _SINCE
     requests = [CandleRequest(symbol, timeframe("1m"), start) for symbol in symbols]
     url, exchange_url = settings.database_url, settings.exchange_url
     outcomes = ingest_batch(EXCHANGE_ID, requests, database_url=url, base_url=exchange_url, watcher=_Unwatched())

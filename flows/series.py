@@ -20,10 +20,11 @@ from tapehouse.ingest import (
     ingest_each,
     walk_chunks,
 )
+from tapehouse.ingest.batch import at_work
 from tapehouse.moments import moment
 from tapehouse.ranges import TimeRange
 from tapehouse.store.instruments import Dataset
-from tasks.connections import open_exchange
+from tasks.connections import open_exchange, sharing_databases
 from tasks.extract import plan_series
 from tasks.load import Attempts, ingest_chunk, note_failed
 from tasks.report import SeriesReport
@@ -73,9 +74,10 @@ async def fetch_series(
         async with only_run(slot_name(exchange_id, dataset, of_history=of_history) for dataset in datasets):
             await _fetch_of_exchange(exchange_id, of_exchange, plan, max_reject_share, tell or _tell_nobody)
 
-    async with asyncio.TaskGroup() as group:
-        for exchange_id, of_exchange in exchanges.items():
-            group.create_task(fetch(exchange_id, of_exchange))
+    with at_work(), sharing_databases():
+        async with asyncio.TaskGroup() as group:
+            for exchange_id, of_exchange in exchanges.items():
+                group.create_task(fetch(exchange_id, of_exchange))
 
 
 def _dataset(request: SeriesRequest) -> Dataset:

@@ -1,9 +1,12 @@
 """Where tasks and flows get the database and the exchanges from: the environment's settings.
 
-Nothing is kept open here: whoever opens something closes it.
+Whoever opens something closes it. Where many tasks follow each other, `sharing_databases` lets them hand on their
+connections: a task takes milliseconds, and so does connecting.
 """
 
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Generator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from contextvars import ContextVar
 
 from tapehouse.config import settings_from_environment
 from tapehouse.exchange import Exchange
@@ -11,10 +14,43 @@ from tapehouse.ingest.venue import open_shared_exchange
 from tapehouse.store.address import database_url
 from tapehouse.store.connection import Connection, connect
 
+# Of the run at work: connections that no task uses at the moment.
+_free: ContextVar[list[Connection] | None] = ContextVar("_free", default=None)
 
-def open_database() -> Connection:
+
+@contextmanager
+def open_database() -> Generator[Connection]:
     """A connection to the database of TAPEHOUSE_DATABASE_URL, else to the running embedded one."""
-    return connect(database_url(None))
+    free = _free.get()
+    connection = free.pop() if free else connect(database_url(None))
+    try:
+        yield connection
+    except BaseException:
+        connection.close()
+        # What broke this one may have broken them all; whoever tries again is to have a new one.
+        _close_all(free or [])
+        raise
+    if free is None or connection.closed:
+        connection.close()
+    else:
+        free.append(connection)
+
+
+@contextmanager
+def sharing_databases() -> Generator[None]:
+    """Let the tasks that are run in the block hand on their connections to each other, until it ends."""
+    free: list[Connection] = []
+    token = _free.set(free)
+    try:
+        yield
+    finally:
+        _free.reset(token)
+        _close_all(free)
+
+
+def _close_all(connections: list[Connection]) -> None:
+    while connections:
+        connections.pop().close()
 
 
 def open_exchange(exchange_id: str) -> AbstractAsyncContextManager[Exchange]:
