@@ -18,13 +18,14 @@ class Relay:
         self.drops_notifications = drops_notifications
         self.is_mute = False
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self._port: int = self._listener.getsockname()[1]
         self._sockets: list[socket.socket] = []
 
     @property
     def url(self) -> str:
         """The database's URL through the relay."""
         user, _, _ = self._parts.netloc.rpartition("@")
-        address = f"{user}@127.0.0.1:{self._listener.getsockname()[1]}"
+        address = f"{user}@127.0.0.1:{self._port}"
         # What is encrypted could not be told apart.
         return urlunsplit(self._parts._replace(netloc=address, query="sslmode=disable&gssencmode=disable"))
 
@@ -33,10 +34,20 @@ class Relay:
         return self
 
     def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+        self.go_away()
+
+    def go_away(self) -> None:
+        """End all connections, and answer no more."""
         for one in [self._listener, *self._sockets]:
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
+        self._sockets = []
+
+    def come_back(self) -> None:
+        """Answer again, at the same address."""
+        self._listener = socket.create_server(("127.0.0.1", self._port))
+        threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
         with suppress(OSError):
