@@ -95,7 +95,7 @@ async def test_tasks_are_plain_functions_underneath(sandbox: Sandbox) -> None:
 
     kraken = [market for market in sandbox.markets if market.exchange == "kraken"]
     assert result.listed == again.listed == len(kraken)
-    assert again.new == 0
+    assert again.new == ()
     # Days that have not ended stay noted, and other tests may have written today.
     assert all(end > datetime.now(UTC) for _, end in refreshed.candles)
     assert computed.ranges == ()
