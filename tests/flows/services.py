@@ -114,7 +114,7 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _json_answer(request: urllib.request.Request) -> Any:
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         text = answer.read()
     return json.loads(text) if text else None
 
