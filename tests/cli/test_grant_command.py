@@ -28,9 +28,9 @@ def test_roles_get_what_they_need_and_commands_run_with_it(
 ) -> None:
     granted = cli("db", "grant", "--ingest", "cli_worker", "--reader", "cli_bot")
     worker, bot = (make_conninfo(database.url or "", options=f"-c role={role}") for role in ROLES)
-    asked = ("--exchange", "kraken", "--symbol", "BTC/USD", "--since", "1h")
+    asked = ("--exchange", "kraken", "--symbol", "ETH/USD", "--since", "1h")
     ingested = cli("ingest", "ohlcv", *asked, "--url", worker)
-    read = cli("candles", "kraken", "BTC/USD", "1m", "--start", "1h", "--json", "--url", bot)
+    read = cli("candles", "kraken", "ETH/USD", "1m", "--start", "1h", "--json", "--url", bot)
     refused = cli("ingest", "ohlcv", *asked, "--url", bot)
     left = cli("refresh", "--url", worker)
 

@@ -151,7 +151,7 @@ def test_a_gateways_password_shows_nowhere(
 ) -> None:
     address = sandbox.url if answers else "http://127.0.0.1:1"
     gateway = address.replace("://", f"://me:{SECRET}@")
-    asked = ("--exchange", "kraken", "--symbol", "BTC/USD", "--since", "10m")
+    asked = ("--exchange", "kraken", "--symbol", "SOL/USD", "--since", "10m")
     text = said("--debug", "ingest", "ohlcv", *asked, "--exchange-url", gateway, exit_code=0 if answers else None)
 
     assert ("can't be asked at the moment" in text) != answers

@@ -181,9 +181,9 @@ def test_rejected_trades_are_in_quarantine_with_their_dataset(cli: Cli, sandbox:
     asked = ("ingest", "trades", "--exchange", "binance", "--symbol", "SOL/USDT")
     assert cli(*asked, "--since", "2025-04-11", "--until", "2025-04-11T00:20Z").exit_code == 0
 
-    rows = json.loads(cli("quarantine", "--symbol", "SOL/USDT", "--json").stdout)["rows"]
+    rows = json.loads(cli("quarantine", "--exchange", "binance", "--symbol", "SOL/USDT", "--json").stdout)["rows"]
 
     assert {(row["dataset"], row["timeframe"], *row["reasons"]) for row in rows} == {
         ("trade", None, "price_not_positive")
     }
-    assert "trade " in cli("quarantine", "--symbol", "SOL/USDT").stdout
+    assert "trade " in cli("quarantine", "--exchange", "binance", "--symbol", "SOL/USDT").stdout
