@@ -19,7 +19,7 @@ from tests.flows.services import PrefectServer
 pytestmark = pytest.mark.usefixtures("settings")
 
 # A whole day that is over.
-DAY: Final = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=3)
+DAY: Final = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=12)
 
 
 async def ingest(*markets: tuple[str, list[str]], hours: float, timeframe: TimeframeName = "1m") -> list[SeriesReport]:
