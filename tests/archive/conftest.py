@@ -1,6 +1,7 @@
 """A schema of the archive's tests alone, since retention drops whole chunks, and what they do to it."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -28,6 +29,15 @@ KEPT: Final = {"ohlcv": "100 days", "trade": "30 days", "order_book": "30 days"}
 
 @pytest.fixture(scope="module")
 def schema_url(server_url: str) -> Iterator[str]:
+    """The tables in a schema of their own, whose retention is as KEPT says."""
+    with own_schema(server_url) as url:
+        with connect(url) as connection:
+            change_kept(connection, KEPT)
+        yield url
+
+
+@contextmanager
+def own_schema(server_url: str) -> Iterator[str]:
     """The tables in a schema of their own, whose jobs a native server doesn't run by itself."""
     schema = f"archive_{uuid4().hex[:12]}"
     url = make_conninfo(server_url, options=f"-c search_path={schema},public")
@@ -39,7 +49,6 @@ def schema_url(server_url: str) -> Iterator[str]:
             "select alter_job(job_id, next_start => '2200-01-01') from timescaledb_information.jobs "
             "where proc_schema = current_schema() or hypertable_schema = current_schema()"
         )
-        change_kept(connection, KEPT)
     yield url
     with connect(server_url) as connection:
         connection.execute(sql.SQL("drop schema {} cascade").format(sql.Identifier(schema)))
