@@ -26,7 +26,6 @@ MINUTE: Final = timedelta(minutes=1)
 CANDLE_PATHS: Final = {"binance": "klines", "kraken": "OHLC", "bybit": "kline"}
 TRADE_PATHS: Final = {"binance": "aggTrades", "kraken": "Trades"}
 VALUES: Final = ["open", "high", "low", "close", "volume"]
-BOOK_STEP: Final = timedelta(minutes=5)
 BOOK_DEPTH: Final = 10
 # What each kind of bad row is rejected for.
 REASONS: Final = {
@@ -36,6 +35,7 @@ REASONS: Final = {
 }
 # Faults do not meet: each has its part of the day, of two hours, and stays away from its ends, where fetches begin.
 _PART: Final = 120
+_PARTS: Final = 12
 _MARGIN: Final = 30
 
 # Kind, start, end, count, and the detail where that is known before.
@@ -73,12 +73,9 @@ KINDS: Final = (
     Kind("kraken", "BTC/USD", "unsampled", 60, dataset="order_book"),
     Kind("binance", "BTC/USDT", "missing_rows", 30, lasts=False),
 )
-KINDS_A_DAY: Final = 4
-# On the last day, so that a status tells of them: a gap of more than an hour, and many rejected rows.
-LAST_DAY: Final = (
-    Kind("bybit", "BTC/USDT", "missing_rows", 80),
-    Kind("bybit", "BTC/USDT", "negative_volume", 20),
-)
+KINDS_A_DAY: Final = 6
+# In the last hours of the last day, so that a status tells of them: more than a hundredth of a day's rows.
+MANY_REJECTED: Final = Kind("bybit", "BTC/USDT", "negative_volume", 20)
 
 
 @dataclass(frozen=True)
@@ -101,6 +98,7 @@ class Plant:
         kind = self.kind
         paths = CANDLE_PATHS if kind.dataset == "ohlcv" else TRADE_PATHS
         where: Any = {"kind": kind.fault, "path": paths[kind.exchange], "symbol": kind.symbol}
+        where["host"] = f"api.{kind.exchange}.com"
         if kind.fault == "status":
             return Fault(**where, status=451)
         end = self.start + timedelta(milliseconds=1) if kind.fault == "zero_price" else self.end
@@ -138,7 +136,7 @@ class TruthOfMarket:
     @cached_property
     def minutes_traded(self) -> pd.DataFrame:
         """The candles of the minutes that had trades."""
-        return bars_of_trades(self.traded, "1min")
+        return bars_of_trades(self.traded, MINUTE)
 
     def trades(self) -> pd.DataFrame:
         """The trades that are stored: all but those that came without a price."""
@@ -165,12 +163,10 @@ class TruthOfMarket:
             rows.loc[plant.start, "high"] = self._spike(int(true.loc[plant.start, "high"]))
         return rows
 
-    def books(self, day: datetime, until: datetime) -> tuple[BookBatch, list[TimeRange]]:
-        """The order books of a day, one every five minutes, and what was sampled of it."""
+    def books(self, day: datetime, until: datetime, every: timedelta) -> tuple[BookBatch, list[TimeRange]]:
+        """The order books of a day, one every so often, and what was sampled of it."""
         sampled = subtract_ranges([(day, until)], [plant.range for plant in self._planted("unsampled")])
-        times = [
-            start + number * BOOK_STEP for start, end in sampled for number in range(-((start - end) // BOOK_STEP))
-        ]
+        times = [start + number * every for start, end in sampled for number in range(-((start - end) // every))]
         history: Any = self.market.history
         books = [history.book(to_ms(time), BOOK_DEPTH) for time in times]
         times_us = np.array([book.time_ms * 1000 for book in books], dtype=np.int64)
@@ -264,28 +260,28 @@ class TruthOfMarket:
         return int(spike.scaleb(self.market.price_decimals))
 
 
-def bars_of_trades(trades: pd.DataFrame, rule: str) -> pd.DataFrame:
+def bars_of_trades(trades: pd.DataFrame, length: timedelta) -> pd.DataFrame:
     """Bars of that length from trades, of which each has one."""
-    grouped = trades.groupby(trades.index.floor(rule))
+    grouped = trades.groupby(trades.index.floor(pd.Timedelta(length)))
     bars = grouped["price"].agg(["first", "max", "min", "last", "count"])
     bars.columns = [*VALUES[:4], "trades"]
     bars.insert(4, "volume", grouped["amount"].sum())
     return bars
 
 
-def bars_of_candles(candles: pd.DataFrame, rule: str) -> pd.DataFrame:
+def bars_of_candles(candles: pd.DataFrame, length: timedelta) -> pd.DataFrame:
     """Longer candles from those of a minute."""
-    grouped = candles.groupby(candles.index.floor(rule))
+    grouped = candles.groupby(candles.index.floor(pd.Timedelta(length)))
     how = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}
     return grouped.agg(how).assign(minutes=grouped.size())
 
 
 def plant_all(truths: Sequence[TruthOfMarket], days: Sequence[datetime], seed: int) -> None:
-    """Plant some faults on each day, on the last day also those that a status tells of."""
+    """Plant some faults on each day, on the last day also what a status tells of."""
     rng = random.Random(seed)
     of_name = {truth.name: truth for truth in truths}
     for number, day in enumerate(days):
-        first = number * KINDS_A_DAY % len(KINDS)
-        kinds = [*KINDS[first : first + KINDS_A_DAY], *(LAST_DAY if day == days[-1] else ())]
+        kinds = [KINDS[(number * KINDS_A_DAY + one) % len(KINDS)] for one in range(KINDS_A_DAY)]
         for part, kind in enumerate(kinds):
-            of_name[kind.exchange, kind.symbol].plant(kind, day, 2 * part, rng)
+            of_name[kind.exchange, kind.symbol].plant(kind, day, part, rng)
+    of_name[MANY_REJECTED.exchange, MANY_REJECTED.symbol].plant(MANY_REJECTED, days[-1], _PARTS - 1, rng)

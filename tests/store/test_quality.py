@@ -331,11 +331,24 @@ def test_order_books_are_stale_that_stay_the_same_while_trades_are_made(
     found = judged(connection, series)
 
     assert found.findings == (
-        Finding("stale", second(100), second(200), 10, "best prices and amounts unchanged, 3 trades"),
+        Finding("stale", second(100), second(190), 10, "best prices and amounts unchanged, 3 trades"),
     )
     assert (found.stale, found.score) == (10, 83.33)
     assert judged(connection, series, still_book_trades=2).stale == 20
-    assert judged(connection, series, still_book_s=101).stale == 0
+    assert judged(connection, series, still_book_s=91).stale == 0
+
+
+def test_a_book_that_is_sampled_seldom_is_not_stale_for_that(
+    connection: Connection, make_instrument: InstrumentFactory
+):
+    instrument = make_instrument()
+    series, trades = ensure_book_series(connection, instrument), ensure_trade_series(connection, instrument)
+    # Each five minutes another one, and in between trades.
+    rows = [(time, 99.0, 100.0, 1.0 + time) for time in (0, 300, 600)]
+    write_books(connection, series, snapshots(rows), asked=[(DAY, at(15))], covered=[(DAY, at(15))])
+    store_trades(connection, trades, [(minute, 100.0) for minute in range(15)], (DAY, at(15)))
+
+    assert judged(connection, series).findings == ()
 
 
 def test_a_book_that_was_not_sampled_meanwhile_is_not_stale(connection: Connection, make_instrument: InstrumentFactory):
