@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from tapehouse.book import BookBatch
+from tapehouse.candle import Int64Array
 from tapehouse.ranges import TimeRange, subtract_ranges
 from tapehouse.sandbox import Fault, Market
 from tapehouse.timeframe import to_ms
@@ -128,7 +129,8 @@ class TruthOfMarket:
         """All trades that there were."""
         history: Any = self.market.history
         trades = history.trades(to_ms(self.start), to_ms(self.end))
-        index = pd.DatetimeIndex(trades.time_ms.astype("datetime64[ms]").astype("datetime64[us]"), tz="UTC")
+        time_ms = _read_as_seconds(trades.time_ns) if self.market.exchange == "kraken" else trades.time_ms
+        index = pd.DatetimeIndex(time_ms.astype("datetime64[ms]").astype("datetime64[us]"), tz="UTC")
         side = np.where(trades.buyer_took == 1, "buy", "sell")
         values = {"trade_id": trades.trade_id, "price": trades.price, "amount": trades.amount, "side": side}
         return pd.DataFrame(values, index=index)
@@ -258,6 +260,12 @@ class TruthOfMarket:
         price = Decimal(high).scaleb(-self.market.price_decimals)
         spike = (price * Decimal("1.1")).quantize(price.normalize())
         return int(spike.scaleb(self.market.price_decimals))
+
+
+def _read_as_seconds(time_ns: Int64Array) -> Int64Array:
+    """In milliseconds, what a reader makes of a JSON number of seconds with the seven decimals that Kraken writes."""
+    seconds = [(one + 50) // 100 / 10**7 for one in time_ns.tolist()]
+    return np.array([int(Decimal(repr(one)) * 1000) for one in seconds], dtype=np.int64)
 
 
 def bars_of_trades(trades: pd.DataFrame, length: timedelta) -> pd.DataFrame:
