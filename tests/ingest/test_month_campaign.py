@@ -112,13 +112,13 @@ SHORT: Final = Scale(
 FULL: Final = Scale(
     days=30,
     symbols={
-        "binance": ["BTC/USDT", "ETH/USDT", "SOL/USDT", "QUILL/USDT"],
-        "kraken": ["BTC/USD", "ETH/USD", "SOL/USD"],
+        "binance": ["BTC/USDT", "ETH/BTC", "SOL/USDT", "QUILL/USDT"],
+        "kraken": ["BTC/USD", "BTC/EUR", "SOL/USD"],
         "bybit": ["BTC/USDT", "ETH/USDT", "QUILL/USDT"],
     },
     keep={"ohlcv": 20 * DAY, "trade": 10 * DAY, "order_book": 5 * DAY},
     chunk=5 * DAY,
-    books_every=timedelta(minutes=5),
+    books_every=timedelta(minutes=30),
     compressed_within=30 * DAY,
     saved=0.8,
     # Longer than archiving is ahead of retention.
