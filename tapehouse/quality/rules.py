@@ -28,7 +28,8 @@ class Thresholds:
     - `stale_move`: and the same pair must have moved by that share elsewhere meanwhile, unless the run has volume;
     - `outlier_ranges`: a bar must reach so many mean ranges of its neighbours beyond both of those next to it;
     - `outlier_move`: and by that share of the price;
-    - `still_book_s`: so long the best prices and amounts of an order book must stay the same;
+    - `still_book_s`: so long the best prices and amounts of an order book must stay the same, from the first to the
+      last snapshot that says so;
     - `still_book_trades`: while so many trades are made.
     """
 

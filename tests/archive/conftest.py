@@ -1,6 +1,6 @@
 """A schema of the archive's tests alone, since retention drops whole chunks, and what they do to it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,7 +37,7 @@ def schema_url(server_url: str) -> Iterator[str]:
 
 
 @contextmanager
-def own_schema(server_url: str) -> Iterator[str]:
+def own_schema(server_url: str) -> Generator[str]:
     """The tables in a schema of their own, whose jobs a native server doesn't run by itself."""
     schema = f"archive_{uuid4().hex[:12]}"
     url = make_conninfo(server_url, options=f"-c search_path={schema},public")

@@ -155,14 +155,14 @@ class TruthOfMarket:
                 rows = rows.drop(self._minutes(rows, plant).index)
         for plant in self._planted("frozen_price"):
             minutes = self._minutes(rows, plant).index
-            rows.loc[minutes, VALUES[:4]] = true.loc[plant.start - MINUTE, "close"]
+            rows.loc[minutes, VALUES[:4]] = true["close"].loc[plant.start - MINUTE]
             rows.loc[minutes, "volume"] = 0
         for plant in self._planted("corrected_rows"):
             minutes = self._minutes(rows, plant).index
             rows.loc[minutes, "close"] = rows.loc[minutes, "high"]
             rows.loc[minutes, "volume"] += 10**self.market.amount_decimals
         for plant in self._planted("price_spike"):
-            rows.loc[plant.start, "high"] = self._spike(int(true.loc[plant.start, "high"]))
+            rows.loc[plant.start, "high"] = self._spike(int(true["high"].loc[plant.start]))
         return rows
 
     def books(self, day: datetime, until: datetime, every: timedelta) -> tuple[BookBatch, list[TimeRange]]:
@@ -270,7 +270,7 @@ def _read_as_seconds(time_ns: Int64Array) -> Int64Array:
 
 def bars_of_trades(trades: pd.DataFrame, length: timedelta) -> pd.DataFrame:
     """Bars of that length from trades, of which each has one."""
-    grouped = trades.groupby(trades.index.floor(pd.Timedelta(length)))
+    grouped = trades.groupby(_floor(trades, length))
     bars = grouped["price"].agg(["first", "max", "min", "last", "count"])
     bars.columns = [*VALUES[:4], "trades"]
     bars.insert(4, "volume", grouped["amount"].sum())
@@ -279,9 +279,13 @@ def bars_of_trades(trades: pd.DataFrame, length: timedelta) -> pd.DataFrame:
 
 def bars_of_candles(candles: pd.DataFrame, length: timedelta) -> pd.DataFrame:
     """Longer candles from those of a minute."""
-    grouped = candles.groupby(candles.index.floor(pd.Timedelta(length)))
+    grouped = candles.groupby(_floor(candles, length))
     how = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}
     return grouped.agg(how).assign(minutes=grouped.size())
+
+
+def _floor(frame: pd.DataFrame, length: timedelta) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(frame.index).floor(pd.Timedelta(length))
 
 
 def plant_all(truths: Sequence[TruthOfMarket], days: Sequence[datetime], seed: int) -> None:
