@@ -263,9 +263,9 @@ class TruthOfMarket:
 
 
 def _read_as_seconds(time_ns: Int64Array) -> Int64Array:
-    """In milliseconds, what a reader makes of a JSON number of seconds with the seven decimals that Kraken writes."""
+    """In milliseconds, what ccxt makes of a JSON number of seconds with the seven decimals that Kraken writes."""
     seconds = [(one + 50) // 100 / 10**7 for one in time_ns.tolist()]
-    return np.array([int(Decimal(repr(one)) * 1000) for one in seconds], dtype=np.int64)
+    return np.array([int(one * 1000) for one in seconds], dtype=np.int64)
 
 
 def bars_of_trades(trades: pd.DataFrame, length: timedelta) -> pd.DataFrame:
