@@ -33,6 +33,7 @@ from tests.ingest.month import (
     CANDLE_PATHS,
     DAY,
     MANY_REJECTED,
+    MINUTE,
     VALUES,
     Told,
     TruthOfMarket,
@@ -93,8 +94,9 @@ def test_a_month_of_maintenance(month: Month, schema_url: str):
         _logger.info("day %d after %.0f s: %s", number, time.monotonic() - began_s, dict(month.spent_s))
     # The day that is not over.
     day, end = start + SCALE.days * DAY, ONE_MINUTE.floor(datetime.now(UTC))
-    month.fetch_day(day, end)
-    month.maintain(day, end, is_archive_away=False)
+    if day < end:
+        month.fetch_day(day, end)
+        month.maintain(day, end, is_archive_away=False)
     took_s = time.monotonic() - began_s
 
     check_findings(month)
@@ -140,8 +142,11 @@ def check_status(month: Month) -> None:
     status = read_status(month.connection)
     problems = find_problems(status, Limits(disk_free_share=0.0, disk_days=0.0))
     (many,) = [plant for truth in month.truths for plant in truth.plants if plant.kind is MANY_REJECTED]
-    expected = [("quarantine_rate", "bybit BTC/USDT 1m")] if status.read_at - many.start < DAY else []
-    assert [(one.kind, one.subject) for one in problems] == expected, problems
+    recent = sum(many.start + number * MINUTE >= status.read_at - DAY for number in range(many.kind.minutes))
+    told = ("quarantine_rate", "bybit BTC/USDT 1m")
+    # For some minutes of the day a part of them is older, and may be too few.
+    found = [(one.kind, one.subject) for one in problems]
+    assert found == ([told] if recent == many.kind.minutes or (recent and found) else []), problems
     assert {table.due for table in status.tables} == {0}
     assert all(one.lag_s is not None for one in status.series)
 
