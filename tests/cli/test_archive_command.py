@@ -12,14 +12,23 @@ from tapehouse.store.archive import ARCHIVED_DATASETS, switch_archiving
 from tapehouse.store.connection import Connection, connect
 from tests.cli.conftest import Cli
 from tests.query.conftest import Tape, make_instrument, random_trades
+from tests.status.conftest import new_store
 
 DAY = timedelta(days=1)
 OLD = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - 200 * DAY
 
 
+@pytest.fixture(scope="module")
+def own_url(database: EmbeddedStatus) -> Iterator[str]:
+    """A store in which no other test leaves anything that is due."""
+    with new_store(database.url or "") as url:
+        yield url
+
+
 @pytest.fixture
-def connection(database: EmbeddedStatus) -> Iterator[Connection]:
-    with connect(database.url or "") as connection:
+def connection(own_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connection]:
+    monkeypatch.setenv("TAPEHOUSE_DATABASE_URL", own_url)
+    with connect(own_url) as connection:
         yield connection
         switch_archiving(connection, off=ARCHIVED_DATASETS)
         connection.execute("delete from archive")
