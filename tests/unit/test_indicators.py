@@ -7,7 +7,7 @@ import pytest
 
 from tapehouse.errors import InputError
 from tapehouse.indicators import DEFAULT_INDICATORS, indicator
-from tapehouse.timeframe import timeframe, to_us
+from tapehouse.timeframe import EPOCH, timeframe, to_us
 
 MINUTE = timeframe("1m")
 LEAST = ("ema_1", "rsi_2", "macd_2_2_1", "bbands_2_1", "atr_1", "obv", "vwap")
@@ -48,3 +48,22 @@ def test_what_has_a_name_can_be_computed(name: str):
 def test_what_can_not_be_computed_is_no_indicator(name: str, words: str):
     with pytest.raises(InputError, match=words):
         indicator(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        # Blocks of 256 bars, each with 320 before it: that of 512 is known up to the hole, that of 1024 lies behind it.
+        ("ema_20", {*range(512, 700), *range(1024, 2000)}),
+        ("vwap", {*range(700), *range(1440, 2000)}),
+    ],
+)
+def test_where_not_all_bars_that_it_depends_on_are_known_there_is_no_value(name: str, known: set[int]):
+    # The 700th minute of 1970, when a day and a block begin, was not fetched.
+    bars = np.delete(np.arange(2000), 700)
+    start, end = EPOCH, EPOCH + 2000 * MINUTE.length
+    hole = EPOCH + 700 * MINUTE.length
+    candles = np.full((5, len(bars)), 5.0)
+    fetched = [(start, hole), (hole + MINUTE.length, end)]
+    (values,) = indicator(name).values(MINUTE, bars * 60_000_000, candles, fetched)
+    assert set(bars[~np.isnan(values)].tolist()) == known
