@@ -20,6 +20,7 @@ from flows.settings import SERVER
 ROOT: Final = Path(__file__).parents[2]
 _START_S: Final = 180
 _STOP_S: Final = 20.0
+_HEARD_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,15 @@ class PrefectServer:
                 error.close()
                 time.sleep(pause_s)
         return _json_answer(request)
+
+    def task_runs(self, prefix: str, *, count: int) -> set[str]:
+        """Names of the task runs that begin like that, of which the server hears by events: a moment after they end."""
+        deadline = time.monotonic() + _HEARD_S
+        while True:
+            runs = self.post("/task_runs/filter", {"task_runs": {"name": {"like_": prefix}}})
+            if len(runs) >= count or time.monotonic() > deadline:
+                return {run["name"] for run in runs}
+            time.sleep(0.2)
 
     def latest_artifact(self, key: str) -> dict[str, Any]:
         """The artifact of that key that was published last; its table, progress or picture is under `data`."""
