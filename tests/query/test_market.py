@@ -211,7 +211,7 @@ def test_an_unknown_symbol_is_no_symbol_without_series(market: MarketData, tape:
         assert ask(tape.exchange, "BTC/USDT").empty
         with pytest.raises(UnknownSymbol, match=f"{tape.exchange} has no BTC/USD: did you mean BTC/USDT"):
             ask(tape.exchange, "BTC/USD")
-        with pytest.raises(UnknownSymbol, match="There is no BTC/USDD: did you mean .*BTC/USDT"):
+        with pytest.raises(UnknownSymbol, match=r"There is no BTC/USDD: did you mean .*BTC/USDT"):
             ask(symbol="BTC/USDD")
 
 
