@@ -26,6 +26,7 @@ from tapehouse.cli.refresh import refresh
 from tapehouse.cli.repair import repair
 from tapehouse.cli.sandbox import sandbox
 from tapehouse.cli.status import status
+from tapehouse.cli.stream import stream
 from tapehouse.cli.trades import trades
 
 _EPILOG: Final = """\b
@@ -58,6 +59,7 @@ def main(*, debug: bool) -> None:
 
 _COMMANDS: Final = (
     ingest,
+    stream,
     backfill,
     candles,
     trades,

@@ -66,6 +66,15 @@ class Exchange:
         """The time by the exchange's clock, in UTC; by ours where the exchange does not tell."""
         return await self._connection.now()
 
+    async def read_clock(self) -> datetime:
+        """The time by the exchange's clock, which is asked anew, in UTC; by ours where the exchange does not tell."""
+        await self._connection.read_clock()
+        return self._connection.told_now()
+
+    def told_now(self) -> datetime:
+        """The time by the exchange's clock as last read, or at most a second later where it tells whole seconds."""
+        return self._connection.told_now()
+
     async def listings(self) -> list[Listing]:
         """All markets of the exchange, delisted ones included, as they were when first asked for."""
         return list((await self._by_symbol()).values())

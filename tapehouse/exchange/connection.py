@@ -44,6 +44,7 @@ class Connection:
         timeout_s: float,
         retry: RetryPolicy,
         pacer: Pacer | None,
+        streams: bool = False,
     ) -> None:
         self.exchange_id = exchange_id
         self.requests = 0
@@ -56,6 +57,7 @@ class Connection:
             on_request=self._count_request,
             on_headers=self._note_sandbox,
             pacer=pacer,
+            streams=streams,
         )
         # What a clock that tells whole seconds leaves out at most.
         self._left_out = _MOST_LEFT_OUT if habits.tells_whole_seconds else timedelta(0)
@@ -97,6 +99,15 @@ class Connection:
         """The same time, not behind the exchange's clock by what that leaves out: what is new then can't be older."""
         clock = await self._read_clock()
         return datetime.now(UTC) if clock is None else clock.now() + self._left_out
+
+    async def read_clock(self) -> None:
+        """Ask for the time anew."""
+        self._clock = None
+        await self._read_clock()
+
+    def told_now(self) -> datetime:
+        """The same as `latest_now`, by what was last told, without asking."""
+        return datetime.now(UTC) if self._clock is None else self._clock.now() + self._left_out
 
     async def _read_clock(self) -> "_ClockReading | None":
         if not self.ccxt.has["fetchTime"]:

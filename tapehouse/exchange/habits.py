@@ -37,6 +37,9 @@ class Habits:
     - `side_cell`: where a trade as received tells its side, where ccxt makes one up for those that don't.
     - `tells_whole_seconds`: its clock leaves out what is less than a second.
     - `book_depths`: the depths that an order book can be asked for, in order; None for any.
+    - `trade_channel`: which of several streams of trades has those that requests give, in ccxt's words.
+    - `streamed_depths`: the depths that an order book can be subscribed to, in order; None where it comes whole.
+    - `checks_books`: its streams of order books come with a checksum that ccxt leaves alone (`book_checksums`).
     """
 
     page_limit: int | None = None
@@ -55,13 +58,26 @@ class Habits:
     side_cell: int | str | None = None
     tells_whole_seconds: bool = False
     book_depths: Sequence[int] | None = None
+    trade_channel: str | None = None
+    streamed_depths: Sequence[int] | None = None
+    checks_books: bool = False
+
+    @property
+    def counts_trades(self) -> bool:
+        """Whether the ids of trades run without holes, so that one that is missing is missed."""
+        return self.trade_style in ("from_id", "up_to_id", "cursor")
 
 
 # Trades are aggregated and counted without holes; of a window's trades the last 1000 come:
 # https://github.com/binance/binance-spot-api-docs/issues/10. The depths are those that all products take:
 # https://developers.binance.com/docs/derivatives/usds-margined-futures/market-data/rest-api/Order-Book
+# Streams have trades singly and aggregated, with ids of their own each.
 _BINANCE_FAMILY: Final = Habits(
-    page_limit=1000, trade_style="from_id", trade_limit=1000, book_depths=(5, 10, 20, 50, 100, 500, 1000)
+    page_limit=1000,
+    trade_style="from_id",
+    trade_limit=1000,
+    book_depths=(5, 10, 20, 50, 100, 500, 1000),
+    trade_channel="aggTrade",
 )
 # Quiet minutes come as zero-volume rows, a start alone goes on from there, at most 1000 a page:
 # https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints
@@ -88,6 +104,7 @@ _HABITS: Final = {
     # Trades of all times, at most 1000 a page, after `since`, "last" being the next one; their ids run
     # without holes, as 1000 recorded ones do: https://docs.kraken.com/api-reference/market-data/get-recent-trades
     # Books of 1 to 500 levels: https://docs.kraken.com/api-reference/market-data/get-order-book
+    # Streamed ones: https://docs.kraken.com/api/docs/websocket-v2/book
     "kraken": Habits(
         page_limit=720,
         recent_only=True,
@@ -96,6 +113,8 @@ _HABITS: Final = {
         side_cell=3,
         tells_whole_seconds=True,
         book_depths=range(1, 501),
+        streamed_depths=(10, 25, 100, 500, 1000),
+        checks_books=True,
     ),
     # Inverse contracts are worth 1 USD each and counted: https://docs.kraken.com/api-reference/candles/market-candles
     "krakenfutures": Habits(volume_in_contracts=frozenset(("inverse",))),

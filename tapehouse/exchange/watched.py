@@ -1,7 +1,7 @@
 """ccxt's class for an exchange, watched at its own points of extension; importing this imports ccxt.
 
 It paces and counts requests, judges every answer while its status, headers and body are at hand, and
-reads it as `parsing` says. All else is ccxt's.
+reads it as `parsing` says, or what is streamed as `taps` does. All else is ccxt's.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,10 +9,12 @@ from typing import Any, cast
 
 import ccxt.async_support as ccxt_async
 
+from tapehouse.errors import PermanentError
 from tapehouse.exchange.habits import Habits
 from tapehouse.exchange.names import require_exchange
 from tapehouse.exchange.pacing import Pacer
 from tapehouse.exchange.parsing import PlainParsing
+from tapehouse.exchange.taps import Taps
 from tapehouse.exchange.translate import Answer, translate
 
 
@@ -24,30 +26,48 @@ def watched_exchange(
     on_request: Callable[[], None],
     on_headers: Callable[[Mapping[str, str]], None],
     pacer: Pacer | None,
+    streams: bool = False,
 ) -> object:
-    """An instance of ccxt's async class for the exchange; raises UnknownExchange, naming the closest ones."""
+    """An instance of ccxt's async class for the exchange, or of the one that `streams`.
+
+    Raises UnknownExchange, naming the closest ones, and PermanentError where ccxt has no streams of it.
+    """
     require_exchange(exchange_id)
-    watched_class = _watched_class(
-        cast("type[Any]", getattr(ccxt_async, exchange_id)), exchange_id, habits, on_request, on_headers, pacer
-    )
+    read_class = _streaming_class(exchange_id) if streams else _requesting_class(exchange_id, habits)
+    watched_class = _watched_class(read_class, exchange_id, on_request, on_headers, pacer)
     exchange = watched_class({"enableRateLimit": True, "timeout": round(timeout_s * 1000)})
     _load_less(exchange, habits)
     return exchange
 
 
-def _watched_class(
-    ccxt_class: type[Any],
-    exchange_id: str,
-    habits: Habits,
-    on_request: Callable[[], None],
-    on_headers: Callable[[Mapping[str, str]], None],
-    pacer: Pacer | None,
-) -> type[Any]:
-    class WatchedExchange(PlainParsing, ccxt_class):
+def _requesting_class(exchange_id: str, habits: Habits) -> type[Any]:
+    ccxt_class = cast("type[Any]", getattr(ccxt_async, exchange_id))
+
+    class PlainlyParsed(PlainParsing, ccxt_class):
         candles_in_order = habits.candles_in_order
         turns_sides = habits.tells_maker_side
         side_cell = habits.side_cell
 
+    return PlainlyParsed
+
+
+def _streaming_class(exchange_id: str) -> type[Any]:
+    import ccxt.pro as ccxt_pro  # another second, for those who stream alone
+
+    ccxt_class = cast("type[Any] | None", getattr(ccxt_pro, exchange_id, None))
+    if ccxt_class is None:
+        raise PermanentError(f"ccxt has no streams of {exchange_id}: ingest it on a schedule instead.")
+    return type("Tapped", (Taps, ccxt_class), {})
+
+
+def _watched_class(
+    read_class: type[Any],
+    exchange_id: str,
+    on_request: Callable[[], None],
+    on_headers: Callable[[Mapping[str, str]], None],
+    pacer: Pacer | None,
+) -> type[Any]:
+    class WatchedExchange(read_class):
         async def throttle(self, cost: float | None = None) -> None:
             """Called by ccxt before each request; `cost` counts in `rateLimit` milliseconds."""
             if pacer is None:

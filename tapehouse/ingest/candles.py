@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import cast
 
 from tapehouse.exchange import CandlePage, Exchange
@@ -31,22 +32,24 @@ async def ingest_candles(
     whatever happens. Calls `progress` after each with the sum so far. Raises ExchangeError,
     StoreError, and QualityError after quarantining when a batch has too many bad rows.
     """
-
-    def write(pages: Pages) -> WriteResult:
-        bounds_start, bounds_end = pages.bounds
-        split = split_candles(pages.rows, series.timeframe, start=bounds_start, end=bounds_end)
-        return write_candles(
-            connection,
-            series,
-            split.good,
-            asked=pages.asked,
-            covered=pages.covered(split.covered),
-            rejected=split.rejected,
-            refused=pages.refused,
-        )
-
     pages = _light(exchange.candle_pages(series.instrument.symbol, series.timeframe, start, end))
+    write = partial(write_candle_pages, connection, series)
     return await ingest_pages(series, pages, write, max_reject_share=max_reject_share, progress=progress)
+
+
+def write_candle_pages(connection: Connection, series: CandleSeries, pages: Pages) -> WriteResult:
+    """Validate and write candles as received, with what they cover, in one transaction; raises StoreError."""
+    bounds_start, bounds_end = pages.bounds
+    split = split_candles(pages.rows, series.timeframe, start=bounds_start, end=bounds_end)
+    return write_candles(
+        connection,
+        series,
+        split.good,
+        asked=pages.asked,
+        covered=pages.covered(split.covered),
+        rejected=split.rejected,
+        refused=pages.refused,
+    )
 
 
 async def _light(pages: AsyncIterator[CandlePage]) -> AsyncIterator[CandlePage]:

@@ -24,8 +24,9 @@ from tapehouse.ingest.pages import finish_in_thread, stop_tasks
 from tapehouse.ingest.run import open_instrument
 from tapehouse.ingest.venue import open_shared_exchange
 from tapehouse.ranges import TimeRange, merge_ranges
+from tapehouse.store.batch import WriteResult
 from tapehouse.store.books import write_books
-from tapehouse.store.connection import connect
+from tapehouse.store.connection import Connection, connect
 from tapehouse.store.instruments import BookSeries, ensure_book_series
 from tapehouse.store.ledger import record_asked
 from tapehouse.timeframe import from_us, to_us
@@ -305,23 +306,33 @@ class _Writer:
     def _write_samples(self, market: _Market, waiting: Sequence[tuple[BookSample, TimeRange]], depth: int) -> None:
         if self._connection.closed:
             self._connection = connect(self._database_url)
-        split = split_books([sample for sample, _ in waiting], depth=depth)
-        intervals = [interval for _, interval in waiting]
-        good = [interval for interval, passed in zip(intervals, split.passed, strict=True) if passed]
-        written = write_books(
-            self._connection,
-            market.series,
-            split.good,
-            asked=merge_ranges(intervals),
-            covered=merge_ranges(good),
-            rejected=split.rejected,
-            sampled=_sampled(split, intervals),
-        )
+        written = write_samples(self._connection, market.series, waiting, depth=depth)
         outcome = market.outcome
         outcome.inserted += written.inserted
         outcome.changed += written.changed
         outcome.unchanged += written.unchanged
         outcome.rejected += written.rejected
+
+
+def write_samples(
+    connection: Connection, series: BookSeries, samples: Sequence[tuple[BookSample, TimeRange]], *, depth: int
+) -> WriteResult:
+    """Validate and write samples, each with the interval that it counts for, in one transaction; raises StoreError.
+
+    Of each side the first `depth` levels are kept.
+    """
+    split = split_books([sample for sample, _ in samples], depth=depth)
+    intervals = [interval for _, interval in samples]
+    good = [interval for interval, passed in zip(intervals, split.passed, strict=True) if passed]
+    return write_books(
+        connection,
+        series,
+        split.good,
+        asked=merge_ranges(intervals),
+        covered=merge_ranges(good),
+        rejected=split.rejected,
+        sampled=_sampled(split, intervals),
+    )
 
 
 def _sampled(split: BookSplit, intervals: Sequence[TimeRange]) -> dict[datetime, list[TimeRange]]:

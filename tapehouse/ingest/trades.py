@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from tapehouse.exchange import Exchange
 from tapehouse.ingest.pages import Pages, ingest_pages
@@ -28,19 +29,21 @@ async def ingest_trades(
     What it doesn't give is noted as unavailable. Every batch is committed with its coverage before the
     next. Calls `progress` after each with the sum so far. Raises as `ingest_candles` does.
     """
-
-    def write(pages: Pages) -> WriteResult:
-        bounds_start, bounds_end = pages.bounds
-        split = split_trades(pages.rows, start=bounds_start, end=bounds_end)
-        return write_trades(
-            connection,
-            series,
-            split.good,
-            asked=pages.asked,
-            covered=pages.covered(split.covered),
-            rejected=split.rejected,
-            refused=pages.refused,
-        )
-
     pages = exchange.trade_pages(series.instrument.symbol, start, end)
+    write = partial(write_trade_pages, connection, series)
     return await ingest_pages(series, pages, write, max_reject_share=max_reject_share, progress=progress)
+
+
+def write_trade_pages(connection: Connection, series: TradeSeries, pages: Pages) -> WriteResult:
+    """Validate and write trades as received, with what they cover, in one transaction; raises StoreError."""
+    bounds_start, bounds_end = pages.bounds
+    split = split_trades(pages.rows, start=bounds_start, end=bounds_end)
+    return write_trades(
+        connection,
+        series,
+        split.good,
+        asked=pages.asked,
+        covered=pages.covered(split.covered),
+        rejected=split.rejected,
+        refused=pages.refused,
+    )

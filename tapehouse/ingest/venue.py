@@ -8,6 +8,7 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 from tapehouse.exchange import Exchange, RetryPolicy, open_exchange
+from tapehouse.exchange.live import LiveExchange, open_live_exchange
 from tapehouse.exchange.pacing import SharedPacer
 from tapehouse.ingest.pages import finish_in_thread
 from tapehouse.store.budget import RateBudget
@@ -26,13 +27,35 @@ async def open_shared_exchange(
 
     Raises what `open_exchange` does; requests raise StoreError where that database has no budgets.
     """
+    async with (
+        _shared_pacer(exchange_id, database_url, base_url) as pacer,
+        open_exchange(exchange_id, base_url=base_url, timeout_s=timeout_s, retry=retry, pacer=pacer) as exchange,
+    ):
+        yield exchange
+
+
+@asynccontextmanager
+async def open_shared_streams(
+    exchange_id: str, database_url: str, *, base_url: str | None = None
+) -> AsyncGenerator[tuple[Exchange, LiveExchange]]:
+    """An exchange as `open_shared_exchange` gives it and its streams, whose requests keep to the same budget.
+
+    Raises what `open_live_exchange` does besides.
+    """
+    async with (
+        _shared_pacer(exchange_id, database_url, base_url) as pacer,
+        open_exchange(exchange_id, base_url=base_url, pacer=pacer) as exchange,
+        open_live_exchange(exchange_id, base_url=base_url, pacer=pacer) as live,
+    ):
+        yield exchange, live
+
+
+@asynccontextmanager
+async def _shared_pacer(exchange_id: str, database_url: str, base_url: str | None) -> AsyncGenerator[SharedPacer]:
     budget = ThreadedBudget(RateBudget(database_url, exchange_id, _address(base_url)))
     pacer = SharedPacer(exchange_id, budget)
     try:
-        async with open_exchange(
-            exchange_id, base_url=base_url, timeout_s=timeout_s, retry=retry, pacer=pacer
-        ) as exchange:
-            yield exchange
+        yield pacer
     finally:
         await pacer.close()
         await finish_in_thread(budget.close)

@@ -1,0 +1,95 @@
+"""How streams are read by ccxt's class for an exchange: nothing that comes is lost; importing this imports ccxt.
+
+ccxt keeps what streams bring in caches that forget all but the last thousand, and gives them out when it gets round
+to it: of a burst some are gone by then. Here each trade, candle and book is told of in the instant it was read.
+"""
+
+import itertools
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, cast
+
+from ccxt.async_support.base.ws.cache import ArrayCache, ArrayCacheByTimestamp
+from ccxt.async_support.base.ws.order_book import OrderBook
+
+# So long a connection may be silent before it is asked whether anybody is there; twice without an answer it is dropped.
+_SILENCE_MS: Final = 5_000
+
+_sessions = itertools.count(1)
+
+
+class TradeTap(ArrayCache):
+    """In the place of ccxt's cache of trades: keeps none, and tells of each."""
+
+    def __init__(self, tell: Callable[[Mapping[str, object]], None]) -> None:
+        super().__init__(1)
+        self._tell = tell
+
+    def append(self, item: Any) -> None:  # noqa: ANN401 -- as ccxt made it
+        """Called by ccxt with each trade."""
+        self._tell(item)
+
+
+class CandleTap(ArrayCacheByTimestamp):
+    """In the place of ccxt's cache of candles: keeps none, and tells of each."""
+
+    def __init__(self, tell: Callable[[list[object]], None]) -> None:
+        super().__init__(1)
+        self._tell = tell
+
+    def append(self, item: Any) -> None:  # noqa: ANN401 -- as ccxt made it
+        """Called by ccxt with each state of a candle."""
+        self._tell(item)
+
+
+class Taps:
+    """Put before a streaming class of ccxt's.
+
+    `session` numbers the connection that what is being told of came over, `message` is what it was made of, and
+    `heard_at_s` says when that came by `time.monotonic`. `on_book` is told of each state of a book. A message that
+    ccxt can't read ends its connection, which would else be deaf from then on without a word.
+    """
+
+    session: int = 0
+    message: Any = None
+    heard_at_s: float = 0.0
+    on_book: Callable[[Mapping[str, Any]], None] | None = None
+
+    def client(self, url: str) -> Any:  # noqa: ANN401 -- ccxt has no types
+        """Called by ccxt for the connection to an address, which is a new one after each loss."""
+        ccxt = _ccxt(super())
+        is_known = url in (_ccxt(self).clients or {})
+        client = ccxt.client(url)
+        if not is_known:
+            self._tap(client)
+        return client
+
+    def handle_message(self, client: Any, message: object) -> None:  # noqa: ANN401 -- ccxt has no types
+        """Called by ccxt with each message."""
+        self.session, self.message, self.heard_at_s = client.session, message, time.monotonic()
+        try:
+            _ccxt(super()).handle_message(client, message)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the loop that receives must not end of it
+            client.on_error(error)
+
+    def safe_trade(self, trade: dict[str, Any], market: object = None) -> dict[str, Any]:  # noqa: ARG002 -- ccxt's signature
+        """The trade with its numbers; ccxt would also reckon cost and fees, which takes half the time of a trade."""
+        for name in ("price", "amount"):
+            trade[name] = _ccxt(self).safe_number(trade, name)
+        return trade
+
+    def _tap(self, client: Any) -> None:  # noqa: ANN401 -- ccxt has no types
+        client.session = next(_sessions)
+        client.keepAlive = _SILENCE_MS
+        resolve = client.resolve
+
+        def tell(result: object, message_hash: object) -> object:
+            if self.on_book is not None and isinstance(result, OrderBook):
+                self.on_book(cast("Mapping[str, Any]", result))
+            return resolve(result, message_hash)
+
+        client.resolve = tell
+
+
+def _ccxt(exchange: object) -> Any:  # noqa: ANN401 -- ccxt has no types
+    return exchange

@@ -1,0 +1,171 @@
+"""Batches of what is streamed, on their way to the store: in memory up to a bound, then on disk; none is lost.
+
+While the database is away, trades and candles are kept, on disk where memory may hold no more; of an order book the
+newest snapshot is. Writing to disk holds up what reads from the exchange, and so, at last, the exchange.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from tapehouse.errors import InputError, StoreUnreachable
+from tapehouse.ingest.pages import finish_in_thread
+from tapehouse.stream.book_lane import BookLane
+from tapehouse.stream.parcel import Lane, Parcel
+from tapehouse.stream.spill import Spill
+from tapehouse.stream.statistics import StreamStatistics
+from tapehouse.stream.writer import Writer
+
+_FIRST_PAUSE_S: Final = 0.25
+_LONGEST_PAUSE_S: Final = 5.0
+# What goes to disk does so in pieces of so many rows: each is a transaction of its own later.
+_PIECE_ROWS: Final = 1000
+# A database that comes and goes is no reason to wait for ever at the end.
+_LAST_TRY_S: Final = 10.0
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Flushing:
+    """When what was streamed is written: once so many rows wait, or the oldest has waited so long.
+
+    No more than about `most_waiting` rows wait in memory. Raises InputError for what makes no sense.
+    """
+
+    rows: int = 100
+    every: timedelta = timedelta(seconds=5)
+    most_waiting: int = 50_000
+
+    def __post_init__(self) -> None:
+        if self.rows < 1 or self.every <= timedelta(0):
+            raise InputError("A flush needs at least one row, and some time: give --flush-rows 1 or more.")
+        if self.most_waiting < self.rows:
+            raise InputError(f"{self.most_waiting} rows in memory are fewer than one flush of {self.rows}: allow more.")
+
+
+class Batcher:
+    """Writes what the lanes hand over, in a thread of its own, one transaction a series."""
+
+    def __init__(
+        self,
+        lanes: Sequence[Lane],
+        writer: Writer,
+        spill: Spill,
+        flushing: Flushing,
+        statistics: StreamStatistics,
+    ) -> None:
+        self._lanes = lanes
+        self._writer = writer
+        self._spill = spill
+        self._flushing = flushing
+        self._statistics = statistics
+        # Taken from the lanes, and not written yet: what is being tried, and what waits behind it.
+        self._pending: deque[Parcel] = deque()
+        self._pending_rows = 0
+        self._due = asyncio.Event()
+
+    def told(self) -> None:
+        """A row has come into a lane."""
+        statistics = self._statistics
+        statistics.received += 1
+        statistics.waiting += 1
+        if statistics.waiting >= self._flushing.rows:
+            self._due.set()
+        if statistics.waiting > self._flushing.most_waiting and self._rows_in_lanes >= _PIECE_ROWS:
+            self._make_room()
+
+    async def run(self) -> None:
+        """Flush for ever, whenever that is due; raises StoreError for what waiting does not mend."""
+        while True:
+            try:
+                async with asyncio.timeout(self._flushing.every.total_seconds()):
+                    await self._due.wait()
+            except TimeoutError:
+                pass
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write all that waits, on disk and in memory; while the database is away this goes on trying."""
+        self._due.clear()
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                await self._write_all()
+            except StoreUnreachable as error:
+                self._statistics.retried += 1
+                _logger.warning("%s %d rows wait.", error, self._statistics.waiting + self._statistics.spilled)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            else:
+                return
+
+    async def finish(self) -> None:
+        """Write all that waits, or keep it on disk where that can't be done at once."""
+        try:
+            async with asyncio.timeout(_LAST_TRY_S):
+                await self._write_all()
+        except (TimeoutError, StoreUnreachable) as error:
+            _logger.warning("%s What waits is kept for the next start.", error)
+        finally:
+            self._collect()
+            while self._pending:
+                self._keep(self._pop_pending())
+
+    async def _write_all(self) -> None:
+        """In the order in which it came: what is being tried, what is on disk, what has come since."""
+        await self._write_pending()
+        while (parcel := self._spill.first()) is not None:
+            await self._write(parcel)
+            self._spill.drop()
+            self._statistics.spilled -= len(parcel.rows)
+        self._collect()
+        await self._write_pending()
+
+    async def _write_pending(self) -> None:
+        while self._pending:
+            parcel = self._pending[0]
+            await self._write(parcel)
+            self._pop_pending()
+
+    async def _write(self, parcel: Parcel) -> None:
+        written = await finish_in_thread(lambda: self._writer.write(parcel))
+        self._statistics.count(parcel, written, time.monotonic())
+
+    def _collect(self) -> None:
+        now_s = time.monotonic()
+        parcels = [parcel for lane in self._lanes if (parcel := lane.take(now_s)) is not None]
+        self._pending += parcels
+        self._pending_rows += sum(len(parcel.rows) for parcel in parcels)
+
+    def _pop_pending(self) -> Parcel:
+        parcel = self._pending.popleft()
+        self._pending_rows -= len(parcel.rows)
+        self._statistics.waiting -= len(parcel.rows)
+        return parcel
+
+    @property
+    def _rows_in_lanes(self) -> int:
+        return self._statistics.waiting - self._pending_rows
+
+    def _make_room(self) -> None:
+        """Memory may hold no more: books are let go but for the newest, all else goes to disk."""
+        now_s = time.monotonic()
+        for lane in self._lanes:
+            if isinstance(lane, BookLane):
+                before = lane.coalesced
+                lane.coalesce()
+                self._statistics.coalesced += lane.coalesced - before
+                self._statistics.waiting -= lane.coalesced - before
+            elif (parcel := lane.take(now_s)) is not None:
+                self._statistics.waiting -= len(parcel.rows)
+                self._keep(parcel)
+
+    def _keep(self, parcel: Parcel) -> None:
+        self._spill.append(parcel)
+        self._statistics.spilled += len(parcel.rows)

@@ -1,0 +1,81 @@
+"""Candles as they are streamed: each state of the open one, which is whole once the next has begun.
+
+A candle counts if the connection that brought its last state has also brought the next one: else that state may
+not have been the last.
+"""
+
+from tapehouse.exchange.rows import time_of
+from tapehouse.ranges import TimeRange
+from tapehouse.store.instruments import CandleSeries
+from tapehouse.stream.parcel import Hole, Parcel
+from tapehouse.timeframe import from_ms, to_ms
+
+
+class CandleLane:
+    """The candles of one market; `known_until_ms` is how far they were known before, None if not at all."""
+
+    def __init__(self, series: CandleSeries, *, known_until_ms: int | None) -> None:
+        self.series = series
+        self._known_until_ms = known_until_ms
+        self._session = 0
+        self._open_ms = -1
+        self._open: tuple[object, ...] = ()
+        self._settled: list[object] = []
+        self._windows: list[TimeRange] = []
+        self._new_holes: list[Hole] = []
+        self._oldest_s: float | None = None
+        self.last_told_s = 0.0
+
+    def add(self, row: tuple[object, ...], session: int, now_s: float) -> tuple[object, ...] | None:
+        """Take in a state of a candle (ms, open, high, low, close, volume); gives the candle that is whole by it."""
+        self.last_told_s = now_s
+        time_ms = time_of(row)
+        if time_ms is None:
+            self._settled.append(row)
+            return None
+        if time_ms < self._open_ms:
+            return None
+        whole = self._close(time_ms, session, now_s) if time_ms > self._open_ms else None
+        self._open_ms, self._open, self._session = time_ms, row, session
+        return whole
+
+    def take(self, now_s: float) -> Parcel | None:
+        """Hand over the candles that are whole."""
+        if not self._windows:
+            return None
+        parcel = Parcel(self.series, self._settled, self._windows, self._oldest_s or now_s)
+        self._settled, self._windows, self._oldest_s = [], [], None
+        return parcel
+
+    def take_holes(self) -> list[Hole]:
+        """Hand over what was missed since this was last asked."""
+        holes, self._new_holes = self._new_holes, []
+        return holes
+
+    def fill(self, hole: Hole) -> None:
+        """Nothing waits for that."""
+
+    @property
+    def known_until_ms(self) -> int | None:
+        """Up to where the candles are known, but for holes."""
+        return self._known_until_ms if self._open_ms < 0 else self._open_ms
+
+    def _close(self, next_ms: int, session: int, now_s: float) -> tuple[object, ...] | None:
+        """The open candle has closed, for another has begun."""
+        if self._open_ms < 0:
+            self._miss(self._known_until_ms, next_ms)
+            return None
+        if session != self._session:
+            self._miss(self._open_ms, next_ms)
+            return None
+        opened = from_ms(self._open_ms)
+        closed = self.series.timeframe.close(opened)
+        self._settled.append(self._open)
+        self._windows.append((opened, closed))
+        self._oldest_s = self._oldest_s or now_s
+        self._miss(to_ms(closed), next_ms)
+        return self._open
+
+    def _miss(self, start_ms: int | None, end_ms: int) -> None:
+        if start_ms is not None and start_ms < end_ms:
+            self._new_holes.append(Hole((from_ms(start_ms), from_ms(end_ms))))

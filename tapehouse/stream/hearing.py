@@ -1,0 +1,66 @@
+"""What an exchange streams, taken into lanes; called for each trade, candle and book in the instant it was read."""
+
+import time
+from collections.abc import Coroutine, Mapping
+from datetime import datetime
+from typing import Any
+
+from tapehouse.errors import ExchangeError
+from tapehouse.exchange import Exchange
+from tapehouse.exchange.live import LiveExchange
+from tapehouse.exchange.rows import time_of
+from tapehouse.stream.batcher import Batcher
+from tapehouse.stream.request import Lanes, StreamRequest
+from tapehouse.stream.statistics import StreamStatistics
+from tapehouse.timeframe import from_ms
+
+
+class Hearing:
+    """Takes in what is streamed; `latest` is the newest time that the exchange told, None before any."""
+
+    def __init__(self, exchange: Exchange, lanes: Lanes, batcher: Batcher, statistics: StreamStatistics) -> None:
+        self._exchange = exchange
+        self._lanes = lanes
+        self._batcher = batcher
+        self._statistics = statistics
+        self._latest_ms = 0
+
+    @property
+    def latest(self) -> datetime | None:
+        """The newest time that the exchange told of anything, None before any."""
+        return from_ms(self._latest_ms) if self._latest_ms else None
+
+    def following(self, live: LiveExchange, request: StreamRequest) -> list[Coroutine[Any, Any, None]]:
+        """What follows each dataset asked for, to be run beside each other."""
+        symbols, lanes = list(dict.fromkeys(request.symbols)), self._lanes
+        follow: list[Coroutine[Any, Any, None]] = []
+        if lanes.trades:
+            follow.append(live.follow_trades(symbols, self._trade, self._fault))
+        if lanes.candles:
+            follow.append(live.follow_candles(symbols, request.timeframe, self._candle, self._fault))
+        if lanes.books:
+            follow.append(live.follow_books(symbols, request.depth, self._book, self._book_fault))
+        return follow
+
+    def _trade(self, symbol: str, row: tuple[object, ...], session: int) -> None:
+        self._lanes.trades[symbol].add(row, session, time.monotonic())
+        self._latest_ms = max(self._latest_ms, time_of(row) or 0)
+        self._batcher.told()
+
+    def _candle(self, symbol: str, row: tuple[object, ...], session: int) -> None:
+        if self._lanes.candles[symbol].add(row, session, time.monotonic()) is not None:
+            self._batcher.told()
+
+    def _book(self, symbol: str, book: Mapping[str, Any], session: int) -> None:
+        now_s, clock = time.monotonic(), self._exchange.told_now()
+        if self._lanes.books[symbol].add(book, session, now_s, clock=clock) is not None:
+            self._latest_ms = max(self._latest_ms, book["timestamp"] or 0)
+            self._batcher.told()
+
+    def _fault(self, what: str, error: ExchangeError) -> None:  # noqa: ARG002 -- the log has said it
+        self._statistics.breaks += 1
+
+    def _book_fault(self, what: str, error: ExchangeError) -> None:
+        self._fault(what, error)
+        for lane in self._lanes.books.values():
+            lane.lose_track()

@@ -1,0 +1,121 @@
+"""What a stream has missed, fetched by requests through the ordinary ingest; and what it is silent about, asked for."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import datetime, timedelta
+from typing import Final
+
+from tapehouse.errors import ExchangeError, QualityError, StoreUnreachable
+from tapehouse.exchange import Exchange
+from tapehouse.ingest import ingest_chunk, ingest_series
+from tapehouse.store.connection import Connection, connect
+from tapehouse.store.instruments import BookSeries, CandleSeries, TradeSeries
+from tapehouse.store.ledger import record_asked, record_failed
+from tapehouse.stream.candle_lane import CandleLane
+from tapehouse.stream.parcel import Hole, Lane
+from tapehouse.stream.statistics import StreamStatistics
+from tapehouse.stream.trade_lane import TradeLane
+from tapehouse.timeframe import from_ms
+
+_LOOK_S: Final = 0.25
+# A series that is silent for so long is asked for, since nothing else tells whether it is quiet or not heard.
+_SILENCE_S: Final = 60.0
+_ATTEMPTS: Final = 3
+_PAUSE_S: Final = 2.0
+
+_logger = logging.getLogger(__name__)
+
+
+class HoleFiller:
+    """Fetches what lanes have missed, over a connection of its own, one hole after another."""
+
+    def __init__(
+        self, exchange: Exchange, database_url: str, lanes: Sequence[Lane], statistics: StreamStatistics
+    ) -> None:
+        self._exchange = exchange
+        self._database_url = database_url
+        self._lanes = lanes
+        self._statistics = statistics
+        self._asked_at_s = dict.fromkeys(range(len(lanes)), time.monotonic())
+
+    async def run(self) -> None:
+        """Fill holes for ever, as they come."""
+        while True:
+            try:
+                with closing(connect(self._database_url)) as connection:
+                    await self._fill_over(connection)
+            except StoreUnreachable as error:
+                _logger.warning("%s What was missed is asked for when it is back.", error)
+                await asyncio.sleep(_PAUSE_S)
+
+    async def _fill_over(self, connection: Connection) -> None:
+        while True:
+            for place, lane in enumerate(self._lanes):
+                for hole in lane.take_holes():
+                    self._statistics.holes += 1
+                    await self._fill(connection, lane, hole)
+                await self._look_after(connection, place, lane)
+            await asyncio.sleep(_LOOK_S)
+
+    async def _fill(self, connection: Connection, lane: Lane, hole: Hole) -> None:
+        """Fetch it, or leave it to be repaired later; either way what waits for it goes on."""
+        try:
+            for attempt in range(1, _ATTEMPTS + 1):
+                if await self._try_fill(connection, lane, hole, is_last=attempt == _ATTEMPTS):
+                    self._statistics.filled += 1
+                    return
+                await asyncio.sleep(_PAUSE_S * attempt)
+        finally:
+            lane.fill(hole)
+
+    async def _try_fill(self, connection: Connection, lane: Lane, hole: Hole, *, is_last: bool) -> bool:
+        series = lane.series
+        assert not isinstance(series, BookSeries)
+        start, end = hole.span
+        try:
+            await self._until(end)
+            await ingest_chunk(self._exchange, connection, series, (start, end))
+        except QualityError as error:
+            _logger.warning("%s", error)
+        except ExchangeError as error:
+            if is_last:
+                record_failed(connection, series, hole.span)
+                _logger.warning("%s What %s lacks there is a gap now, see `tapehouse gaps`.", error, series)
+            return False
+        return True
+
+    async def _until(self, end: datetime) -> None:
+        """Return once that time has come by the exchange's clock: only what is over can be asked for."""
+        now = self._exchange.told_now()
+        if now < end:
+            now = await self._exchange.read_clock()
+        await asyncio.sleep(max(0.0, (end - now).total_seconds()))
+
+    async def _look_after(self, connection: Connection, place: int, lane: Lane) -> None:
+        """Note, now and then, that the series is followed, and ask for it if nothing has come of it for long."""
+        now_s = time.monotonic()
+        if now_s - self._asked_at_s[place] < _SILENCE_S:
+            return
+        self._asked_at_s[place] = now_s
+        record_asked(connection, lane.series)
+        match lane:
+            case TradeLane() | CandleLane() if now_s - lane.last_told_s > _patience_s(lane):
+                since = lane.known_until_ms
+                start = await self._exchange.now() - timedelta(seconds=_SILENCE_S) if since is None else from_ms(since)
+                await self._ask(connection, lane.series, start)
+            case _:
+                pass
+
+    async def _ask(self, connection: Connection, series: TradeSeries | CandleSeries, start: datetime) -> None:
+        try:
+            await ingest_series(self._exchange, connection, series, start)
+        except (ExchangeError, QualityError) as error:
+            _logger.warning("%s", error)
+
+
+def _patience_s(lane: TradeLane | CandleLane) -> float:
+    """How long a silence means nothing."""
+    return _SILENCE_S if isinstance(lane, TradeLane) else _SILENCE_S + lane.series.timeframe.seconds

@@ -1,0 +1,137 @@
+"""A stream: what an exchange sends of some markets, checked and written, for as long as it runs.
+
+What it misses meanwhile, for whatever reason, is fetched by requests, as is what it missed before it was started.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final, cast
+
+from tapehouse.errors import ExchangeError, StoreError, UnknownSymbol
+from tapehouse.exchange import Exchange
+from tapehouse.ingest.pages import finish_in_thread
+from tapehouse.ingest.venue import open_shared_streams
+from tapehouse.store.connection import connect
+from tapehouse.store.features import refresh_features
+from tapehouse.store.instruments import ensure_book_series, ensure_candle_series, ensure_trade_series, find_instrument
+from tapehouse.stream.batcher import Batcher, Flushing
+from tapehouse.stream.hearing import Hearing
+from tapehouse.stream.holes import HoleFiller
+from tapehouse.stream.parcel import StreamedSeries
+from tapehouse.stream.request import StreamRequest, open_lanes
+from tapehouse.stream.spill import Spill
+from tapehouse.stream.statistics import StreamStatistics
+from tapehouse.stream.writer import Writer
+from tapehouse.timeframe import timeframe
+
+_REFRESH_S: Final = 5.0
+_CLOCK_S: Final = 60.0
+_CLOCK_LOOK_S: Final = 1.0
+# Told of a time so far from what its clock is taken for, the exchange is asked for the time again.
+_CLOCK_OFF: Final = timedelta(seconds=1)
+
+_logger = logging.getLogger(__name__)
+
+
+async def stream(
+    request: StreamRequest,
+    *,
+    database_url: str,
+    spill_folder: Path,
+    base_url: str | None = None,
+    flushing: Flushing | None = None,
+    statistics: StreamStatistics | None = None,
+) -> None:
+    """Stream until cancelled; then all that came is written, or kept on disk for the next start.
+
+    `statistics` are kept up to date meanwhile; what can't be written waits in `spill_folder`. Raises UnknownExchange,
+    UnknownSymbol, PermanentError where the exchange streams no such thing, and StoreError for what waiting does not
+    mend, which a database that is away is not.
+    """
+    statistics = statistics if statistics is not None else StreamStatistics()
+    async with open_shared_streams(request.exchange_id, database_url, base_url=base_url) as (exchange, live):
+        with closing(connect(database_url)) as connection:
+            lanes = await open_lanes(exchange, connection, request)
+        with (
+            closing(Writer(database_url, depth=request.depth)) as writer,
+            closing(Spill(spill_folder, request.exchange_id, _finder(request.exchange_id, database_url))) as spill,
+        ):
+            batcher = Batcher(lanes.all, writer, spill, flushing or Flushing(), statistics)
+            hearing = Hearing(exchange, lanes, batcher, statistics)
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for work in (
+                        *hearing.following(live, request),
+                        batcher.run(),
+                        HoleFiller(exchange, database_url, lanes.all, statistics).run(),
+                        _keep_clock(exchange, hearing, statistics),
+                        _keep_features(database_url),
+                    ):
+                        group.create_task(work)
+            except BaseExceptionGroup as failures:
+                raise _first(failures) from failures
+            finally:
+                await batcher.finish()
+
+
+async def _keep_clock(exchange: Exchange, hearing: Hearing, statistics: StreamStatistics) -> None:
+    """Know the exchange's clock, and how far it is from ours."""
+    read_at_s = float("-inf")
+    while True:
+        latest = hearing.latest
+        is_off = latest is not None and latest - exchange.told_now() > _CLOCK_OFF
+        if is_off or time.monotonic() - read_at_s > _CLOCK_S:
+            try:
+                await exchange.read_clock()
+                read_at_s = time.monotonic()
+                statistics.skew_ms = (exchange.told_now() - datetime.now(UTC)) / timedelta(milliseconds=1)
+            except ExchangeError as error:
+                _logger.warning("%s", error)
+        await asyncio.sleep(_CLOCK_LOOK_S)
+
+
+async def _keep_features(database_url: str) -> None:
+    """Compute what follows from order books and trades soon after they were written."""
+    while True:
+        await asyncio.sleep(_REFRESH_S)
+        try:
+            await finish_in_thread(lambda: _refresh(database_url))
+        except StoreError as error:
+            _logger.warning("%s", error)
+
+
+def _refresh(database_url: str) -> None:
+    with closing(connect(database_url)) as connection:
+        refresh_features(connection)
+
+
+def _finder(exchange_id: str, database_url: str) -> Callable[[str, str, str | None, int], StreamedSeries | None]:
+    """Finds the series of what another run has left on disk."""
+
+    def find(symbol: str, dataset: str, timeframe_name: str | None, series_id: int) -> StreamedSeries | None:
+        with closing(connect(database_url)) as connection:
+            try:
+                instrument = find_instrument(connection, exchange_id, symbol)
+            except UnknownSymbol:
+                return None
+            series: StreamedSeries
+            if dataset == "trade":
+                series = ensure_trade_series(connection, instrument)
+            elif dataset == "order_book":
+                series = ensure_book_series(connection, instrument)
+            else:
+                series = ensure_candle_series(connection, instrument, timeframe(timeframe_name or ""))
+        return series if series.series_id == series_id else None
+
+    return find
+
+
+def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first that went wrong: the others were stopped because of it."""
+    first = failures.exceptions[0]
+    return _first(cast("BaseExceptionGroup[BaseException]", first)) if isinstance(first, BaseExceptionGroup) else first

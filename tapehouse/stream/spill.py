@@ -1,0 +1,180 @@
+"""Parcels on disk that could not be written yet, in the order in which they came.
+
+A file is one process', which locks it; what a process that is gone has left is taken over by the next one that
+streams the same exchange into the same database. A parcel that was written and is read again changes nothing.
+"""
+
+import fcntl
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any, Final, cast
+from uuid import uuid4
+
+from tapehouse.book import BookSample
+from tapehouse.errors import ServiceError
+from tapehouse.store.instruments import BookSeries
+from tapehouse.stream.parcel import Parcel, StreamedSeries
+from tapehouse.timeframe import from_us, to_us
+
+_TIMES: Final = ("received_at", "exchange_at")
+
+# The series of an exchange's symbol, dataset and timeframe; None where that database has no such series of that number.
+FindSeries = Callable[[str, str, str | None, int], StreamedSeries | None]
+
+_logger = logging.getLogger(__name__)
+
+
+class Spill:
+    """The parcels of one process that wait on disk, those that others have left first."""
+
+    def __init__(self, folder: Path, exchange_id: str, find_series: FindSeries) -> None:
+        self._find_series = find_series
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            left = sorted(folder.glob(f"{exchange_id}-*.jsonl"), key=lambda path: path.stat().st_mtime)
+            self._files = [file for path in left if (file := _File.take_over(path)) is not None]
+            self._own = _File.take_over(folder / f"{exchange_id}-{uuid4().hex[:12]}.jsonl")
+        except OSError as error:
+            raise ServiceError(f"Nothing can be kept in {folder} ({error.strerror}): choose another folder.") from error
+        assert self._own is not None
+        self._files.append(self._own)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits."""
+        return all(file.is_read for file in self._files)
+
+    def append(self, parcel: Parcel) -> None:
+        """Keep a parcel; raises ServiceError where the disk takes no more."""
+        assert self._own is not None
+        try:
+            self._own.append(_encoded(parcel))
+        except OSError as error:
+            raise ServiceError(
+                f"{self._own.path} can't be written ({error.strerror}): make room, then start the stream again. "
+                "What it misses until then is fetched where the exchange still has it."
+            ) from error
+
+    def first(self) -> Parcel | None:
+        """The parcel that has waited longest, again and again until it is dropped; None if there is none."""
+        for file in self._files:
+            while (line := file.first()) is not None:
+                if (parcel := self._decoded(line, file.path)) is not None:
+                    return parcel
+                file.drop()
+        return None
+
+    def drop(self) -> None:
+        """Forget the parcel that has waited longest: it is written."""
+        next(file for file in self._files if not file.is_read).drop()
+
+    def close(self) -> None:
+        """Let go of the files; those in which nothing waits are removed."""
+        for file in self._files:
+            file.close()
+
+    def _decoded(self, line: str, path: Path) -> Parcel | None:
+        try:
+            told = json.loads(line)
+            series = self._find_series(told["symbol"], told["dataset"], told["timeframe"], told["series_id"])
+        except (ValueError, KeyError):
+            _logger.warning("A line of %s is cut off, as by a crash, and was left out.", path)
+            return None
+        if series is None:
+            _logger.warning("%s holds %s that is not of this database, and was left out.", path, told["symbol"])
+            return None
+        return _parcel(told, series)
+
+
+class _File:
+    """One file of parcels, a line each; it is emptied when all of them were dropped."""
+
+    def __init__(self, path: Path, file: IO[str]) -> None:
+        self.path = path
+        self._file = file
+        self._read_at = 0
+        self._next: tuple[str, int] | None = None
+        self._size = file.seek(0, 2)
+
+    @classmethod
+    def take_over(cls, path: Path) -> "_File | None":
+        """The file, made if it is not there; None where another process has it."""
+        file = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+        return cls(path, file)
+
+    @property
+    def is_read(self) -> bool:
+        return self._read_at >= self._size
+
+    def append(self, line: str) -> None:
+        self._file.seek(0, 2)
+        self._file.write(line + "\n")
+        self._file.flush()
+        self._size = self._file.tell()
+
+    def first(self) -> str | None:
+        if self._next is None and not self.is_read:
+            self._file.seek(self._read_at)
+            self._next = self._file.readline(), self._file.tell()
+        return self._next[0] if self._next else None
+
+    def drop(self) -> None:
+        assert self._next is not None
+        self._read_at, self._next = self._next[1], None
+        if self.is_read:
+            self._file.truncate(0)
+            self._read_at = self._size = 0
+
+    def close(self) -> None:
+        if self.is_read:
+            with suppress(OSError):
+                self.path.unlink()
+        self._file.close()
+
+
+def _encoded(parcel: Parcel) -> str:
+    return json.dumps(
+        {
+            "symbol": parcel.series.instrument.symbol,
+            "dataset": parcel.series.dataset,
+            "timeframe": parcel.series.timeframe_name,
+            "series_id": parcel.series.series_id,
+            "windows": [[to_us(start), to_us(end)] for start, end in parcel.windows],
+            "rows": list(_encoded_rows(parcel)),
+        },
+        default=str,
+        separators=(",", ":"),
+    )
+
+
+def _encoded_rows(parcel: Parcel) -> Iterator[object]:
+    for row in parcel.rows:
+        if isinstance(row, BookSample):
+            yield {name: to_us(value) if isinstance(value, datetime) else value for name, value in asdict(row).items()}
+        else:
+            yield row
+
+
+def _parcel(told: dict[str, Any], series: StreamedSeries) -> Parcel:
+    windows = [(from_us(start_us), from_us(end_us)) for start_us, end_us in told["windows"]]
+    decode = _sample if isinstance(series, BookSeries) else _row
+    return Parcel(series, [decode(row) for row in told["rows"]], windows, 0.0)
+
+
+def _row(row: object) -> object:
+    return tuple(cast("list[object]", row)) if isinstance(row, list) else row
+
+
+def _sample(row: dict[str, Any]) -> BookSample:
+    times: dict[str, Any] = {name: from_us(row[name]) for name in _TIMES}
+    return BookSample(**{**row, **times})

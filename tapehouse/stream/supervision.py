@@ -1,0 +1,122 @@
+"""Running a stream as a service: it ends when told to, by a signal or the clock, and shows that it is alive."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from tapehouse.errors import ServiceError
+from tapehouse.stream.batcher import Flushing
+from tapehouse.stream.request import StreamRequest
+from tapehouse.stream.service import stream
+from tapehouse.stream.statistics import StreamStatistics
+
+_BEAT_S: Final = 5.0
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+def run_stream(
+    request: StreamRequest,
+    *,
+    database_url: str,
+    spill_folder: Path,
+    base_url: str | None = None,
+    flushing: Flushing | None = None,
+    lasting: timedelta | None = None,
+    heartbeat: Path | None = None,
+    progress: Callable[[StreamStatistics], None] | None = None,
+) -> StreamStatistics:
+    """Stream until SIGINT or SIGTERM, or for so long; gives what was done once all of it is written.
+
+    Every five seconds `progress` is called, and `heartbeat` becomes a file of JSON with the statistics and the time:
+    one that is older means that the stream hangs. Raises as `stream` does, and ServiceError where that file can't be
+    written.
+    """
+    return asyncio.run(
+        _run(
+            request,
+            database_url=database_url,
+            spill_folder=spill_folder,
+            base_url=base_url,
+            flushing=flushing,
+            lasting=lasting,
+            heartbeat=heartbeat,
+            progress=progress,
+        )
+    )
+
+
+async def _run(
+    request: StreamRequest,
+    *,
+    database_url: str,
+    spill_folder: Path,
+    base_url: str | None,
+    flushing: Flushing | None,
+    lasting: timedelta | None,
+    heartbeat: Path | None,
+    progress: Callable[[StreamStatistics], None] | None,
+) -> StreamStatistics:
+    statistics, is_told = StreamStatistics(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, is_told.set)
+    streaming = asyncio.create_task(
+        stream(
+            request,
+            database_url=database_url,
+            spill_folder=spill_folder,
+            base_url=base_url,
+            flushing=flushing,
+            statistics=statistics,
+        )
+    )
+    stopping = asyncio.create_task(_until_told(is_told, lasting))
+    beating = asyncio.create_task(_beat(statistics, heartbeat, progress))
+    try:
+        done, _ = await asyncio.wait((streaming, stopping, beating), return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in (streaming, stopping, beating):
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await streaming
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+    return statistics
+
+
+async def _until_told(is_told: asyncio.Event, lasting: timedelta | None) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(lasting.total_seconds() if lasting else None):
+            await is_told.wait()
+
+
+async def _beat(
+    statistics: StreamStatistics, heartbeat: Path | None, progress: Callable[[StreamStatistics], None] | None
+) -> None:
+    while True:
+        if heartbeat is not None:
+            _write_heartbeat(heartbeat, statistics)
+        if progress is not None:
+            progress(statistics)
+        await asyncio.sleep(_BEAT_S)
+
+
+def _write_heartbeat(path: Path, statistics: StreamStatistics) -> None:
+    """As a whole or not at all: who looks meanwhile sees the one before."""
+    told = {"at": datetime.now(UTC).isoformat(), "pid": os.getpid(), **statistics.as_json()}
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(json.dumps(told))
+        beside.replace(path)
+    except OSError as error:
+        raise ServiceError(
+            f"{path} can't be written ({error.strerror}): name another file with --heartbeat."
+        ) from error
