@@ -69,7 +69,7 @@ class LiveExchange:
         def tap(symbol: str) -> TradeTap:
             def told(trade: Mapping[str, object]) -> None:
                 row = trade_row(trade)
-                tell(symbol, _with_other_side(row) if turned else row, self._ccxt.session)
+                tell(symbol, _with_other_side(row) if turned else row, self._ccxt.link)
 
             return TradeTap(told)
 
@@ -98,7 +98,7 @@ class LiveExchange:
         self._require("watchOHLCV", "candles")
 
         def tap(symbol: str) -> CandleTap:
-            return CandleTap(lambda row: tell(symbol, tuple(row), self._ccxt.session))
+            return CandleTap(lambda row: tell(symbol, tuple(row), self._ccxt.link))
 
         for symbol in symbols:
             self._ccxt.ohlcvs.setdefault(symbol, {})[timeframe.name] = tap(symbol)
@@ -125,7 +125,7 @@ class LiveExchange:
         def told(book: Mapping[str, Any]) -> None:
             if self._habits.checks_books:
                 self._check(book)
-            tell(book["symbol"], book, self._ccxt.session)
+            tell(book["symbol"], book, self._ccxt.link)
 
         self._ccxt.on_book = told
         await self._follow(

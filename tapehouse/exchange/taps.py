@@ -15,7 +15,7 @@ from ccxt.async_support.base.ws.order_book import OrderBook
 # So long a connection may be silent before it is asked whether anybody is there; twice without an answer it is dropped.
 _SILENCE_MS: Final = 5_000
 
-_sessions = itertools.count(1)
+_links = itertools.count(1)
 
 
 class TradeTap(ArrayCache):
@@ -45,12 +45,12 @@ class CandleTap(ArrayCacheByTimestamp):
 class Taps:
     """Put before a streaming class of ccxt's.
 
-    `session` numbers the connection that what is being told of came over, `message` is what it was made of, and
+    `link` numbers the connection that what is being told of came over, `message` is what it was made of, and
     `heard_at_s` says when that came by `time.monotonic`. `on_book` is told of each state of a book. A message that
     ccxt can't read ends its connection, which would else be deaf from then on without a word.
     """
 
-    session: int = 0
+    link: int = 0
     message: Any = None
     heard_at_s: float = 0.0
     on_book: Callable[[Mapping[str, Any]], None] | None = None
@@ -66,7 +66,7 @@ class Taps:
 
     def handle_message(self, client: Any, message: object) -> None:  # noqa: ANN401 -- ccxt has no types
         """Called by ccxt with each message."""
-        self.session, self.message, self.heard_at_s = client.session, message, time.monotonic()
+        self.link, self.message, self.heard_at_s = client.link, message, time.monotonic()
         try:
             _ccxt(super()).handle_message(client, message)
         except Exception as error:  # noqa: BLE001 -- whatever it is, the loop that receives must not end of it
@@ -79,7 +79,7 @@ class Taps:
         return trade
 
     def _tap(self, client: Any) -> None:  # noqa: ANN401 -- ccxt has no types
-        client.session = next(_sessions)
+        client.link = next(_links)
         client.keepAlive = _SILENCE_MS
         resolve = client.resolve
 

@@ -23,7 +23,7 @@ class BookLane:
         self.series = series
         self._depth = depth
         self._every_us = every // timedelta(microseconds=1)
-        self._session = 0
+        self._link = 0
         self._tick = -1
         self._samples: list[BookSample] = []
         self._windows: list[TimeRange] = []
@@ -31,7 +31,7 @@ class BookLane:
         self.last_told_s = 0.0
         self.coalesced = 0
 
-    def add(self, book: Mapping[str, Any], session: int, now_s: float, *, clock: datetime) -> BookSample | None:
+    def add(self, book: Mapping[str, Any], link: int, now_s: float, *, clock: datetime) -> BookSample | None:
         """Take in a state of the book that came over that connection; gives the snapshot if one was due.
 
         `clock` is the time by the exchange's clock.
@@ -40,10 +40,10 @@ class BookLane:
         told_ms = book["timestamp"]
         time_us = to_us(clock) if told_ms is None else told_ms * 1000
         tick = time_us // self._every_us
-        if tick <= self._tick and session == self._session:
+        if tick <= self._tick and link == self._link:
             return None
-        first_tick = self._tick + 1 if session == self._session else tick
-        self._tick, self._session = tick, session
+        first_tick = self._tick + 1 if link == self._link else tick
+        self._tick, self._link = tick, link
         sample = self._sample(book, clock)
         self._samples.append(sample)
         self._windows.append((from_us(first_tick * self._every_us), from_us((tick + 1) * self._every_us)))
@@ -52,7 +52,7 @@ class BookLane:
 
     def lose_track(self) -> None:
         """What comes next need not follow on what came before."""
-        self._session = 0
+        self._link = 0
 
     def coalesce(self) -> None:
         """Keep the newest snapshot alone of those that wait; the ticks of the others are gaps then."""

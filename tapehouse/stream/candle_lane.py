@@ -17,7 +17,7 @@ class CandleLane:
     def __init__(self, series: CandleSeries, *, known_until_ms: int | None) -> None:
         self.series = series
         self._known_until_ms = known_until_ms
-        self._session = 0
+        self._link = 0
         self._open_ms = -1
         self._open: tuple[object, ...] = ()
         self._settled: list[object] = []
@@ -26,7 +26,7 @@ class CandleLane:
         self._oldest_s: float | None = None
         self.last_told_s = 0.0
 
-    def add(self, row: tuple[object, ...], session: int, now_s: float) -> tuple[object, ...] | None:
+    def add(self, row: tuple[object, ...], link: int, now_s: float) -> tuple[object, ...] | None:
         """Take in a state of a candle (ms, open, high, low, close, volume); gives the candle that is whole by it."""
         self.last_told_s = now_s
         time_ms = time_of(row)
@@ -35,8 +35,8 @@ class CandleLane:
             return None
         if time_ms < self._open_ms:
             return None
-        whole = self._close(time_ms, session, now_s) if time_ms > self._open_ms else None
-        self._open_ms, self._open, self._session = time_ms, row, session
+        whole = self._close(time_ms, link, now_s) if time_ms > self._open_ms else None
+        self._open_ms, self._open, self._link = time_ms, row, link
         return whole
 
     def take(self, now_s: float) -> Parcel | None:
@@ -60,12 +60,12 @@ class CandleLane:
         """Up to where the candles are known, but for holes."""
         return self._known_until_ms if self._open_ms < 0 else self._open_ms
 
-    def _close(self, next_ms: int, session: int, now_s: float) -> tuple[object, ...] | None:
+    def _close(self, next_ms: int, link: int, now_s: float) -> tuple[object, ...] | None:
         """The open candle has closed, for another has begun."""
         if self._open_ms < 0:
             self._miss(self._known_until_ms, next_ms)
             return None
-        if session != self._session:
+        if link != self._link:
             self._miss(self._open_ms, next_ms)
             return None
         opened = from_ms(self._open_ms)

@@ -42,18 +42,18 @@ class Hearing:
             follow.append(live.follow_books(symbols, request.depth, self._book, self._book_fault))
         return follow
 
-    def _trade(self, symbol: str, row: tuple[object, ...], session: int) -> None:
-        self._lanes.trades[symbol].add(row, session, time.monotonic())
+    def _trade(self, symbol: str, row: tuple[object, ...], link: int) -> None:
+        self._lanes.trades[symbol].add(row, link, time.monotonic())
         self._latest_ms = max(self._latest_ms, time_of(row) or 0)
         self._batcher.told()
 
-    def _candle(self, symbol: str, row: tuple[object, ...], session: int) -> None:
-        if self._lanes.candles[symbol].add(row, session, time.monotonic()) is not None:
+    def _candle(self, symbol: str, row: tuple[object, ...], link: int) -> None:
+        if self._lanes.candles[symbol].add(row, link, time.monotonic()) is not None:
             self._batcher.told()
 
-    def _book(self, symbol: str, book: Mapping[str, Any], session: int) -> None:
+    def _book(self, symbol: str, book: Mapping[str, Any], link: int) -> None:
         now_s, clock = time.monotonic(), self._exchange.told_now()
-        if self._lanes.books[symbol].add(book, session, now_s, clock=clock) is not None:
+        if self._lanes.books[symbol].add(book, link, now_s, clock=clock) is not None:
             self._latest_ms = max(self._latest_ms, book["timestamp"] or 0)
             self._batcher.told()
 

@@ -23,7 +23,7 @@ class TradeLane:
         self.series = series
         self._counts_trades = counts_trades
         self._known_until_ms = known_until_ms
-        self._session = 0
+        self._link = 0
         self._last_id: int | None = None
         # Of the present run of trades: up to where it was handed over, and the last millisecond that it has come to.
         self._from_ms = self._last_ms = -1
@@ -36,7 +36,7 @@ class TradeLane:
         self._oldest_s: float | None = None
         self.last_told_s = 0.0
 
-    def add(self, row: tuple[object, ...], session: int, now_s: float) -> None:
+    def add(self, row: tuple[object, ...], link: int, now_s: float) -> None:
         """Take in a trade (ms, id, side, price, amount, the trade as received) that came over that connection."""
         self.last_told_s = now_s
         if self._oldest_s is None:
@@ -47,9 +47,9 @@ class TradeLane:
             self._run.append((self._last_ms, row))
             return
         trade_id = _number(row[1]) if self._counts_trades else None
-        if not self._follows(trade_id, session):
+        if not self._follows(trade_id, link):
             self._begin_run(time_ms)
-        self._session = session
+        self._link = link
         if trade_id is not None:
             self._last_id = max(trade_id, self._last_id or 0)
         if time_ms < self._from_ms:
@@ -88,12 +88,12 @@ class TradeLane:
             return self._known_until_ms
         return self._from_ms
 
-    def _follows(self, trade_id: int | None, session: int) -> bool:
+    def _follows(self, trade_id: int | None, link: int) -> bool:
         """Whether nothing can be missing between the trade before and this one."""
         if self._last_ms < 0:
             return False
         if trade_id is None or self._last_id is None:
-            return session == self._session
+            return link == self._link
         return trade_id <= self._last_id + 1
 
     def _begin_run(self, time_ms: int) -> None:
