@@ -7,6 +7,7 @@ Its markets come from a seeded generator or from recorded files; faults, limits 
 """
 
 from tapehouse.sandbox.catalog import generated_markets
+from tapehouse.sandbox.clock import ReplayClock
 from tapehouse.sandbox.faults import Fault
 from tapehouse.sandbox.market import Market
 from tapehouse.sandbox.record import Asked
@@ -20,6 +21,7 @@ __all__ = [
     "Asked",
     "Fault",
     "Market",
+    "ReplayClock",
     "Sandbox",
     "generated_markets",
     "market_from_rows",

@@ -5,35 +5,19 @@ Where they were read from is `tapehouse.sandbox.trading`'s business; generated b
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 import numpy as np
 
 from tapehouse.candle import Int64Array
-from tapehouse.sandbox.tape import Book, empty_book
+from tapehouse.sandbox.tape import Book, BookChange, change_between, empty_book
 
 _CHECKPOINT_EVERY: Final = 256
+_ALL_LEVELS: Final = 2**31
 
 # Amounts by price.
 _Side = dict[int, int]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class BookChange:
-    """What a book became at `time_ms`: prices in ticks with their new amounts in lots, 0 for none.
-
-    A `whole` one replaces the book before it.
-    """
-
-    time_ms: int
-    nonce: int
-    whole: bool
-    bid_price: Int64Array
-    bid_amount: Int64Array
-    ask_price: Int64Array
-    ask_amount: Int64Array
 
 
 class BookTape:
@@ -53,8 +37,22 @@ class BookTape:
     def at(self, now_ms: int, depth: int) -> Book:
         """The book at `now_ms` with `depth` levels a side, or fewer where it has no more."""
         count = bisect_right(self._times_ms, now_ms)
-        if not count:
-            return empty_book(now_ms, 0)
+        return self._book(count, depth) if count else empty_book(now_ms, 0)
+
+    def changes(self, start_ms: int, end_ms: int) -> list[BookChange]:
+        """How the book changed, after `start_ms` until `end_ms`; whole ones are told by what differs."""
+        first, stop = bisect_right(self._times_ms, start_ms), bisect_right(self._times_ms, end_ms)
+        return [self._told(place) for place in range(first, stop)]
+
+    def _told(self, place: int) -> BookChange:
+        change = self._changes[place]
+        if not change.whole:
+            return change
+        before = self._book(place, _ALL_LEVELS) if place else empty_book(change.time_ms, 0)
+        return change_between(before, self._book(place + 1, _ALL_LEVELS), depth=_ALL_LEVELS)
+
+    def _book(self, count: int, depth: int) -> Book:
+        """The book after the first `count` changes."""
         bids, asks = self._sides_at(count)
         last = self._changes[count - 1]
         bid_price = np.array(sorted(bids, reverse=True)[:depth], dtype=np.int64)

@@ -6,7 +6,7 @@ What a fault does to rows and levels is `tapehouse.sandbox.damage`.
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, fields
 from typing import Final, Literal, cast, get_args
 
@@ -40,8 +40,11 @@ RowFault = Literal[
     "one_sided_book",
     "unsorted_book",
 ]
-FaultKind = Literal[ResponseFault, RowFault]
+StreamFault = Literal["ws_drop", "ws_stall", "ws_gap", "ws_checksum", "ws_duplicate"]
+FaultKind = Literal[ResponseFault, RowFault, StreamFault]
+RESPONSE_FAULTS: Final = frozenset(get_args(ResponseFault))
 ROW_FAULTS: Final = frozenset(get_args(RowFault))
+STREAM_FAULTS: Final = frozenset(get_args(StreamFault))
 # Of the options that are no whole numbers.
 _OPTION_TYPES: Final[dict[str, type | tuple[type, ...]]] = {
     "kind": str,
@@ -49,8 +52,9 @@ _OPTION_TYPES: Final[dict[str, type | tuple[type, ...]]] = {
     "path": str,
     "symbol": str,
     "probability": (int, float),
+    "stall_s": (int, float),
 }
-_KINDS: Final = frozenset(get_args(ResponseFault)) | ROW_FAULTS
+_KINDS: Final = RESPONSE_FAULTS | ROW_FAULTS | STREAM_FAULTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,11 @@ class Fault:
     `status` and `retry_after_s` belong to kind `status`, `skew_ms` to `clock_skew`. Row faults
     strike the rows whose time is in [start_ms, end_ms) where given, else `rows` of each page: of
     candles, trades or levels of a book, whichever can have that fault. A book has no rows in time.
+
+    Faults of streams strike messages about markets, each as if it were a request whose path is the name of its
+    stream, and whose time is in [start_ms, end_ms) where given. `ws_drop` cuts the connection in its place,
+    `ws_stall` falls silent before it for `stall_s` of our time, pings unanswered; `ws_gap` leaves it out, of a
+    book only; `ws_checksum` spoils its checksum, where it has one; `ws_duplicate` sends it twice.
     """
 
     kind: FaultKind
@@ -80,6 +89,7 @@ class Fault:
     rows: int = 1
     start_ms: int | None = None
     end_ms: int | None = None
+    stall_s: float = 10.0
 
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:
@@ -126,6 +136,11 @@ class Faults:
         """Lift all faults."""
         with self._lock:
             self._active.clear()
+
+    def has_any_of(self, kinds: Collection[FaultKind]) -> bool:
+        """Whether a fault of one of these kinds is in force."""
+        with self._lock:
+            return any(active.fault.kind in kinds for active in self._active)
 
     def striking(self, ask: Ask, market: Market | None, fits: Callable[[Fault], bool]) -> list[Fault]:
         """The faults that fit and strike this request, which counts for each of them."""

@@ -5,7 +5,7 @@ The catalogue of generated markets is `tapehouse.sandbox.catalog`, the levels of
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 import numpy as np
@@ -15,7 +15,16 @@ from tapehouse.sandbox.bars import DAY_MS, HOUR_MS, MINUTE_MS, Bars, Grid, conca
 from tapehouse.sandbox.ladder import STATE_MS, Ladder
 from tapehouse.sandbox.market import is_inverse
 from tapehouse.sandbox.noise import bits, exponential, seed_of, uniform, value_noise
-from tapehouse.sandbox.tape import NS_PER_MS, Book, Trades, as_bars, empty_book, no_trades
+from tapehouse.sandbox.tape import (
+    NS_PER_MS,
+    Book,
+    BookChange,
+    Trades,
+    as_bars,
+    change_between,
+    empty_book,
+    no_trades,
+)
 
 # Octaves of minutes with their amplitudes, which grow with the square root of the period as a random walk's
 # do: 0.04 % over a minute, 20 % over half a year.
@@ -26,6 +35,8 @@ _BUSY_OCTAVE: Final = 8
 # Together below 1, so that the number of trades so far never falls.
 _BUSY_SHARE: Final = 0.6
 _JITTER_SHARE: Final = 0.39
+# As deep as clients keep a book; of what changes below nothing is told.
+_TOLD_DEPTH: Final = 1000
 _HOUR: Final = Grid(HOUR_MS)
 _MINUTE_NS: Final = MINUTE_MS * NS_PER_MS
 # The noise changes by 3 / period at most, so the swing it makes in minutes of trades by the busy share.
@@ -78,6 +89,7 @@ class GeneratedHistory:
         )
         self._hours_of_day = lru_cache(maxsize=4096)(self._hours)
         self._trades_of_minute = lru_cache(maxsize=64)(self._one_minute)
+        self._told_book = lru_cache(maxsize=64)(partial(self.book, depth=_TOLD_DEPTH))
         self._first_rank = int(self._trades_so_far(self._listed_minute, 1)[0])
         self.first_ms = self._first_trade_ms()
 
@@ -125,6 +137,18 @@ class GeneratedHistory:
             return empty_book(state * STATE_MS, state)
         last = self.ranked(stop - 1, stop)
         return self._ladder.book(state, last_price=int(last.price[0]), buyer_took=bool(last.buyer_took[0]), depth=depth)
+
+    def book_times(self, start_ms: int, end_ms: int) -> range:
+        """When the book changed, after `start_ms` until `end_ms`."""
+        start_ms = max(start_ms, self.first_ms)
+        return range((start_ms // STATE_MS + 1) * STATE_MS, end_ms + 1, STATE_MS)
+
+    def book_changes(self, start_ms: int, end_ms: int) -> list[BookChange]:
+        """How the best 1,000 levels a side changed, after `start_ms` until `end_ms`."""
+        return [
+            change_between(self._told_book(time_ms - STATE_MS), self._told_book(time_ms), depth=_TOLD_DEPTH)
+            for time_ms in self.book_times(start_ms, end_ms)
+        ]
 
     def bars(self, grid: Grid, start_ms: int, end_ms: int, *, now_ms: int) -> Bars:
         """Bars with trades that open in [start_ms, end_ms), both on the grid, as they stand at `now_ms`."""

@@ -23,12 +23,14 @@ _AMOUNT_FACTOR: Final = 3
 class Ladder:
     """How one market's books look: level prices stand in cells of `cell` ticks, one each, and stay there.
 
-    Their amounts are drawn anew in every state, around `lots`.
+    Their amounts are drawn around `lots`: anew in every state of the best level of each side, of the others after
+    8 to 1,024 states, each at its own pace, so that few levels change at a time.
     """
 
     cell: int
     lots: int
     price_seed: int
+    pace_seed: int
     state_seed: int
 
     @classmethod
@@ -38,6 +40,7 @@ class Ladder:
             max(1, price_ticks >> _CELL_SHIFT),
             _AMOUNT_FACTOR * lots_per_trade,
             seed_of(venue_seed, "level"),
+            seed_of(venue_seed, "pace"),
             seed_of(venue_seed, "state"),
         )
 
@@ -51,13 +54,17 @@ class Ladder:
         asks = np.append(best_ask, self._prices((best_ask + 1) // self.cell + np.arange(depth)))
         bids = bids[(bids >= 1) & ((bids < best_bid) | (np.arange(len(bids)) == 0))][:depth]
         asks = asks[(asks > best_ask) | (np.arange(len(asks)) == 0)][:depth]
-        seed = int(drawn[0])
-        return Book(state * STATE_MS, state, bids, self._amounts(seed, bids), asks, self._amounts(seed, asks))
+        return Book(state * STATE_MS, state, bids, self._amounts(state, bids), asks, self._amounts(state, asks))
 
     def _prices(self, cells: Int64Array) -> Int64Array:
         """The price at which each cell has its level."""
         return cells * self.cell + (uniform(bits(self.price_seed, cells)) * self.cell).astype(np.int64)
 
-    def _amounts(self, seed: int, prices: Int64Array) -> Int64Array:
-        size = uniform(bits(seed, prices))
+    def _amounts(self, state: int, prices: Int64Array) -> Int64Array:
+        """The amounts of levels at these prices, the best first."""
+        own = bits(self.pace_seed, prices).astype(np.int64)
+        # Ten bits say when, three more how often: few levels are in step with each other.
+        drawn_at = (state + (own & 1023)) >> (3 + ((own >> 10) & 7))
+        drawn_at[:1] = state
+        size = uniform(bits(self.state_seed, own + drawn_at))
         return 1 + (self.lots * size / (1.02 - size)).astype(np.int64)

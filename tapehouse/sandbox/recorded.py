@@ -21,7 +21,7 @@ from tapehouse.candle import Float64Array, Int64Array
 from tapehouse.errors import InputError
 from tapehouse.sandbox.bars import DAY_MS, MINUTE_MS, Bars, Grid, regroup
 from tapehouse.sandbox.market import Market
-from tapehouse.sandbox.tape import Book, Trades, empty_book, no_trades
+from tapehouse.sandbox.tape import Book, BookChange, Trades, empty_book, no_trades
 from tapehouse.sandbox.ticks import announced_decimals, decimals_needed, most_decimals, whole
 from tapehouse.sandbox.trading import recorded_trading
 from tapehouse.timeframe import to_ms
@@ -61,6 +61,14 @@ class RecordedHistory:
     def book(self, now_ms: int, depth: int) -> Book:  # noqa: ARG002 -- empty at every depth
         """An empty book."""
         return empty_book(now_ms, 0)
+
+    def book_times(self, start_ms: int, end_ms: int) -> Sequence[int]:  # noqa: ARG002 -- the same at all times
+        """No time: the book never changes."""
+        return ()
+
+    def book_changes(self, start_ms: int, end_ms: int) -> Sequence[BookChange]:  # noqa: ARG002 -- the same at all times
+        """No change."""
+        return ()
 
 
 def recorded_markets(directory: Path, *, shift_to_now: bool = False, now_ms: int | None = None) -> list[Market]:

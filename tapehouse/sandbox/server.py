@@ -1,4 +1,4 @@
-"""The sandbox exchange's server: HTTP on 127.0.0.1 in a thread of its own, faults, limits, latency, the record.
+"""The sandbox exchange's server: HTTP and WebSocket on 127.0.0.1 in a thread of its own, faults, limits, the record.
 
 What exchanges answer is `tapehouse.sandbox.dialects`; the control endpoint is `tapehouse.sandbox.control`.
 """
@@ -17,12 +17,15 @@ from aiohttp import web
 from tapehouse.config import SANDBOX_HEADER
 from tapehouse.errors import InputError, ServiceError
 from tapehouse.sandbox.answer import Answer, Ask, BookPage, Page, Refused, json_answer
+from tapehouse.sandbox.clock import ReplayClock, wall_clock_ms
 from tapehouse.sandbox.control import CONTROL_HOST, control
 from tapehouse.sandbox.damage import damage, strikes
-from tapehouse.sandbox.dialects import Dialect, dialects
-from tapehouse.sandbox.faults import ROW_FAULTS, Fault, Faults
+from tapehouse.sandbox.dialects import Dialect, dialects, stream_dialects
+from tapehouse.sandbox.faults import RESPONSE_FAULTS, ROW_FAULTS, Fault, Faults
+from tapehouse.sandbox.feeds import StreamDialect
 from tapehouse.sandbox.market import Market
 from tapehouse.sandbox.record import Asked, Record
+from tapehouse.sandbox.streams import Stream
 
 _HTML: Final = b"<!DOCTYPE html><html><body><h1>We'll be right back</h1></body></html>"
 
@@ -54,9 +57,11 @@ class Sandbox:
         self.latency_ms = latency_ms
         self._port = port
         self._page_rows = page_rows
-        self._clock_ms = clock_ms or _wall_clock_ms
+        self._clock_ms = clock_ms or wall_clock_ms
         self._limits = limits or {}
-        self._dialects = _dialects_of(self.markets, self._limits)
+        self._dialects: dict[str, Dialect] = {}
+        self._streams: dict[str, StreamDialect] = {}
+        self._list_markets()
         self._record = Record()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -95,8 +100,7 @@ class Sandbox:
             raise InputError(f"The sandbox has no {exchange} {symbol}: GET /_control/markets names those it has.")
         for place in places:
             self.markets[place] = replace(self.markets[place], **changes)
-        # Their limiters begin anew.
-        self._dialects = _dialects_of(self.markets, self._limits)
+        self._list_markets()
 
     @property
     def requests(self) -> list[Asked]:
@@ -127,6 +131,12 @@ class Sandbox:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _list_markets(self) -> None:
+        """Let the exchanges know the markets as they are now; their limiters begin anew."""
+        listed = [market for market in self.markets if market.listed]
+        self._dialects = {dialect.host: dialect for dialect in dialects(listed, self._limits)}
+        self._streams = {dialect.host: dialect for dialect in stream_dialects(listed)}
 
     def _run(self) -> None:
         try:
@@ -166,7 +176,44 @@ class Sandbox:
                 )
             )
         ask = Ask(host, request.method, f"/{path}", dict(request.query), self._clock_ms(), self._page_rows)
+        if (dialect := self._streams.get(host.partition(":")[0])) is not None and dialect.has(ask.path):
+            return await self._stream(request, replace(ask, host=dialect.host))
         answer = await self._answer(ask)
+        return self._recorded(request, ask, answer)
+
+    async def _stream(self, request: web.BaseRequest, ask: Ask) -> web.StreamResponse:
+        """A client's connection to an exchange's streams, until it ends."""
+        faults = self.faults.striking(ask, None, lambda fault: fault.kind in RESPONSE_FAULTS)
+        if await self._is_lost(faults):
+            return self._recorded(request, ask, None)
+        for fault in faults:
+            if fault.kind == "status":
+                return self._recorded(request, ask, _spoilt(Answer(b""), fault))
+        socket = web.WebSocketResponse(autoping=False, compress=False)
+        socket.headers[SANDBOX_HEADER] = "1"
+        await socket.prepare(request)
+        self._record.add(ask, HTTPStatus.SWITCHING_PROTOCOLS)
+
+        def abort() -> None:
+            if request.transport is not None:
+                request.transport.abort()
+
+        await Stream(
+            socket,
+            dialect=lambda: self._streams[ask.host],
+            clock_ms=self._clock_ms,
+            faults=self.faults,
+            subscribed=self._note_subscriptions,
+            abort=abort,
+        ).run()
+        return socket
+
+    def _note_subscriptions(self, count: int) -> None:
+        if isinstance(self._clock_ms, ReplayClock):
+            self._clock_ms.note_subscriptions(count)
+
+    def _recorded(self, request: web.BaseRequest, ask: Ask, answer: Answer | None) -> web.StreamResponse:
+        """The answer written out, and recorded; without one the connection is dropped."""
         self._record.add(ask, 0 if answer is None else answer.status)
         if answer is None:
             if request.transport is not None:
@@ -183,11 +230,8 @@ class Sandbox:
             message = f"The sandbox has no {ask.host}, only {', '.join(self._dialects)}."
             return json_answer({"error": message}, status=HTTPStatus.NOT_FOUND)
         market = dialect.market_asked(ask)
-        faults = self.faults.striking(ask, market, lambda fault: fault.kind not in ROW_FAULTS)
-        if any(fault.kind == "drop" for fault in faults):
-            return None
-        if any(fault.kind == "hang" for fault in faults):
-            await self._hang()
+        faults = self.faults.striking(ask, market, lambda fault: fault.kind in RESPONSE_FAULTS)
+        if await self._is_lost(faults):
             return None
         skew_ms = sum(fault.skew_ms for fault in faults if fault.kind == "clock_skew")
         answer = self._exchange_answer(dialect, replace(ask, now_ms=ask.now_ms + skew_ms), market)
@@ -214,14 +258,18 @@ class Sandbox:
             page = damage(page, fault)
         return page
 
-    async def _hang(self) -> None:
-        """Until the client goes away, which cancels this, or the server stops."""
-        assert self._stop is not None
-        await self._stop.wait()
+    async def _is_lost(self, faults: Sequence[Fault]) -> bool:
+        """Whether the faults leave a request without an answer; where it hangs, only when the server stops.
 
-
-def _dialects_of(markets: Sequence[Market], limits: Mapping[str, int]) -> dict[str, Dialect]:
-    return {dialect.host: dialect for dialect in dialects([one for one in markets if one.listed], limits)}
+        The client goes away before, which cancels this.
+        """
+        if any(fault.kind == "drop" for fault in faults):
+            return True
+        if any(fault.kind == "hang" for fault in faults):
+            assert self._stop is not None
+            await self._stop.wait()
+            return True
+        return False
 
 
 def _spoilt(answer: Answer, fault: Fault) -> Answer:
@@ -245,7 +293,3 @@ def _spoilt(answer: Answer, fault: Fault) -> Answer:
 def _written(answer: Answer) -> web.Response:
     headers = {"Content-Type": answer.content_type, SANDBOX_HEADER: "1", **answer.headers}
     return web.Response(status=answer.status, body=answer.body, headers=headers)
-
-
-def _wall_clock_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -4,6 +4,7 @@ How an exchange writes them down is its dialect's business; bars are `tapehouse.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -75,6 +76,24 @@ class Book:
     ask_amount: Int64Array
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class BookChange:
+    """What a book became at `time_ms`: prices in ticks with their new amounts in lots, 0 for none.
+
+    A `whole` one replaces the book before it. `first_nonce` and `nonce` number the first and the last of what
+    has changed.
+    """
+
+    time_ms: int
+    first_nonce: int
+    nonce: int
+    whole: bool
+    bid_price: Int64Array
+    bid_amount: Int64Array
+    ask_price: Int64Array
+    ask_amount: Int64Array
+
+
 class History(Protocol):
     """What happened on one market: its trades, its books, and bars of any length, of minutes that had trades.
 
@@ -109,6 +128,24 @@ class History(Protocol):
     def book(self, now_ms: int, depth: int) -> Book:
         """The book at `now_ms` with `depth` levels a side, or fewer where it has no more."""
         ...
+
+    def book_times(self, start_ms: int, end_ms: int) -> Sequence[int]:
+        """When the book changed, after `start_ms` until `end_ms`."""
+        ...
+
+    def book_changes(self, start_ms: int, end_ms: int) -> Sequence[BookChange]:
+        """How the book changed, after `start_ms` until `end_ms`; none of them is whole."""
+        ...
+
+
+def change_between(before: Book, after: Book, *, depth: int) -> BookChange:
+    """What turns one book into another, of which both hold the best `depth` levels a side.
+
+    Of a level that better ones have pushed out of them nothing is said.
+    """
+    bids = _side_change(before.bid_price, before.bid_amount, after.bid_price, after.bid_amount, depth=depth)
+    asks = _side_change(-before.ask_price, before.ask_amount, -after.ask_price, after.ask_amount, depth=depth)
+    return BookChange(after.time_ms, before.nonce + 1, after.nonce, False, bids[0], bids[1], -asks[0], asks[1])
 
 
 def first_trades(history: History, start_ns: int, end_ns: int, *, most: int) -> Trades:
@@ -153,3 +190,15 @@ def empty_book(time_ms: int, nonce: int) -> Book:
     """A book without any level."""
     nothing = np.empty(0, dtype=np.int64)
     return Book(time_ms, nonce, nothing, nothing, nothing, nothing)
+
+
+def _side_change(
+    old_price: Int64Array, old_amount: Int64Array, price: Int64Array, amount: Int64Array, *, depth: int
+) -> tuple[Int64Array, Int64Array]:
+    """The prices and new amounts of one side, where the best price is the highest."""
+    gone = np.setdiff1d(old_price, price, assume_unique=True)
+    if len(price) == depth:
+        gone = gone[gone > price[-1]]
+    place = np.searchsorted(-old_price, -price).clip(max=max(len(old_price) - 1, 0))
+    same = (old_price[place] == price) & (old_amount[place] == amount) if len(old_price) else np.zeros(len(price), bool)
+    return np.concatenate([gone, price[~same]]), np.concatenate([np.zeros_like(gone), amount[~same]])

@@ -3,6 +3,7 @@
 Generated markets are `tapehouse.sandbox.generator`; recordings of minutes `tapehouse.sandbox.recorded`.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from itertools import pairwise
@@ -13,9 +14,9 @@ import numpy as np
 from tapehouse.candle import Float64Array, Int64Array
 from tapehouse.errors import InputError
 from tapehouse.sandbox.bars import Bars, Grid, regroup
-from tapehouse.sandbox.booktape import BookChange, BookTape
+from tapehouse.sandbox.booktape import BookTape
 from tapehouse.sandbox.market import Market, is_inverse
-from tapehouse.sandbox.tape import NS_PER_MS, Book, Trades, as_bars
+from tapehouse.sandbox.tape import NS_PER_MS, Book, BookChange, Trades, as_bars
 from tapehouse.sandbox.ticks import announced_decimals, decimals_needed, most_decimals, whole
 from tapehouse.trade import StrArray
 
@@ -72,6 +73,15 @@ class TapedHistory:
     def book(self, now_ms: int, depth: int) -> Book:
         """The book at `now_ms`; after the last change it stays as it is."""
         return self._books.at(now_ms, depth)
+
+    def book_times(self, start_ms: int, end_ms: int) -> list[int]:
+        """When the book changed, after `start_ms` until `end_ms`."""
+        times_ms = self._books.times_ms
+        return times_ms[bisect_right(times_ms, start_ms) : bisect_right(times_ms, end_ms)]
+
+    def book_changes(self, start_ms: int, end_ms: int) -> list[BookChange]:
+        """How the book changed, after `start_ms` until `end_ms`, as it was recorded."""
+        return self._books.changes(start_ms, end_ms)
 
 
 def market_from_trades(
@@ -146,7 +156,7 @@ def _chosen_books(books: Sequence[BookRow], price_decimals: int, amount_decimals
         return whole(prices, price_decimals), whole(amounts, amount_decimals)
 
     changes = [
-        BookChange(time_ms, number, True, *side(bids), *side(asks))
+        BookChange(time_ms, number, number, True, *side(bids), *side(asks))
         for number, (time_ms, bids, asks) in enumerate(books, start=1)
     ]
     if any(late.time_ms <= early.time_ms for early, late in pairwise(changes)):

@@ -18,9 +18,9 @@ import numpy as np
 from tapehouse.candle import Float64Array, Int64Array
 from tapehouse.errors import InputError
 from tapehouse.sandbox.bars import DAY_MS
-from tapehouse.sandbox.booktape import BookChange, BookTape
+from tapehouse.sandbox.booktape import BookTape
 from tapehouse.sandbox.market import Market
-from tapehouse.sandbox.tape import Trades
+from tapehouse.sandbox.tape import BookChange, Trades
 from tapehouse.sandbox.taped import TapedHistory, spread_over_milliseconds
 from tapehouse.sandbox.ticks import announced_decimals, decimals_needed, most_decimals, whole
 
@@ -33,10 +33,10 @@ def recorded_trading(
 ) -> list[Market]:
     """The markets of Binance whose trading is recorded in `l2_trades` below the directory, or in the directory itself.
 
-    Trades stand at the time of the trade, with the recorded ids; the book is the recorded snapshot with every
-    change after it, each from its event time on. `shift_to_now` moves all by the same number of whole days, so
-    that the latest ends within the day before `now_ms` (by default this moment). Markets whose symbol is in
-    `without` are left out. Raises InputError where a change of a book is missing.
+    Trades stand at the time of the trade, with the recorded ids; the book is the recorded snapshot, from the first
+    recorded moment on, with every change after it, each from its event time on. `shift_to_now` moves all by the
+    same number of whole days, so that the latest ends within the day before `now_ms` (by default this moment).
+    Markets whose symbol is in `without` are left out. Raises InputError where a change of a book is missing.
     """
     folder = directory if directory.name == _FOLDER else directory / _FOLDER
     files = groupby(
@@ -47,7 +47,8 @@ def recorded_trading(
     if shift_to_now and recordings:
         now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
         shift_ms = (now_ms - max(recording.last_ms for recording in recordings)) // DAY_MS * DAY_MS
-    return [_market(recording, shift_ms) for recording in recordings]
+    begins_ms = min((recording.first_ms for recording in recordings), default=0)
+    return [_market(recording, begins_ms, shift_ms) for recording in recordings]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +70,11 @@ class _Recording:
     trades: list[tuple[int, int, float, float, bool]] = field(default_factory=list[tuple[int, int, float, float, bool]])
     snapshot: _BookMessage | None = None
     changes: list[_BookMessage] = field(default_factory=list[_BookMessage])
+
+    @property
+    def first_ms(self) -> int:
+        """When the first of it happened."""
+        return min(self.trades[0][1], *(change.time_ms for change in self.changes[:1]))
 
     @property
     def last_ms(self) -> int:
@@ -108,9 +114,9 @@ def _levels(levels: list[list[str]]) -> Float64Array:
     return np.array(levels, dtype=np.float64).reshape(-1, 2)
 
 
-def _market(recording: _Recording, shift_ms: int) -> Market:
+def _market(recording: _Recording, begins_ms: int, shift_ms: int) -> Market:
     name = f"binance {recording.symbol}"
-    messages = _book_messages(recording, name)
+    messages = _book_messages(recording, begins_ms, name)
     columns = [np.array(column) for column in zip(*recording.trades, strict=True)]
     trade_id, times_ms, price, amount, bought = columns
     levels = np.concatenate([side for message in messages for side in (message.bids, message.asks)])
@@ -137,10 +143,10 @@ def _market(recording: _Recording, shift_ms: int) -> Market:
     )
 
 
-def _book_messages(recording: _Recording, name: str) -> list[_BookMessage]:
+def _book_messages(recording: _Recording, begins_ms: int, name: str) -> list[_BookMessage]:
     """The snapshot and the changes that belong after it, by Binance's rule for keeping a local order book.
 
-    The snapshot tells no time: it stands at that of the first change after it.
+    The snapshot tells no time: it stands at the beginning, so that there is a book as soon as there are trades.
     """
     snapshot = recording.snapshot
     if snapshot is None:
@@ -151,7 +157,7 @@ def _book_messages(recording: _Recording, name: str) -> list[_BookMessage]:
         if change.first_update > last_update + 1:
             raise InputError(f"The recording of {name} lacks the changes of its book after update {last_update}.")
         last_update = change.last_update
-    return [replace(snapshot, time_ms=changes[0].time_ms), *changes] if changes else []
+    return [replace(snapshot, time_ms=begins_ms), *changes] if changes else []
 
 
 def _change(
@@ -160,4 +166,4 @@ def _change(
     sides: list[Int64Array] = []
     for side in (message.bids, message.asks):
         sides += [whole(side[:, 0], price_decimals), whole(side[:, 1], amount_decimals)]
-    return BookChange(message.time_ms + shift_ms, message.last_update, is_whole, *sides)
+    return BookChange(message.time_ms + shift_ms, message.first_update, message.last_update, is_whole, *sides)

@@ -1,9 +1,12 @@
 """A sandbox whose clock stands still, and ccxt's own classes pointed at it."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from types import ModuleType
 from typing import Any, Final
 
 import ccxt.async_support as ccxt
+import ccxt.pro as ccxt_pro
 import pytest
 import pytest_asyncio
 
@@ -33,11 +36,24 @@ def sandbox(shared_sandbox: Sandbox) -> Iterator[Sandbox]:
 
 @pytest_asyncio.fixture
 async def connect() -> AsyncIterator[Connect]:
+    async with _connections(ccxt) as connect_to:
+        yield connect_to
+
+
+@pytest_asyncio.fixture
+async def watch() -> AsyncIterator[Connect]:
+    """ccxt.pro's classes: like those of `connect`, and able to watch streams."""
+    async with _connections(ccxt_pro) as connect_to:
+        yield connect_to
+
+
+@asynccontextmanager
+async def _connections(package: ModuleType) -> AsyncGenerator[Connect]:
     opened: list[Exchange] = []
 
     async def connect_to(name: str, sandbox: Sandbox) -> Exchange:
         # ccxt waits a quarter of a second on closing, for TLS.
-        exchange: Exchange = getattr(ccxt, name)({"enableRateLimit": False, "timeout": 3000, "timeout_on_exit": 0})
+        exchange: Exchange = getattr(package, name)({"enableRateLimit": False, "timeout": 3000, "timeout_on_exit": 0})
         opened.append(exchange)
         route_through(exchange, sandbox.url)
         return exchange

@@ -158,17 +158,24 @@ def test_the_book_is_the_snapshot_with_every_change_so_far(
 
 
 @NAMES
-def test_the_book_begins_with_the_first_change_after_the_snapshot(replay: Sandbox, clock: Clock, name: str) -> None:
+def test_the_book_begins_with_the_snapshot_at_the_first_recorded_moment(
+    replay: Sandbox, clock: Clock, name: str
+) -> None:
     snapshot = next(data for data in messages(name) if "lastUpdateId" in data)
     first = next(data for data in messages(name) if data.get("u", 0) > snapshot["lastUpdateId"])
-    path = f"api.binance.com/api/v3/depth?symbol={name.upper()}"
+    # Of all messages about both markets.
+    began_ms = min(data.get("T", data.get("E", 2**63)) for name in FIRST_IDS for data in messages(name))
+    path = f"api.binance.com/api/v3/depth?symbol={name.upper()}&limit=1000"
 
-    clock.now_ms = first["E"] - 1
+    clock.now_ms = began_ms - 1
     before = get(replay, path)
-    clock.now_ms += 1
+    clock.now_ms = began_ms
+    at_first = get(replay, path)
+    clock.now_ms = first["E"]
     after = get(replay, path)
 
     assert (before["lastUpdateId"], before["bids"], before["asks"]) == (0, [], [])
+    assert at_first == {side: snapshot[side] for side in ("lastUpdateId", "bids", "asks")}
     assert after["lastUpdateId"] == first["u"]
 
 

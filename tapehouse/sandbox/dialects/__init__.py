@@ -9,11 +9,13 @@ from typing import Protocol
 from tapehouse.sandbox.answer import Answer, Ask, Reply
 from tapehouse.sandbox.dialects.binance import Binance
 from tapehouse.sandbox.dialects.binance_products import COIN_FUTURES, SPOT, USD_FUTURES
+from tapehouse.sandbox.dialects.binance_stream import FUTURES_STREAMS, SPOT_STREAMS, BinanceStream
 from tapehouse.sandbox.dialects.bybit import Bybit
 from tapehouse.sandbox.dialects.coinbase import Coinbase
 from tapehouse.sandbox.dialects.coinbase_advanced import CoinbaseAdvanced
 from tapehouse.sandbox.dialects.kraken import Kraken
 from tapehouse.sandbox.dialects.okx import Okx
+from tapehouse.sandbox.feeds import StreamDialect
 from tapehouse.sandbox.market import Market
 
 
@@ -50,3 +52,8 @@ def dialects(markets: Sequence[Market], limits: Mapping[str, int]) -> list[Diale
         Okx(markets, requests_per_window=limits.get("okx")),
         Bybit(markets, requests_per_window=limits.get("bybit")),
     ]
+
+
+def stream_dialects(markets: Sequence[Market]) -> list[StreamDialect]:
+    """The dialects of all streams, each with its exchange's markets."""
+    return [BinanceStream(product, markets) for product in (SPOT_STREAMS, FUTURES_STREAMS)]

@@ -5,10 +5,10 @@ The rules are those of developers.binance.com ("Kline/Candlestick data", "Compre
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
-from tapehouse.candle import Int64Array
 from tapehouse.sandbox.answer import (
     Answer,
     Ask,
@@ -21,24 +21,17 @@ from tapehouse.sandbox.answer import (
     TradeLayout,
     json_answer,
 )
-from tapehouse.sandbox.bars import DAY_MS, HOUR_MS, MINUTE_MS, Bars, Grid
+from tapehouse.sandbox.bars import Grid
 from tapehouse.sandbox.dialects.binance_products import Product
+from tapehouse.sandbox.dialects.binance_rows import GRIDS, encode_bars, encode_levels, encode_trades, market_name
 from tapehouse.sandbox.limits import WeightPerMinute
 from tapehouse.sandbox.market import Market
 from tapehouse.sandbox.pages import Pages
-from tapehouse.sandbox.tape import NS_PER_MS, Trades, first_trades, last_trades
+from tapehouse.sandbox.tape import NS_PER_MS, first_trades, last_trades
 
 _LAYOUT: Final = Layout(time=0, open=1, high=2, low=3, close=4, volume=5, time_unit_ms=1)
 _TRADE_LAYOUT: Final = TradeLayout(time="T", id="a", side="m", price="p", amount="q", time_unit_ms=1)
 _LEVEL_LAYOUT: Final = LevelLayout(price=0, amount=1)
-_GRIDS: Final = {
-    **{f"{minutes}m": Grid(minutes * MINUTE_MS) for minutes in (1, 3, 5, 15, 30)},
-    **{f"{hours}h": Grid(hours * HOUR_MS) for hours in (1, 2, 4, 6, 8, 12)},
-    "1d": Grid(DAY_MS),
-    # Weeks open on Monday; 1970 began on a Thursday.
-    "1w": Grid(7 * DAY_MS, origin_ms=4 * DAY_MS),
-}
-_TURNOVER_DECIMALS: Final = 8
 _DEFAULT_ROWS: Final = 500
 _MOST_TRADES: Final = 1000
 _MOST_DEPTH: Final = 5000
@@ -51,8 +44,8 @@ class Binance:
         self.exchange = product.exchange
         self.host = product.host
         self._product = product
-        self._markets = {market.base + market.quote: market for market in markets if market.exchange == self.exchange}
-        self._pages = Pages(self._encode, fills_empty=True)
+        self._markets = {market_name(market): market for market in markets if market.exchange == self.exchange}
+        self._pages = Pages(partial(encode_bars, product), fills_empty=True)
         self._limiter = WeightPerMinute(weight_per_minute or product.weight_per_minute)
 
     def refuse(self, ask: Ask, now_s: float) -> Answer | None:
@@ -140,7 +133,7 @@ class Binance:
             trades = first_trades(history, start_ms * NS_PER_MS, end_ns, most=most)
         else:
             trades = last_trades(history, end_ns, most=most)
-        return Page(self._encode_trades(market, trades), _TRADE_LAYOUT, headers=self._used())
+        return Page(encode_trades(self._product, market, trades), _TRADE_LAYOUT, headers=self._used())
 
     def _depth(self, ask: Ask) -> BookPage:
         """The order book; spot cuts the depth to 5,000, futures have a few depths only."""
@@ -151,8 +144,8 @@ class Binance:
         book = market.history.book(ask.now_ms, min(depth, _MOST_DEPTH))
         times = f'"E":{ask.now_ms},"T":{book.time_ms},' if product.tells_book_time else ""
         return BookPage(
-            self._encode_levels(market, book.bid_price, book.bid_amount),
-            self._encode_levels(market, book.ask_price, book.ask_amount),
+            encode_levels(product, market, book.bid_price, book.bid_amount),
+            encode_levels(product, market, book.ask_price, book.ask_amount),
             _LEVEL_LAYOUT,
             f'{{"lastUpdateId":{book.nonce},{times}"bids":[',
             '],"asks":[',
@@ -170,55 +163,9 @@ class Binance:
         _demand(ask, "symbol")
         _demand(ask, "interval")
         market = self._market(ask)
-        if (grid := _GRIDS.get(ask.query["interval"])) is None:
+        if (grid := GRIDS.get(ask.query["interval"])) is None:
             raise _error(-1120, "Invalid interval.")
         return market, grid
-
-    def _encode(self, market: Market, grid: Grid, bars: Bars) -> list[str]:
-        history = market.history
-        tick, lot = 10.0**history.price_decimals, 10.0**history.amount_decimals
-        turnover = bars.turnover / (tick * lot)
-        columns = (
-            bars.open_ms,
-            *(prices / tick for prices in (bars.open, bars.high, bars.low, bars.close)),
-            bars.volume / lot,
-            bars.open_ms + (grid.length_ms - 1),
-            turnover,
-            bars.trades,
-            bars.taker_bought / lot,
-            turnover * bars.taker_bought / bars.volume.clip(min=1),
-        )
-        price, amount = self._number(history.price_decimals), self._number(history.amount_decimals)
-        turned = f'"%.{_TURNOVER_DECIMALS}f"'
-        template = f'[%d,{price},{price},{price},{price},{amount},%d,{turned},%d,{amount},{turned},"0"]'
-        return [template % row for row in zip(*(column.tolist() for column in columns), strict=True)]
-
-    def _encode_trades(self, market: Market, trades: Trades) -> list[str]:
-        history = market.history
-        ids = trades.json_ids()
-        columns = (
-            ids,
-            (trades.price / 10.0**history.price_decimals).tolist(),
-            (trades.amount / 10.0**history.amount_decimals).tolist(),
-            ids,
-            ids,
-            trades.time_ms.tolist(),
-            ["false" if bought else "true" for bought in trades.buyer_took.tolist()],
-        )
-        price, amount = self._number(history.price_decimals), self._number(history.amount_decimals)
-        best = ',"M":true' if self._product.tells_best_match else ""
-        template = f'{{"a":%s,"p":{price},"q":{amount},"f":%s,"l":%s,"T":%d,"m":%s{best}}}'
-        return [template % row for row in zip(*columns, strict=True)]
-
-    def _encode_levels(self, market: Market, prices: Int64Array, amounts: Int64Array) -> list[str]:
-        history = market.history
-        template = f"[{self._number(history.price_decimals)},{self._number(history.amount_decimals)}]"
-        columns = (prices / 10.0**history.price_decimals, amounts / 10.0**history.amount_decimals)
-        return [template % row for row in zip(*(column.tolist() for column in columns), strict=True)]
-
-    def _number(self, decimals: int) -> str:
-        """The format of a number with that many decimals: spot pads it with zeros to eight."""
-        return f'"%.{decimals}f{"0" * (self._product.least_decimals - decimals)}"'
 
     def _weight(self, ask: Ask) -> int:
         product, limit = self._product, ask.query.get("limit", "")
