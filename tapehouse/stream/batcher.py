@@ -107,6 +107,8 @@ class Batcher:
 
     async def finish(self) -> None:
         """Write all that waits, or keep it on disk where that can't be done at once."""
+        for lane in self._lanes:
+            lane.close()
         try:
             async with asyncio.timeout(_LAST_TRY_S):
                 await self._write_all()

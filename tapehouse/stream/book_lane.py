@@ -74,6 +74,9 @@ class BookLane:
     def fill(self, hole: Hole) -> None:
         """Nothing waits for that."""
 
+    def close(self) -> None:
+        """Nothing waits for that either."""
+
     def _sample(self, book: Mapping[str, Any], clock: datetime) -> BookSample:
         bids, asks = ([level[:2] for level in book[side][: self._depth]] for side in ("bids", "asks"))
         told = {"timestamp": book["timestamp"], "nonce": book["nonce"]}

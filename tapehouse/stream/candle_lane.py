@@ -55,6 +55,9 @@ class CandleLane:
     def fill(self, hole: Hole) -> None:
         """Nothing waits for that."""
 
+    def close(self) -> None:
+        """Nothing waits for that either: nobody knows whether the open candle is whole."""
+
     @property
     def known_until_ms(self) -> int | None:
         """Up to where the candles are known, but for holes."""

@@ -54,3 +54,7 @@ class Lane(Protocol):
     def fill(self, hole: Hole) -> None:
         """All that could be done about a hole has been done."""
         ...
+
+    def close(self) -> None:
+        """No more comes: what waits for more can be handed over."""
+        ...

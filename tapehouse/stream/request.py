@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from tapehouse.errors import InputError
 from tapehouse.exchange import Exchange
 from tapehouse.exchange.habits import habits_of
+from tapehouse.ingest.plan import TRAILING_CANDLES, TRAILING_TRADES
 from tapehouse.ingest.run import open_instrument
 from tapehouse.ingest.sampling import Sampling
 from tapehouse.store.connection import Connection
@@ -70,17 +71,18 @@ class Lanes:
 
 async def open_lanes(exchange: Exchange, connection: Connection, request: StreamRequest) -> Lanes:
     """A lane for each series, which the store knows of from then on; raises UnknownSymbol and MixedOrigins."""
-    lanes = Lanes()
+    lanes, now = Lanes(), await exchange.now()
     counts_trades = habits_of(request.exchange_id).counts_trades
     for symbol in dict.fromkeys(request.symbols):
         instrument = await open_instrument(exchange, connection, symbol)
         if "trade" in request.datasets:
             trades = ensure_trade_series(connection, instrument)
-            known_ms = _known_until_ms(connection, trades)
+            known_ms = _known_until_ms(connection, trades, TRAILING_TRADES, now)
             lanes.trades[symbol] = TradeLane(trades, counts_trades=counts_trades, known_until_ms=known_ms)
         if "ohlcv" in request.datasets:
             candles = ensure_candle_series(connection, instrument, request.timeframe)
-            lanes.candles[symbol] = CandleLane(candles, known_until_ms=_known_until_ms(connection, candles))
+            known_ms = _known_until_ms(connection, candles, TRAILING_CANDLES * request.timeframe.length, now)
+            lanes.candles[symbol] = CandleLane(candles, known_until_ms=known_ms)
         if "order_book" in request.datasets:
             books = ensure_book_series(connection, instrument)
             lanes.books[symbol] = BookLane(books, depth=request.depth, every=request.every)
@@ -89,8 +91,7 @@ async def open_lanes(exchange: Exchange, connection: Connection, request: Stream
     return lanes
 
 
-def _known_until_ms(connection: Connection, series: Series) -> int | None:
-    """How far the series is known, if what came since is to be caught up with."""
-    now = datetime.now(UTC)
+def _known_until_ms(connection: Connection, series: Series, trailing: timedelta, now: datetime) -> int | None:
+    """How far the series is known for good, if what came since is to be caught up with."""
     known = covered_until(connection, series, now)
-    return to_ms(known) if known is not None and now - known <= _LONGEST_CATCH_UP else None
+    return to_ms(known - trailing) if known is not None and now - known <= _LONGEST_CATCH_UP else None

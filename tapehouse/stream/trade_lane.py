@@ -4,6 +4,7 @@ What is claimed as covered is proven: where ids run without holes, by them; else
 brought it all. A trade stands for its millisecond, of which more may be on the way: the last one waits.
 """
 
+from math import inf
 from typing import Final
 
 from tapehouse.exchange.rows import time_of
@@ -80,6 +81,12 @@ class TradeLane:
         self._open_holes.remove(hole)
         for time_ms, row in hole.rows:
             self._settle_alone(time_ms, row)
+
+    def close(self) -> None:
+        """No more comes: the last millisecond is handed over as it is, to be asked for again by the next run."""
+        for hole in list(self._open_holes):
+            self.fill(hole)
+        self.last_told_s = -inf
 
     @property
     def known_until_ms(self) -> int | None:
