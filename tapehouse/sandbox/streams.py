@@ -151,7 +151,8 @@ class Stream:
         return self._faults.striking(ask, market, fits)
 
     async def _send(self, text: str) -> None:
-        await asyncio.sleep(self._silent_s())
+        if silent_s := self._silent_s():
+            await asyncio.sleep(silent_s)
         await self._socket.send_str(text)
         self._sent_at_s = time.monotonic()
 

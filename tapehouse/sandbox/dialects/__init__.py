@@ -14,6 +14,7 @@ from tapehouse.sandbox.dialects.bybit import Bybit
 from tapehouse.sandbox.dialects.coinbase import Coinbase
 from tapehouse.sandbox.dialects.coinbase_advanced import CoinbaseAdvanced
 from tapehouse.sandbox.dialects.kraken import Kraken
+from tapehouse.sandbox.dialects.kraken_stream import KrakenStream
 from tapehouse.sandbox.dialects.okx import Okx
 from tapehouse.sandbox.feeds import StreamDialect
 from tapehouse.sandbox.market import Market
@@ -56,4 +57,5 @@ def dialects(markets: Sequence[Market], limits: Mapping[str, int]) -> list[Diale
 
 def stream_dialects(markets: Sequence[Market]) -> list[StreamDialect]:
     """The dialects of all streams, each with its exchange's markets."""
-    return [BinanceStream(product, markets) for product in (SPOT_STREAMS, FUTURES_STREAMS)]
+    binance = [BinanceStream(product, markets) for product in (SPOT_STREAMS, FUTURES_STREAMS)]
+    return [*binance, KrakenStream(markets)]

@@ -11,7 +11,6 @@ from decimal import Decimal
 from email.utils import format_datetime
 from typing import Final
 
-from tapehouse.candle import Int64Array
 from tapehouse.sandbox.answer import (
     Answer,
     Ask,
@@ -24,24 +23,21 @@ from tapehouse.sandbox.answer import (
     TradeLayout,
     json_answer,
 )
-from tapehouse.sandbox.bars import MINUTE_MS, Bars, Grid
+from tapehouse.sandbox.bars import MINUTE_MS, Grid
+from tapehouse.sandbox.dialects.kraken_rows import INTERVALS, encode_bars, encode_levels, encode_trades
 from tapehouse.sandbox.limits import DecayingCounter
 from tapehouse.sandbox.market import Market, step
 from tapehouse.sandbox.pages import Pages
-from tapehouse.sandbox.tape import NS_PER_MS, Trades, first_trades, last_trades
+from tapehouse.sandbox.tape import NS_PER_MS, first_trades, last_trades
 
 _LAYOUT: Final = Layout(time=0, open=1, high=2, low=3, close=4, volume=6, time_unit_ms=1000)
 _TRADE_LAYOUT: Final = TradeLayout(time=2, id=6, side=3, price=0, amount=1, time_unit_ms=1000)
 _LEVEL_LAYOUT: Final = LevelLayout(price=0, amount=1)
-_INTERVALS: Final = (1, 5, 15, 30, 60, 240, 1440, 10_080, 21_600)
 _COMMITTED_BARS: Final = 720
-_VOLUME_DECIMALS: Final = 8
 _MOST_TRADES: Final = 1000
 _DEFAULT_DEPTH: Final = 100
 _MOST_DEPTH: Final = 500
 _NS_PER_S: Final = 1_000_000_000
-# Times of trades are rounded to 100 ns; cursors hold all of them.
-_WRITTEN_NS: Final = 100
 # `since` is in seconds or in nanoseconds: nobody means the first 100 s of 1970.
 _LEAST_SINCE_NS: Final = 10**11
 _REQUESTS_AT_ONCE: Final = 15
@@ -59,7 +55,7 @@ class Kraken:
         self.host = "api.kraken.com"
         self._markets = {_pair_id(market): market for market in markets if market.exchange == self.exchange}
         self._by_altname = {_altname(market): market for market in self._markets.values()}
-        self._pages = Pages(_encode, fills_empty=True)
+        self._pages = Pages(encode_bars, fills_empty=True)
         self._limiter = DecayingCounter(requests_at_once or _REQUESTS_AT_ONCE, per_s=_REQUESTS_PER_S)
 
     def refuse(self, ask: Ask, now_s: float) -> Answer | None:  # noqa: ARG002 -- every request counts the same
@@ -100,7 +96,7 @@ class Kraken:
         """
         market = self._market(ask)
         interval, since = ask.query.get("interval", "1"), ask.query.get("since", "0")
-        if not interval.isdecimal() or int(interval) not in _INTERVALS or not since.lstrip("-").isdecimal():
+        if not interval.isdecimal() or int(interval) not in INTERVALS or not since.lstrip("-").isdecimal():
             raise _error("EGeneral:Invalid arguments")
         grid = Grid(int(interval) * MINUTE_MS)
         forming_ms = grid.floor(ask.now_ms)
@@ -121,7 +117,7 @@ class Kraken:
         else:
             trades = first_trades(market.history, since_ns + 1, now_ns, most=most)
         last_ns = int(trades.time_ns[-1]) if len(trades) else since_ns or 0
-        rows = _encode_trades(market, trades)
+        rows = encode_trades(market, trades)
         head = f'{{"error":[],"result":{{"{_pair_id(market)}":['
         return Page(rows, _TRADE_LAYOUT, head, f'],"last":"{last_ns}"}}}}')
 
@@ -132,8 +128,8 @@ class Kraken:
         book = market.history.book(ask.now_ms, depth)
         time_s = book.time_ms // 1000
         return BookPage(
-            _encode_levels(market, book.bid_price, book.bid_amount, time_s),
-            _encode_levels(market, book.ask_price, book.ask_amount, time_s),
+            encode_levels(market, book.bid_price, book.bid_amount, time_s),
+            encode_levels(market, book.ask_price, book.ask_amount, time_s),
             _LEVEL_LAYOUT,
             f'{{"error":[],"result":{{"{_pair_id(market)}":{{"bids":[',
             '],"asks":[',
@@ -157,56 +153,6 @@ class Kraken:
             }
             for name in sorted(names)
         }
-
-
-def _encode(market: Market, grid: Grid, bars: Bars) -> list[str]:  # noqa: ARG001 -- no row names its length
-    history = market.history
-    tick, lot = 10.0**history.price_decimals, 10.0**history.amount_decimals
-    columns = (
-        bars.open_ms // 1000,
-        *(prices / tick for prices in (bars.open, bars.high, bars.low, bars.close)),
-        bars.turnover / bars.volume.clip(min=1) / tick,
-        bars.volume / lot,
-        bars.trades,
-    )
-    price, volume = _price(market), _volume(market)
-    template = f"[%d,{price},{price},{price},{price},{price},{volume},%d]"
-    return [template % row for row in zip(*(column.tolist() for column in columns), strict=True)]
-
-
-def _encode_trades(market: Market, trades: Trades) -> list[str]:
-    history = market.history
-    columns = (
-        (trades.price / 10.0**history.price_decimals).tolist(),
-        (trades.amount / 10.0**history.amount_decimals).tolist(),
-        [_seconds(time_ns) for time_ns in trades.time_ns.tolist()],
-        ["b" if bought else "s" for bought in trades.buyer_took.tolist()],
-        trades.json_ids(),
-    )
-    template = f'[{_price(market)},{_volume(market)},%s,"%s","m","",%s]'
-    return [template % row for row in zip(*columns, strict=True)]
-
-
-def _encode_levels(market: Market, prices: Int64Array, amounts: Int64Array, time_s: int) -> list[str]:
-    history = market.history
-    template = f"[{_price(market)},{_volume(market)},{time_s}]"
-    columns = (prices / 10.0**history.price_decimals, amounts / 10.0**history.amount_decimals)
-    return [template % row for row in zip(*(column.tolist() for column in columns), strict=True)]
-
-
-def _price(market: Market) -> str:
-    return f'"%.{market.history.price_decimals}f"'
-
-
-def _volume(market: Market) -> str:
-    decimals = market.history.amount_decimals
-    return f'"%.{decimals}f{"0" * (_VOLUME_DECIMALS - decimals)}"'
-
-
-def _seconds(time_ns: int) -> str:
-    """A time in seconds with the decimals that Kraken writes, without zeros at the end."""
-    seconds, below = divmod((time_ns + _WRITTEN_NS // 2) // _WRITTEN_NS * _WRITTEN_NS, _NS_PER_S)
-    return f"{seconds}.{below:09d}".rstrip("0").rstrip(".")
 
 
 def _since_ns(ask: Ask) -> int | None:
