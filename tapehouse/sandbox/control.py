@@ -3,6 +3,7 @@
     GET    /_control/status      how many markets and requests, and the faults in force
     GET    /_control/markets     every market
     POST   /_control/markets     lists, delists or announces otherwise the market of the JSON body
+    POST   /_control/bursts      lets many trades happen at once: exchange, symbol and trades in the JSON body
     GET    /_control/requests    the latest requests
     POST   /_control/faults      puts the fault of the JSON body in force
     DELETE /_control/faults      lifts all faults
@@ -11,7 +12,7 @@ Each answers with JSON; a request that makes no sense with status 400 and a sent
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from http import HTTPStatus
 from typing import Final, cast
@@ -23,6 +24,7 @@ from tapehouse.sandbox.market import Market
 from tapehouse.sandbox.record import Record
 
 CONTROL_HOST: Final = "_control"
+_BURST_TYPES: Final[dict[str, type]] = {"exchange": str, "symbol": str, "trades": int}
 _CHANGE_TYPES: Final[dict[str, type]] = {
     "exchange": str,
     "symbol": str,
@@ -42,6 +44,7 @@ def control(
     record: Record,
     faults: Faults,
     change_market: Callable[..., None],
+    burst: Callable[..., None],
 ) -> Answer:
     """The answer to a control request."""
     match method, path:
@@ -50,7 +53,9 @@ def control(
         case "GET", "markets":
             return json_answer([_market(market) for market in markets])
         case "POST", "markets":
-            return _change_market(body, markets, change_market)
+            return _done(body, "A change of a market", _CHANGE_TYPES, change_market, markets)
+        case "POST", "bursts":
+            return _done(body, "A burst", _BURST_TYPES, burst, markets)
         case "GET", "requests":
             return json_answer([asdict(asked) | {"at": asked.at.isoformat()} for asked in record.all()])
         case "POST", "faults":
@@ -59,30 +64,33 @@ def control(
             faults.clear()
             return json_answer(_status(markets, record, faults))
         case _:
-            message = "Ask GET status, markets or requests, POST markets or faults, or DELETE faults."
+            message = "Ask GET status, markets or requests, POST markets, bursts or faults, or DELETE faults."
             return json_answer({"error": message}, status=HTTPStatus.BAD_REQUEST)
 
 
-def _change_market(body: bytes, markets: Sequence[Market], change_market: Callable[..., None]) -> Answer:
+def _done(
+    body: bytes, what: str, types: Mapping[str, type], do: Callable[..., None], markets: Sequence[Market]
+) -> Answer:
+    """The markets after what the JSON object says has been done to one of them."""
     try:
-        change_market(**_understood(json.loads(body)))
+        do(**_understood(json.loads(body), what, types))
     except (InputError, ValueError) as error:
         return json_answer({"error": str(error)}, status=HTTPStatus.BAD_REQUEST)
     return json_answer([_market(market) for market in markets])
 
 
-def _understood(value: object) -> dict[str, object]:
-    """The changes that a JSON object describes, and of which market; raises InputError where it is none."""
+def _understood(value: object, what: str, types: Mapping[str, type]) -> dict[str, object]:
+    """The options of a JSON object, which market among them; raises InputError where it is none."""
     if not isinstance(value, dict):
-        raise InputError("A change of a market is a JSON object with its exchange and symbol.")
-    changes = cast("dict[str, object]", value)
-    if not {"exchange", "symbol"} <= changes.keys() <= _CHANGE_TYPES.keys():
-        raise InputError(f"A change of a market has its exchange and symbol, and of {', '.join(_CHANGE_TYPES)} more.")
-    for name, change in changes.items():
+        raise InputError(f"{what} is a JSON object with its exchange and symbol.")
+    options = cast("dict[str, object]", value)
+    if not {"exchange", "symbol"} <= options.keys() <= types.keys():
+        raise InputError(f"{what} has its exchange and symbol, and of {', '.join(types)} more.")
+    for name, option in options.items():
         # A bool is an int to Python.
-        if type(change) is not _CHANGE_TYPES[name]:
-            raise InputError(f"A market can't have {change!r} as its {name}.")
-    return changes
+        if type(option) is not types[name]:
+            raise InputError(f"{what} can't have {option!r} as its {name}.")
+    return options
 
 
 def _add_fault(body: bytes, markets: Sequence[Market], record: Record, faults: Faults) -> Answer:

@@ -17,6 +17,7 @@ from aiohttp import web
 from tapehouse.config import SANDBOX_HEADER
 from tapehouse.errors import InputError, ServiceError
 from tapehouse.sandbox.answer import Answer, Ask, BookPage, Page, Refused, json_answer
+from tapehouse.sandbox.burst import BurstHistory
 from tapehouse.sandbox.clock import ReplayClock, wall_clock_ms
 from tapehouse.sandbox.control import CONTROL_HOST, control
 from tapehouse.sandbox.damage import damage, strikes
@@ -25,9 +26,10 @@ from tapehouse.sandbox.faults import RESPONSE_FAULTS, ROW_FAULTS, Fault, Faults
 from tapehouse.sandbox.feeds import StreamDialect
 from tapehouse.sandbox.market import Market
 from tapehouse.sandbox.record import Asked, Record
+from tapehouse.sandbox.spoiling import spoilt
 from tapehouse.sandbox.streams import Stream
 
-_HTML: Final = b"<!DOCTYPE html><html><body><h1>We'll be right back</h1></body></html>"
+_BURST_TRADES: Final = 50_000
 
 
 class Sandbox:
@@ -95,12 +97,25 @@ class Sandbox:
             "amount_decimals": amount_decimals,
         }
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        places = [place for place, one in enumerate(self.markets) if (one.exchange, one.symbol) == (exchange, symbol)]
-        if not places:
-            raise InputError(f"The sandbox has no {exchange} {symbol}: GET /_control/markets names those it has.")
-        for place in places:
+        for place in self._places_of(exchange, symbol):
             self.markets[place] = replace(self.markets[place], **changes)
         self._list_markets()
+
+    def burst(self, exchange: str, symbol: str, *, trades: int = _BURST_TRADES) -> None:
+        """Let so many trades happen on a market within this millisecond of the exchange's clock.
+
+        Their ids go on from the last; those of all later trades move on by as many. Raises InputError where
+        there is no such market, or where it has no trade yet.
+        """
+        if self._loop is None:
+            self._burst(exchange, symbol, trades)
+            return
+
+        async def between_messages() -> None:
+            self._burst(exchange, symbol, trades)
+
+        # Streams are told from the same loop: no message is written half before and half after it.
+        asyncio.run_coroutine_threadsafe(between_messages(), self._loop).result()
 
     @property
     def requests(self) -> list[Asked]:
@@ -131,6 +146,19 @@ class Sandbox:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _burst(self, exchange: str, symbol: str, trades: int = _BURST_TRADES) -> None:
+        for place in self._places_of(exchange, symbol):
+            market = self.markets[place]
+            history = BurstHistory(market.history, symbol, at_ms=self._clock_ms(), trades=trades)
+            self.markets[place] = replace(market, history=history)
+        self._list_markets()
+
+    def _places_of(self, exchange: str, symbol: str) -> list[int]:
+        places = [place for place, one in enumerate(self.markets) if (one.exchange, one.symbol) == (exchange, symbol)]
+        if not places:
+            raise InputError(f"The sandbox has no {exchange} {symbol}: GET /_control/markets names those it has.")
+        return places
 
     def _list_markets(self) -> None:
         """Let the exchanges know the markets as they are now; their limiters begin anew."""
@@ -173,6 +201,7 @@ class Sandbox:
                     record=self._record,
                     faults=self.faults,
                     change_market=self.change_market,
+                    burst=self._burst,
                 )
             )
         ask = Ask(host, request.method, f"/{path}", dict(request.query), self._clock_ms(), self._page_rows)
@@ -188,7 +217,7 @@ class Sandbox:
             return self._recorded(request, ask, None)
         for fault in faults:
             if fault.kind == "status":
-                return self._recorded(request, ask, _spoilt(Answer(b""), fault))
+                return self._recorded(request, ask, spoilt(Answer(b""), fault))
         socket = web.WebSocketResponse(autoping=False, compress=False)
         socket.headers[SANDBOX_HEADER] = "1"
         await socket.prepare(request)
@@ -236,7 +265,7 @@ class Sandbox:
         skew_ms = sum(fault.skew_ms for fault in faults if fault.kind == "clock_skew")
         answer = self._exchange_answer(dialect, replace(ask, now_ms=ask.now_ms + skew_ms), market)
         for fault in faults:
-            answer = _spoilt(answer, fault)
+            answer = spoilt(answer, fault)
         return answer
 
     def _exchange_answer(self, dialect: Dialect, ask: Ask, market: Market | None) -> Answer:
@@ -270,24 +299,6 @@ class Sandbox:
             await self._stop.wait()
             return True
         return False
-
-
-def _spoilt(answer: Answer, fault: Fault) -> Answer:
-    """The answer as it looks after a fault that is not one of rows."""
-    match fault.kind:
-        case "status":
-            retry_after_s = fault.retry_after_s
-            headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
-            body = f"{HTTPStatus(fault.status).phrase} (fault injected by the sandbox)".encode()
-            return Answer(body, fault.status, "text/plain; charset=utf-8", headers)
-        case "html":
-            return Answer(_HTML, content_type="text/html; charset=utf-8")
-        case "broken_json":
-            return replace(answer, body=answer.body[: len(answer.body) * 2 // 3])
-        case "empty_body":
-            return replace(answer, body=b"")
-        case _:
-            return answer
 
 
 def _written(answer: Answer) -> web.Response:

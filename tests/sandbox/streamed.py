@@ -12,6 +12,8 @@ import aiohttp
 from tapehouse.sandbox import Sandbox
 
 SPOT: Final = "stream.binance.com:9443/ws/0"
+FUTURES: Final = "fstream.binance.com/public/ws/0"
+KRAKEN: Final = "ws.kraken.com/v2"
 WAIT_S: Final = 20.0
 
 
