@@ -101,9 +101,9 @@ class Connection:
         return datetime.now(UTC) if clock is None else clock.now() + self._left_out
 
     async def read_clock(self) -> None:
-        """Ask for the time anew."""
-        self._clock = None
-        await self._read_clock()
+        """Ask for the time anew; what was told before holds until there is an answer."""
+        if self.ccxt.has["fetchTime"]:
+            self._clock = await self.ask(self._ask_for_time)
 
     def told_now(self) -> datetime:
         """The same as `latest_now`, by what was last told, without asking."""

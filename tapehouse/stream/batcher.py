@@ -8,13 +8,14 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 from tapehouse.errors import InputError, StoreUnreachable
 from tapehouse.ingest.pages import finish_in_thread
+from tapehouse.store.batch import WriteResult
 from tapehouse.stream.book_lane import BookLane
 from tapehouse.stream.parcel import Lane, Parcel
 from tapehouse.stream.spill import Spill
@@ -117,27 +118,40 @@ class Batcher:
         finally:
             self._collect()
             while self._pending:
-                self._keep(self._pop_pending())
+                parcel = self._pending[0]
+                self._keep(parcel)
+                self._pop_pending(len(parcel.rows))
 
     async def _write_all(self) -> None:
         """In the order in which it came: what is being tried, what is on disk, what has come since."""
         await self._write_pending()
         while (parcel := self._spill.first()) is not None:
-            await self._write(parcel)
-            self._spill.drop()
-            self._statistics.spilled -= len(parcel.rows)
+            await self._write(parcel, self._drop_spilled)
         self._collect()
         await self._write_pending()
 
     async def _write_pending(self) -> None:
         while self._pending:
-            parcel = self._pending[0]
-            await self._write(parcel)
-            self._pop_pending()
+            await self._write(self._pending[0], self._pop_pending)
 
-    async def _write(self, parcel: Parcel) -> None:
-        written = await finish_in_thread(lambda: self._writer.write(parcel))
-        self._statistics.count(parcel, written, time.monotonic())
+    async def _write(self, parcel: Parcel, forget: Callable[[int], None]) -> None:
+        """Write a parcel, and forget it once it is written, also if this is cancelled meanwhile."""
+        written: WriteResult | None = None
+
+        def work() -> None:
+            nonlocal written
+            written = self._writer.write(parcel)
+
+        try:
+            await finish_in_thread(work)
+        finally:
+            if written is not None:
+                self._statistics.count(parcel, written, time.monotonic())
+                forget(len(parcel.rows))
+
+    def _drop_spilled(self, rows: int) -> None:
+        self._spill.drop()
+        self._statistics.spilled -= rows
 
     def _collect(self) -> None:
         now_s = time.monotonic()
@@ -145,11 +159,10 @@ class Batcher:
         self._pending += parcels
         self._pending_rows += sum(len(parcel.rows) for parcel in parcels)
 
-    def _pop_pending(self) -> Parcel:
-        parcel = self._pending.popleft()
-        self._pending_rows -= len(parcel.rows)
-        self._statistics.waiting -= len(parcel.rows)
-        return parcel
+    def _pop_pending(self, rows: int) -> None:
+        self._pending.popleft()
+        self._pending_rows -= rows
+        self._statistics.waiting -= rows
 
     @property
     def _rows_in_lanes(self) -> int:

@@ -16,7 +16,11 @@ from tapehouse.timeframe import from_ms
 
 
 class Hearing:
-    """Takes in what is streamed; `latest` is the newest time that the exchange told, None before any."""
+    """Takes in what is streamed.
+
+    The exchange's clock is taken for what it was read to be, or for what the trade or book before told, if that is
+    later: so no reading is too old, and no single wrong time is believed.
+    """
 
     def __init__(self, exchange: Exchange, lanes: Lanes, batcher: Batcher, statistics: StreamStatistics) -> None:
         self._exchange = exchange
@@ -27,7 +31,7 @@ class Hearing:
 
     @property
     def latest(self) -> datetime | None:
-        """The newest time that the exchange told of anything, None before any."""
+        """The time that the last trade or book told, None before any."""
         return from_ms(self._latest_ms) if self._latest_ms else None
 
     def following(self, live: LiveExchange, request: StreamRequest) -> list[Coroutine[Any, Any, None]]:
@@ -44,7 +48,7 @@ class Hearing:
 
     def _trade(self, symbol: str, row: tuple[object, ...], link: int) -> None:
         self._lanes.trades[symbol].add(row, link, time.monotonic())
-        self._latest_ms = max(self._latest_ms, time_of(row) or 0)
+        self._latest_ms = time_of(row) or self._latest_ms
         self._batcher.told()
 
     def _candle(self, symbol: str, row: tuple[object, ...], link: int) -> None:
@@ -52,10 +56,12 @@ class Hearing:
             self._batcher.told()
 
     def _book(self, symbol: str, book: Mapping[str, Any], link: int) -> None:
-        now_s, clock = time.monotonic(), self._exchange.told_now()
-        if self._lanes.books[symbol].add(book, link, now_s, clock=clock) is not None:
-            self._latest_ms = max(self._latest_ms, book["timestamp"] or 0)
+        clock = self._exchange.told_now()
+        if (latest := self.latest) is not None:
+            clock = max(clock, latest)
+        if self._lanes.books[symbol].add(book, link, time.monotonic(), clock=clock) is not None:
             self._batcher.told()
+        self._latest_ms = book["timestamp"] or self._latest_ms
 
     def _fault(self, what: str, error: ExchangeError) -> None:  # noqa: ARG002 -- the log has said it
         self._statistics.breaks += 1

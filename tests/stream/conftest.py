@@ -2,26 +2,47 @@
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from tapehouse.store.connection import connect
+
 RECORDED: Final = Path(__file__).parents[3] / "shared" / "data"
+Levels = list[tuple[float, float]]
+
 SYMBOLS: Final = {"BTC/USDT": "btcusdt", "ETH/USDT": "ethusdt"}
 DEPTH: Final = 20
 
 
 @dataclass
 class Session:
-    """What was recorded of a market: trades (id, ms, price, amount, side), and the best levels after each update."""
+    """What was recorded of a market: trades (id, ms, price, amount, side), its book once, and all changes to it."""
 
     trades: list[tuple[str, int, float, float, str]] = field(default_factory=list[tuple[str, int, float, float, str]])
-    books: dict[int, tuple[int, list[list[float]], list[list[float]]]] = field(
-        default_factory=dict[int, tuple[int, list[list[float]], list[list[float]]]]
-    )
+    snapshot: dict[str, Any] = field(default_factory=dict[str, Any])
+    updates: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+
+    def books(self, nonces: Collection[int]) -> dict[int, tuple[int, Levels, Levels]]:
+        """By the number of its last update: when the book was so, in ms, and the best levels of its sides."""
+        bids, asks = _levels(self.snapshot["bids"]), _levels(self.snapshot["asks"])
+        updated: int = self.snapshot["lastUpdateId"]
+        books: dict[int, tuple[int, Levels, Levels]] = {}
+        for update in self.updates:
+            if update["u"] <= updated:
+                continue
+            updated = update["u"]
+            for side, changes in ((bids, update["b"]), (asks, update["a"])):
+                for price, amount in _levels(changes).items():
+                    side[price] = amount
+                    if not amount:
+                        del side[price]
+            if updated in nonces:
+                books[updated] = update["E"], sorted(bids.items(), reverse=True)[:DEPTH], sorted(asks.items())[:DEPTH]
+        return books
 
 
 @pytest.fixture(scope="session")
@@ -39,22 +60,16 @@ def sessions(recorded_folder: Path) -> dict[str, Session]:
 
 
 def _session(folder: Path, name: str) -> Session:
-    session, bids, asks, updated = Session(), dict[float, float](), dict[float, float](), 0
+    session = Session()
     for message in _messages(folder, name):
         data = message.get("data", message)
-        if "lastUpdateId" in data:
-            bids, asks, updated = _levels(data["bids"]), _levels(data["asks"]), data["lastUpdateId"]
-        elif data.get("e") == "trade":
+        if data.get("e") == "trade":
             side = "sell" if data["m"] else "buy"
             session.trades.append((str(data["t"]), data["T"], float(data["p"]), float(data["q"]), side))
-        elif data.get("e") == "depthUpdate" and updated and data["u"] > updated:
-            for side, changes in ((bids, data["b"]), (asks, data["a"])):
-                side.update(_levels(changes))
-                for price in [price for price, amount in side.items() if amount == 0]:
-                    del side[price]
-            updated = data["u"]
-            best = [sorted(bids.items(), reverse=True)[:DEPTH], sorted(asks.items())[:DEPTH]]
-            session.books[updated] = (data["E"], *([list(level) for level in levels] for levels in best))
+        elif "lastUpdateId" in data:
+            session.snapshot = data
+        elif data.get("e") == "depthUpdate":
+            session.updates.append(data)
     return session
 
 
@@ -67,3 +82,34 @@ def _messages(folder: Path, name: str) -> Iterator[dict[str, Any]]:
 
 def _levels(levels: list[list[str]]) -> dict[float, float]:
     return {float(price): float(amount) for price, amount, *_ in levels}
+
+
+def stored_trades(url: str, symbol: str) -> list[tuple[str, int, float, float, str]]:
+    """The stored trades as a session has them."""
+    with connect(url) as connection:
+        return connection.execute(
+            "select trade_id, (extract(epoch from time) * 1000)::bigint, price, amount, side from trade_view "
+            "where exchange = 'binance' and symbol = %s order by trade_id::bigint",
+            (symbol,),
+        ).fetchall()
+
+
+def stored_books(url: str, symbol: str) -> dict[int, tuple[int, Levels, Levels]]:
+    """The stored snapshots as a session has them."""
+    with connect(url) as connection:
+        rows = connection.execute(
+            "select nonce, (extract(epoch from time) * 1000)::bigint, price_decimals, amount_decimals, "
+            "bid_price, bid_amount, ask_price, ask_amount "
+            "from order_book join instrument using (instrument_id) "
+            "where exchange = 'binance' and symbol = %s order by time",
+            (symbol,),
+        ).fetchall()
+
+    def levels(prices: list[float], price_decimals: int, amounts: list[float], amount_decimals: int) -> Levels:
+        units = 10.0**price_decimals, 10.0**amount_decimals
+        return [(price / units[0], amount / units[1]) for price, amount in zip(prices, amounts, strict=True)]
+
+    return {
+        nonce: (time_ms, levels(bids, tick, bid_amounts, lot), levels(asks, tick, ask_amounts, lot))
+        for nonce, time_ms, tick, lot, bids, bid_amounts, asks, ask_amounts in rows
+    }
