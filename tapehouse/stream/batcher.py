@@ -127,6 +127,7 @@ class Batcher:
         await self._write_pending()
         while (parcel := self._spill.first()) is not None:
             await self._write(parcel, self._drop_spilled)
+        self._statistics.spilled = self._spill.rows
         self._collect()
         await self._write_pending()
 
@@ -149,9 +150,9 @@ class Batcher:
                 self._statistics.count(parcel, written, time.monotonic())
                 forget(len(parcel.rows))
 
-    def _drop_spilled(self, rows: int) -> None:
+    def _drop_spilled(self, rows: int) -> None:  # noqa: ARG002 -- it knows
         self._spill.drop()
-        self._statistics.spilled -= rows
+        self._statistics.spilled = self._spill.rows
 
     def _collect(self) -> None:
         now_s = time.monotonic()
@@ -183,4 +184,4 @@ class Batcher:
 
     def _keep(self, parcel: Parcel) -> None:
         self._spill.append(parcel)
-        self._statistics.spilled += len(parcel.rows)
+        self._statistics.spilled = self._spill.rows

@@ -25,6 +25,7 @@ class BookLane:
         self._every_us = every // timedelta(microseconds=1)
         self._link = 0
         self._tick = -1
+        self._tells_time = True
         self._samples: list[BookSample] = []
         self._windows: list[TimeRange] = []
         self._oldest_s: float | None = None
@@ -38,6 +39,11 @@ class BookLane:
         """
         self.last_told_s = now_s
         told_ms = book["timestamp"]
+        if told_ms is None and self._tells_time:
+            # A book that was asked for, as the first often is. Where others tell no time either, the clock has to do.
+            self._tells_time = False
+            return None
+        self._tells_time = told_ms is not None
         time_us = to_us(clock) if told_ms is None else told_ms * 1000
         tick = time_us // self._every_us
         if tick <= self._tick and link == self._link:

@@ -63,6 +63,10 @@ class CandleLane:
         """Up to where the candles are known, but for holes."""
         return self._known_until_ms if self._open_ms < 0 else self._open_ms
 
+    def note_known(self, until_ms: int) -> None:
+        """What came before any candle was streamed is known up to there."""
+        self._known_until_ms = until_ms
+
     def _close(self, next_ms: int, link: int, now_s: float) -> tuple[object, ...] | None:
         """The open candle has closed, for another has begun."""
         if self._open_ms < 0:

@@ -5,20 +5,21 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from tapehouse.errors import ExchangeError, QualityError, StoreUnreachable
 from tapehouse.exchange import Exchange
 from tapehouse.ingest import ingest_chunk, ingest_series
+from tapehouse.ingest.plan import TRAILING_TRADES
 from tapehouse.store.connection import Connection, connect
-from tapehouse.store.instruments import BookSeries, CandleSeries, TradeSeries
+from tapehouse.store.instruments import BookSeries
 from tapehouse.store.ledger import record_asked, record_failed
 from tapehouse.stream.candle_lane import CandleLane
 from tapehouse.stream.parcel import Hole, Lane
 from tapehouse.stream.statistics import StreamStatistics
 from tapehouse.stream.trade_lane import TradeLane
-from tapehouse.timeframe import from_ms
+from tapehouse.timeframe import from_ms, to_ms
 
 _LOOK_S: Final = 0.25
 # A series that is silent for so long is asked for, since nothing else tells whether it is quiet or not heard.
@@ -39,7 +40,8 @@ class HoleFiller:
         self._database_url = database_url
         self._lanes = lanes
         self._statistics = statistics
-        self._asked_at_s = dict.fromkeys(range(len(lanes)), time.monotonic())
+        # What came since the last run is asked for at once.
+        self._asked_at_s = dict.fromkeys(range(len(lanes)), float("-inf"))
 
     async def run(self) -> None:
         """Fill holes for ever, as they come."""
@@ -103,15 +105,19 @@ class HoleFiller:
         record_asked(connection, lane.series)
         match lane:
             case TradeLane() | CandleLane() if now_s - lane.last_told_s > _patience_s(lane):
-                since = lane.known_until_ms
-                start = await self._exchange.now() - timedelta(seconds=_SILENCE_S) if since is None else from_ms(since)
-                await self._ask(connection, lane.series, start)
+                await self._catch_up(connection, lane)
             case _:
                 pass
 
-    async def _ask(self, connection: Connection, series: TradeSeries | CandleSeries, start: datetime) -> None:
+    async def _catch_up(self, connection: Connection, lane: TradeLane | CandleLane) -> None:
+        """Ask for what has come since, if anything was known of the series before."""
+        if (since_ms := lane.known_until_ms) is None:
+            return
         try:
-            await ingest_series(self._exchange, connection, series, start)
+            now = await self._exchange.now()
+            await ingest_series(self._exchange, connection, lane.series, from_ms(since_ms), now)
+            # The last seconds are asked for again, in which some may have come late.
+            lane.note_known(max(since_ms, to_ms(now - TRAILING_TRADES)))
         except (ExchangeError, QualityError) as error:
             _logger.warning("%s", error)
 

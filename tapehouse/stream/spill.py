@@ -45,15 +45,15 @@ class Spill:
         self._files.append(self._own)
 
     @property
-    def is_empty(self) -> bool:
-        """Whether nothing waits."""
-        return all(file.is_read for file in self._files)
+    def rows(self) -> int:
+        """How many rows wait."""
+        return sum(file.rows for file in self._files)
 
     def append(self, parcel: Parcel) -> None:
         """Keep a parcel; raises ServiceError where the disk takes no more."""
         assert self._own is not None
         try:
-            self._own.append(_encoded(parcel))
+            self._own.append(_encoded(parcel), len(parcel.rows))
         except OSError as error:
             raise ServiceError(
                 f"{self._own.path} can't be written ({error.strerror}): make room, then start the stream again. "
@@ -80,7 +80,7 @@ class Spill:
 
     def _decoded(self, line: str, path: Path) -> Parcel | None:
         try:
-            told = json.loads(line)
+            told = json.loads(line.partition(" ")[2])
             series = self._find_series(told["symbol"], told["dataset"], told["timeframe"], told["series_id"])
         except (ValueError, KeyError):
             _logger.warning("A line of %s is cut off, as by a crash, and was left out.", path)
@@ -96,6 +96,7 @@ class _File:
 
     def __init__(self, path: Path, file: IO[str]) -> None:
         self.path = path
+        self.rows = sum(map(_rows_in, file))
         self._file = file
         self._read_at = 0
         self._next: tuple[str, int] | None = None
@@ -105,6 +106,7 @@ class _File:
     def take_over(cls, path: Path) -> "_File | None":
         """The file, made if it is not there; None where another process has it."""
         file = path.open("a+", encoding="utf-8")
+        file.seek(0)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -116,11 +118,12 @@ class _File:
     def is_read(self) -> bool:
         return self._read_at >= self._size
 
-    def append(self, line: str) -> None:
+    def append(self, line: str, rows: int) -> None:
         self._file.seek(0, 2)
-        self._file.write(line + "\n")
+        self._file.write(f"{rows} {line}\n")
         self._file.flush()
         self._size = self._file.tell()
+        self.rows += rows
 
     def first(self) -> str | None:
         if self._next is None and not self.is_read:
@@ -130,6 +133,7 @@ class _File:
 
     def drop(self) -> None:
         assert self._next is not None
+        self.rows -= _rows_in(self._next[0])
         self._read_at, self._next = self._next[1], None
         if self.is_read:
             self._file.truncate(0)
@@ -140,6 +144,12 @@ class _File:
             with suppress(OSError):
                 self.path.unlink()
         self._file.close()
+
+
+def _rows_in(line: str) -> int:
+    """The number that a line begins with; none where it is cut off."""
+    count = line.partition(" ")[0]
+    return int(count) if count.isdecimal() else 0
 
 
 def _encoded(parcel: Parcel) -> str:

@@ -90,10 +90,12 @@ class TradeLane:
 
     @property
     def known_until_ms(self) -> int | None:
-        """Up to where the trades are known without a hole, as far as this lane can tell."""
-        if self._open_holes or self._from_ms < 0:
-            return self._known_until_ms
-        return self._from_ms
+        """Up to where the trades are known, but for holes that are being filled."""
+        return self._known_until_ms if self._from_ms < 0 else self._from_ms
+
+    def note_known(self, until_ms: int) -> None:
+        """What came before any trade was streamed is known up to there."""
+        self._known_until_ms = until_ms
 
     def _follows(self, trade_id: int | None, link: int) -> bool:
         """Whether nothing can be missing between the trade before and this one."""
