@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +233,31 @@ def test_files_are_read_by_anyone(connection: Connection, tape: Tape, root: Path
     pd.testing.assert_frame_equal(
         frame[["trade_id", "price", "amount"]], expected[["trade_id", "price", "amount"]], check_freq=False
     )
+
+
+def test_files_of_dropped_rows_stay_where_chunks_become_longer(
+    connection: Connection, tape: Tape, root: Path, schema_url: str, archived: Archiving
+):
+    # Chunks of a week begin with one of 1970: the second day of this one is dropped before its third is stored.
+    monday = FIRST["trade"] - timedelta(days=(FIRST["trade"] - datetime(1970, 1, 1, tzinfo=UTC)).days % 7 + 7)
+    write(tape, "trade", monday + DAY)
+    archived()
+    retain(connection)
+    connection.execute("update retention set dropped_before = %s where dataset = 'trade'", (monday + 2 * DAY,))
+    connection.execute("select set_chunk_time_interval('trade', interval '7 days')")
+    write(tape, "trade", monday + 2 * DAY, seed=1)
+    with MarketData.connect(schema_url, archive=root) as market:
+        before = market.trades(tape.exchange, tape.symbol, monday, monday + 3 * DAY)
+
+    archived()
+    retain(connection)
+    connection.execute("select set_chunk_time_interval('trade', interval '1 day')")
+
+    assert stored(connection, "trade") == 0
+    with MarketData.connect(schema_url, archive=root) as market:
+        after = market.trades(tape.exchange, tape.symbol, monday, monday + 3 * DAY)
+    assert len(after) == 120
+    pd.testing.assert_frame_equal(after, before, check_exact=True)
 
 
 def test_a_file_of_something_else_is_left_alone(connection: Connection, tape: Tape, root: Path, archived: Archiving):
