@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from tapehouse.store.archive import (
     record_archive,
     switch_archiving,
 )
-from tapehouse.store.connection import Connection
+from tapehouse.store.connection import Connection, connect
 from tapehouse.store.delete import delete_rows
 from tapehouse.store.instruments import find_instrument, find_series
 from tapehouse.store.retention import change_kept
@@ -160,6 +161,20 @@ def read(market: MarketData, tape: Tape, dataset: str) -> pd.DataFrame:
             return market.trades(tape.exchange, tape.symbol, start, end)
         case _:
             return market.order_books(tape.exchange, tape.symbol, start, end)
+
+
+def test_what_is_dropped_while_it_is_listed_is_not_due(connection: Connection, tape: Tape, schema_url: str):
+    write(tape, "trade", FIRST["trade"])
+    with connect(schema_url) as other, ThreadPoolExecutor() as threads:
+        with other.transaction():
+            other.execute("select drop_chunks('trade', older_than => %s)", (FIRST["trade"] + DAY,))
+            listed = threads.submit(list_unarchived, connection)
+            # Until it waits for that; the embedded database lets nobody in before, so there it does not.
+            for _ in range(50):
+                if other.execute("select from pg_locks where not granted").fetchall():
+                    break
+                time.sleep(0.02)
+        assert listed.result() == []
 
 
 def test_writes_elsewhere_leave_a_file_as_it_is(connection: Connection, tape: Tape, archived: Archiving):
