@@ -28,7 +28,8 @@ Rows: TypeAlias = TradeRows | BookRows | CandleRows
 class LiveSeries:
     """What is live of one series; to be read while its market's lock is held.
 
-    From `run_us` on nothing is missing, as far as the stream knows; None before that has begun.
+    From `run_us` on nothing is missing, as far as the stream knows; None before that has begun. `version` grows with
+    all that changes an answer.
     """
 
     rows: Rows
@@ -36,6 +37,7 @@ class LiveSeries:
     is_open: bool = False
     run_us: int | None = None
     opened_us: int = 0
+    version: int = 0
     stored: deque[tuple[float, int]] = field(default_factory=deque[tuple[float, int]])
 
     @property
@@ -76,6 +78,7 @@ class LiveMarket:
             if series.run_us is None:
                 series.run_us = _whole_ms(row.time_us) + (TRADE_SPAN_US if name == TRADES else 0)
             self.newest_us = max(self.newest_us, known_us)
+            series.version += 1
             self.version += 1
             self._tell(name, row)
 
@@ -95,6 +98,7 @@ class LiveMarket:
                 series.run_us = None
             if turn is Turn.BROKEN:
                 series.run_us = self._run_after(series, time_us)
+            series.version += 1
             self.version += 1
             self._tell(name, turn)
 

@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Any, Final, Generic, ParamSpec, Self, TypeVar
 
 from tapehouse.errors import StoreUnreachable
+from tapehouse.live import LiveTape
 from tapehouse.query.market import MarketData
 from tapehouse.query.reader import MOST_CONNECTIONS, MustRead, from_memory
 
@@ -29,6 +30,11 @@ class Awaited:
         self._market = market
         self._threads = ThreadPoolExecutor(MOST_CONNECTIONS, thread_name_prefix="tapehouse-reader")
         self._is_closed = False
+
+    @property
+    def live(self) -> LiveTape:
+        """What streams in this process have received."""
+        return self._market.live
 
     async def close(self) -> None:
         """Close all connections, once all that was asked for is read, and end what runs in the background."""

@@ -14,6 +14,7 @@ from weakref import finalize
 
 from tapehouse.errors import InputError
 from tapehouse.indicators import DEFAULT_INDICATORS
+from tapehouse.live import LiveTape
 from tapehouse.query.answers import Answers
 from tapehouse.query.archived import Archive
 from tapehouse.query.asof import AsofSeries, asof_series, asof_times, checked_tolerance, join_asof
@@ -69,7 +70,11 @@ class MarketData:
 
     Each frame has `to_arrow()` and `to_polars()`. Clocks differ: what is asked for up to a minute ahead of the
     database's clock is answered as of now, and what lies further ahead raises InputError.
+
+    `live` is what streams in this process have received: `get_inference_data` shows it before it is stored.
     """
+
+    live: LiveTape
 
     def __init__(
         self, url: str, reader: Reader, archive: Archive | None, *, cache_mb: float, hot_window: timedelta
@@ -78,8 +83,8 @@ class MarketData:
         self._changes = Changes(url, self._clock)
         self._cache = Cache(self._changes, most_bytes=int(cache_mb * 1_000_000))
         self._answers = Answers(reader, self._cache, self._changes, self._clock)
-        self._guesses = Guesses()
-        self._moments = Moments(reader, self._cache, self._changes, self._clock, self._guesses, hot_window)
+        self._guesses, self.live = Guesses(), LiveTape()
+        self._moments = Moments(reader, self._cache, self._changes, self._clock, self._guesses, self.live, hot_window)
         # Also of who forgets to: threads and connections end with it.
         self._end = finalize(self, _close, self._moments, self._changes, reader)
 
@@ -431,6 +436,9 @@ class MarketData:
         defines them. Their values do not depend on the context window.
 
         Everything comes from one snapshot of the database, in one round trip, or from memory where nothing has changed.
+        Beside a stream in this process (`live`) moments of the hot window also have what it has received and the
+        database does not have yet: trades, order books and closed candles, and what is built of them. Then what others
+        change in the database shows within two seconds.
 
         Raises InputError for a timestamp more than a minute ahead, a context window outside 1 second to 1 day, a depth
         outside 1 to 5,000 or a name that no indicator has; NaiveDatetime, UnknownSymbol, or UnknownSeries where
