@@ -197,7 +197,7 @@ class PreparedSlice:
             nothing = np.empty(0)
             return sealed(trade_frame(_NO_TIMES.copy(), _NO_TIMES, nothing, nothing, np.empty(0, dtype=np.int16)))
         price, amount = trades.price / 10.0**scale.price_decimals, trades.amount / 10.0**scale.amount_decimals
-        return sealed(trade_frame(trades.time_us.copy(), trades.ids, price, amount, trades.side))
+        return sealed(trade_frame(trades.time_us.copy(), trades.ids.copy(), price, amount, trades.side))
 
     @cached_property
     def _imbalance_frame(self) -> MarketFrame:
