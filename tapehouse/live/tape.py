@@ -66,7 +66,7 @@ class LiveMarket:
         # Nothing has happened later than that, in microseconds since 1970 UTC, of all that is here.
         self.newest_us = 0
         self.series: dict[SeriesName, LiveSeries] = {}
-        self._subscriptions: tuple[LiveSubscription, ...] = ()
+        self.subscriptions: tuple[LiveSubscription, ...] = ()
 
     def take(self, name: SeriesName, row: LiveTrade | LiveBook | LiveCandle, known_us: int) -> None:
         """Take a row that was known at that time, and tell those who wait for it."""
@@ -125,11 +125,11 @@ class LiveMarket:
 
         def leave() -> None:
             with self.lock:
-                self._subscriptions = tuple(one for one in self._subscriptions if one is not subscription)
+                self.subscriptions = tuple(one for one in self.subscriptions if one is not subscription)
 
         subscription = LiveSubscription(names, wake, leave)
         with self.lock:
-            self._subscriptions = (*self._subscriptions, subscription)
+            self.subscriptions = (*self.subscriptions, subscription)
             return subscription, {name for name in names if self.is_open(name)}
 
     def _add(self, name: SeriesName) -> LiveSeries:
@@ -150,7 +150,7 @@ class LiveMarket:
         return None if first_us is None else _whole_ms(first_us) + slack_us
 
     def _tell(self, name: SeriesName, what: LiveRow | Turn) -> None:
-        for subscription in self._subscriptions:
+        for subscription in self.subscriptions:
             if name in subscription.names:
                 subscription.tell(name, what)
 

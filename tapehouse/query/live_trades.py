@@ -73,7 +73,8 @@ class LiveTrades:
         room = max(_LEAST_ROOM, len(trades.time_us) // 4)
         for name in _NAMES:
             column: Any = getattr(trades, name)
-            self._columns[name] = np.concatenate([column, np.zeros(room, dtype=column.dtype)])
+            kind: Any = column.dtype
+            self._columns[name] = np.concatenate([column, np.zeros(room, dtype=kind)])
 
 
 _NAMES: Final = tuple(Trades.__dataclass_fields__)
@@ -82,8 +83,9 @@ _NAMES: Final = tuple(Trades.__dataclass_fields__)
 def _merged(stored: Trades, live: TradeBatch, *, has_texts: bool) -> tuple[TradeBatch, Trades]:
     """The live trades that are not stored, and both together."""
     # Only among these can any be stored.
-    near = slice(int(np.searchsorted(stored.time_us, live.time_us[0])) if len(live) else len(stored.time_us), None)
-    near_id, near_text = _keys(stored.ids[near])
+    begin = np.searchsorted(stored.time_us, live.time_us[:1])
+    near = slice(int(begin[0]) if len(begin) else len(stored.time_us), None)
+    near_id, near_text = id_keys(stored.ids[near])
     rows = len(stored.time_us[near])
     time_us = np.concatenate([stored.time_us[near], live.time_us])
     trade_id, id_text = np.concatenate([near_id, live.trade_id]), np.concatenate([near_text, live.id_text])
@@ -116,7 +118,7 @@ def _texts(live: TradeBatch) -> StrArray:
     return np.where(live.id_text == "", live.trade_id.astype(np.str_), live.id_text)
 
 
-def _keys(ids: Int64Array | StrArray) -> tuple[Int64Array, StrArray]:
+def id_keys(ids: Int64Array | StrArray) -> tuple[Int64Array, StrArray]:
     """The ids as `TradeBatch` keeps them: numbers, and beside them texts of those that are none."""
     if np.issubdtype(ids.dtype, np.integer):
         return ids.astype(np.int64, copy=False), np.zeros(len(ids), dtype="<U1")

@@ -38,7 +38,7 @@ from tapehouse.query.gaps import read_gaps
 from tapehouse.query.guesses import Guesses
 from tapehouse.query.health import Health, MarketStats
 from tapehouse.query.inference import InferenceDataFrame
-from tapehouse.query.ledger import Ledger
+from tapehouse.query.ledger import Ledger, read_ledger
 from tapehouse.query.moments import Moments, happened
 from tapehouse.query.options import checked_cache_mb, checked_hot_window, checked_url
 from tapehouse.query.plan import closed_window
@@ -56,6 +56,7 @@ from tapehouse.query.question import (
 from tapehouse.query.reader import Reader
 from tapehouse.query.spec import forming_spec, moment_spec
 from tapehouse.query.stored import read_coverage, read_instruments
+from tapehouse.query.subscribing import Subscribed, subscribed_series
 from tapehouse.query.trades import look_up_trades, read_trades
 from tapehouse.store.address import database_url
 from tapehouse.store.connection import Connection, one_row
@@ -523,6 +524,40 @@ class MarketData:
             timescaledb=timescaledb,
             server_time=now.astimezone(UTC),
             is_listening=self._changes.is_listening,
+        )
+
+    def _subscribed(
+        self,
+        exchange: str,
+        symbol: str,
+        datasets: Sequence[str],
+        timeframes: Sequence[str],
+        *,
+        depth: int,
+        include_forming: bool,
+    ) -> Subscribed:
+        """What `AsyncMarketData.subscribe` listens to; raises InputError."""
+        check_market(exchange, symbol)
+        kinds = subscribed_series(datasets, timeframes, checked_depth(depth))
+        reads: dict[str, Callable[..., MarketFrame]] = {
+            "trade": partial(self.trades, exchange, symbol),
+            "order_book": partial(self.order_books, exchange, symbol, depth=depth),
+        }
+
+        def find() -> tuple[int, datetime]:
+            now = self._moments.now()
+            question = ask(exchange, symbol, now, None)
+            return self._reader.read(lambda one: read_ledger(one, question, "trade").instrument_id), now
+
+        return Subscribed(
+            self.live.market(exchange, symbol),
+            self._changes,
+            {
+                name: (kind, partial(self.candles, exchange, symbol, name[1]) if name[1] else reads[name[0]])
+                for name, kind in kinds.items()
+            },
+            find,
+            with_forming=include_forming,
         )
 
     def _ask(self, exchange: str, symbol: str, start: datetime, end: datetime | None) -> Question:

@@ -1,8 +1,7 @@
 """What a stream has received shows in moments as if it were stored already, and the database loses nothing by it."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -15,7 +14,7 @@ from tapehouse.live import LiveBook, LiveCandle, LiveTape, LiveTrade
 from tapehouse.query.inference import InferenceDataFrame
 from tapehouse.store.connection import Connection
 from tapehouse.store.features import refresh_features
-from tapehouse.timeframe import from_us, to_us
+from tapehouse.timeframe import to_us
 from tests.query.conftest import COLUMNS, Snapshot, Tape, in_units, random_bars, random_books, random_trades, times
 from tests.query.moments import LADDER, assert_same, write_bars
 
@@ -80,9 +79,7 @@ def feed(live: LiveTape, tape: Tape, session: Session) -> None:
         live.trade(tape.exchange, tape.symbol, trade)
     for book in session.books:
         received_us = to_us(book.time + book.late)
-        live.book(
-            tape.exchange, tape.symbol, LiveBook(to_us(book.time), received_us, book.nonce, book.bids, book.asks)
-        )
+        live.book(tape.exchange, tape.symbol, LiveBook(to_us(book.time), received_us, book.nonce, book.bids, book.asks))
     for candle in live_candles(session.bars):
         live.candle(tape.exchange, tape.symbol, "1m", candle)
 
