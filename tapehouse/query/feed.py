@@ -121,10 +121,10 @@ class Feed:
         return until
 
     def _turn(self, source: _Source) -> None:
-        self._source, self._held, self._resumes, self._missing_since_s = source, [], None, None
-        if self._last:
+        if self._source is _Source.STREAM and self._last:
             last = from_us(self._last[0] // 1000 * 1000)
-            self.since = max(self.since, self._kind.timeframe.close(last) if isinstance(self._kind, Candles) else last)
+            self.since = self._kind.timeframe.close(last) if isinstance(self._kind, Candles) else last
+        self._source, self._held, self._resumes, self._missing_since_s = source, [], None, None
 
     def _go_live(self) -> Iterator[Event]:
         held, self._held = self._held, []

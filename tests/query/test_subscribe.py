@@ -1,7 +1,7 @@
 """Listening to a market: from a stream in this process, from what others write, and from the one to the other."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -32,6 +32,13 @@ async def market(quiet_url: str) -> AsyncIterator[AsyncMarketData]:
         yield market
 
 
+async def become(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    async with asyncio.timeout(20):
+        while not is_so():  # noqa: ASYNC110 -- nobody says when
+            await asyncio.sleep(0.005)
+
+
 @dataclass
 class Heard:
     """Events that come while a test does other things."""
@@ -42,10 +49,8 @@ class Heard:
 
     async def until(self, count: int) -> list[Any]:
         """All of them, once there are so many."""
-        async with asyncio.timeout(20):
-            while len(self.events) < count:
-                assert not self.errors
-                await asyncio.sleep(0.005)
+        await become(lambda: len(self.events) >= count or bool(self.errors))
+        assert not self.errors
         return self.events
 
     async def ids(self, count: int) -> list[int]:
@@ -67,8 +72,7 @@ async def listening(market: AsyncMarketData, tape: Tape, **options: Any) -> Asyn
 
     listener = asyncio.create_task(listen())
     live = market.live.market(tape.exchange, tape.symbol)
-    while not live.subscriptions and not listener.done():
-        await asyncio.sleep(0.005)
+    await become(lambda: bool(live.subscriptions) or listener.done())
     heard.began = datetime.now(UTC)
     try:
         yield heard
@@ -98,6 +102,11 @@ def stored_trades(start: datetime, ids: range) -> pd.DataFrame:
 
 def whole_ms(time: datetime) -> datetime:
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
+
+
+async def gather(stream: AsyncIterator[Any], given: list[Any]) -> None:
+    async for event in stream:
+        given.append(event)
 
 
 async def past(time: datetime) -> None:
@@ -237,17 +246,17 @@ async def test_who_is_too_slow_is_told_and_gets_the_newest_book(market: AsyncMar
         live.opened(*names, dataset, None)
     stream = market.subscribe(tape.symbol, exchange=tape.exchange, datasets=["order_book", "trade"])
     first = asyncio.create_task(anext(stream))
-    while not live.market(*names).subscriptions:
-        await asyncio.sleep(0.005)
+    await become(lambda: bool(live.market(*names).subscriptions))
     live.trade(*names, live_trade(start, 1))
     await first
     for number in range(2, MOST_WAITING + 3):
         live.book(*names, LiveBook(to_us(start) + number, to_us(start), number, [(1.0, 1.0)], []))
         live.trade(*names, live_trade(start, number))
     given: list[Any] = []
-    with pytest.raises(SubscriberTooSlow, match="10,000 events behind.*task of your own"):
-        async for event in stream:
-            given.append(event)
+    with pytest.raises(
+        SubscriberTooSlow, match=r"10,000 events behind the stream: hand events on to a task of your own"
+    ):
+        await gather(stream, given)
     trades = [one.trade_id for one in given if isinstance(one, TradeEvent)]
     assert trades == list(range(2, len(trades) + 2))
     assert len(trades) == MOST_WAITING - 1
@@ -264,22 +273,18 @@ async def test_a_loop_that_is_left_listens_no_more(market: AsyncMarketData, tape
             break
 
     listener = asyncio.create_task(listen())
-    while not live.subscriptions:
-        await asyncio.sleep(0.005)
+    await become(lambda: bool(live.subscriptions))
     market.live.trade(tape.exchange, tape.symbol, live_trade(datetime.now(UTC), 1))
     await listener
     # The loop closes it when it comes to it.
-    async with asyncio.timeout(5):
-        while live.subscriptions:
-            await asyncio.sleep(0.005)
+    await become(lambda: not live.subscriptions)
 
 
 async def test_a_subscription_ends_with_the_market(quiet_url: str, tape: Tape):
     async with AsyncMarketData.connect(quiet_url) as market:
         market.live.opened(tape.exchange, tape.symbol, "trade", None)
         listener = asyncio.ensure_future(anext(market.subscribe(tape.symbol, exchange=tape.exchange)))
-        while not market.live.market(tape.exchange, tape.symbol).subscriptions:
-            await asyncio.sleep(0.005)
+        await become(lambda: bool(market.live.market(tape.exchange, tape.symbol).subscriptions))
     with pytest.raises(StoreUnreachable, match="closed"):
         await listener
 
