@@ -32,29 +32,32 @@ class BookLane:
         self.last_told_s = 0.0
         self.coalesced = 0
 
-    def add(self, book: Mapping[str, Any], link: int, now_s: float, *, clock: datetime) -> BookSample | None:
-        """Take in a state of the book that came over that connection; gives the snapshot if one was due.
+    def add(
+        self, book: Mapping[str, Any], link: int, now_s: float, *, clock: datetime
+    ) -> tuple[BookSample | None, int | None]:
+        """Take in a state of the book that came over that connection; `clock` is the time by the exchange's clock.
 
-        `clock` is the time by the exchange's clock.
+        Gives the snapshot if one was due, and its time in microseconds if something may be missing before it.
         """
         self.last_told_s = now_s
         told_ms = book["timestamp"]
         if told_ms is None and self._tells_time:
             # A book that was asked for, as the first often is. Where others tell no time either, the clock has to do.
             self._tells_time = False
-            return None
+            return None, None
         self._tells_time = told_ms is not None
         time_us = to_us(clock) if told_ms is None else told_ms * 1000
         tick = time_us // self._every_us
         if tick <= self._tick and link == self._link:
-            return None
-        first_tick = self._tick + 1 if link == self._link else tick
+            return None, None
+        is_cut = link != self._link
+        first_tick = tick if is_cut else self._tick + 1
         self._tick, self._link = tick, link
         sample = self._sample(book, clock)
         self._samples.append(sample)
         self._windows.append((from_us(first_tick * self._every_us), from_us((tick + 1) * self._every_us)))
         self._oldest_s = self._oldest_s or now_s
-        return sample
+        return sample, time_us if is_cut else None
 
     def lose_track(self) -> None:
         """What comes next need not follow on what came before."""
