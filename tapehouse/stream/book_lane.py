@@ -23,8 +23,8 @@ class BookLane:
         self.series = series
         self._depth = depth
         self._every_us = every // timedelta(microseconds=1)
-        self._link = 0
-        self._tick = -1
+        self._link: int = 0
+        self._tick: int = -1
         self._tells_time = True
         self._samples: list[BookSample] = []
         self._windows: list[TimeRange] = []
@@ -61,7 +61,7 @@ class BookLane:
 
     def lose_track(self) -> None:
         """What comes next need not follow on what came before."""
-        self._link = 0
+        self._link: int = 0
 
     def coalesce(self) -> None:
         """Keep the newest snapshot alone of those that wait; the ticks of the others are gaps then."""
