@@ -61,7 +61,7 @@ def replaying() -> Iterator[tuple[str, str]]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def told(replaying: tuple[str, str]) -> list[Any]:
-    """Everything that the streams tell of the recorded session."""
+    """Everything that the streams tell of the recorded session to a client that reads slowly."""
     streams = [f"{name}@{kind}" for name in SYMBOLS for kind in ("trade", "depth@100ms", "kline_1m")]
     streams.append("ethusdt@aggTrade")
     last_ms = max(recorded_trades(name)[-1][1] for name in SYMBOLS)
@@ -70,6 +70,8 @@ async def told(replaying: tuple[str, str]) -> list[Any]:
     assert "stands at 2024-08-08 23:54:15 UTC" in clock
     async with opened(url, SPOT) as socket:
         assert await socket.ask(subscribe(*streams)) == {"result": None, "id": 1}
+        # All of it is due by then, and more than any buffer holds.
+        await asyncio.sleep(1)
         return await socket.until(lambda m: m["E"] == last_close_ms and m["s"] == "ETHUSDT")
 
 
