@@ -7,13 +7,18 @@ between is proven by the exchange's own numbers and checksums, or by one connect
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from math import inf
+from typing import Any, Final
 
 from tapehouse.book import BookSample
 from tapehouse.ranges import TimeRange
 from tapehouse.store.instruments import BookSeries
 from tapehouse.stream.parcel import Hole, Parcel
 from tapehouse.timeframe import from_us, to_us
+
+# A book that was asked for, as the first often is, may tell no time where all others do. After so many in a row none
+# will, and the exchange's clock has to do.
+_MOST_UNTOLD: Final = 5
 
 
 class BookLane:
@@ -25,7 +30,8 @@ class BookLane:
         self._every_us = every // timedelta(microseconds=1)
         self._link: int = 0
         self._tick: int = -1
-        self._tells_time = True
+        # States in a row that told no time, as long as none did.
+        self._untold = 0.0
         self._samples: list[BookSample] = []
         self._windows: list[TimeRange] = []
         self._oldest_s: float | None = None
@@ -41,11 +47,9 @@ class BookLane:
         """
         self.last_told_s = now_s
         told_ms = book["timestamp"]
-        if told_ms is None and self._tells_time:
-            # A book that was asked for, as the first often is. Where others tell no time either, the clock has to do.
-            self._tells_time = False
+        self._untold = self._untold + 1 if told_ms is None else -inf
+        if told_ms is None and self._untold <= _MOST_UNTOLD:
             return None, None
-        self._tells_time = told_ms is not None
         time_us = to_us(clock) if told_ms is None else told_ms * 1000
         tick = time_us // self._every_us
         if tick <= self._tick and link == self._link:
