@@ -27,6 +27,7 @@ Other libraries' errors are translated into these at one border each: ccxt's in
     │   ├── BeyondRetention
     │   └── ArchiveError
     ├── QualityError                exit 5   too many rejected rows in one batch
+    ├── SubscriberTooSlow           exit 1   who listens to a stream does not keep up with it
     └── ServiceError                exit 6   a local service: embedded database, sandbox
 """
 
@@ -166,6 +167,10 @@ class QualityError(TapehouseError):
     """More rows of a batch were rejected than is allowed; they are in quarantine."""
 
     exit_code = 5
+
+
+class SubscriberTooSlow(TapehouseError):
+    """Who listens to a stream does not keep up with it."""
 
 
 class ServiceError(TapehouseError):

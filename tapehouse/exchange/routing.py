@@ -13,6 +13,7 @@ class RoutableExchange(Protocol):
 
     urls: Any
     headers: Any
+    options: Any
 
     @property
     def hostname(self) -> str | None:
@@ -30,7 +31,9 @@ def route_through(exchange: RoutableExchange, base_url: str) -> None:
     base, credentials = _understood(base_url)
     if credentials is not None:
         # RFC 7617.
-        exchange.headers = {**exchange.headers, "Authorization": f"Basic {b64encode(credentials.encode()).decode()}"}
+        header = {"Authorization": f"Basic {b64encode(credentials.encode()).decode()}"}
+        exchange.headers = {**exchange.headers, **header}
+        exchange.options = {**exchange.options, "ws": _with_header(exchange.options.get("ws") or {}, header)}
     exchange.urls["api"] = _rerouted(exchange.urls["api"], base, exchange.hostname)
 
 
@@ -48,6 +51,15 @@ def _understood(base_url: str) -> tuple[str, str | None]:
             "with special characters as %40 and the like."
         )
     return f"{base.scheme}://{host}{base.path.rstrip('/')}", unquote(userinfo) if userinfo else None
+
+
+def _with_header(options: Mapping[str, Any], header: Mapping[str, str]) -> dict[str, Any]:
+    """The options of ccxt's WebSockets with a header for opening them.
+
+    Those below `options` are all that it looks at where there are any.
+    """
+    used = options.get("options", options)
+    return {**options, "options": {**used, "headers": {**used.get("headers", {}), **header}}}
 
 
 def _rerouted(address: object, base_url: str, hostname: str | None) -> object:

@@ -318,6 +318,9 @@ class AsyncMarketData(Awaited):
         defines them. Their values do not depend on the context window.
 
         Everything comes from one snapshot of the database, in one round trip, or from memory where nothing has changed.
+        Beside a stream in this process (`live`) moments of the hot window also have what it has received and the
+        database does not have yet: trades, order books and closed candles, and what is built of them. Then what others
+        change in the database shows within two seconds.
 
         Raises InputError for a timestamp more than a minute ahead, a context window outside 1 second to 1 day, a depth
         outside 1 to 5,000 or a name that no indicator has; NaiveDatetime, UnknownSymbol, or UnknownSeries where

@@ -7,9 +7,9 @@ import numpy as np
 from psycopg import Cursor
 from psycopg.sql import SQL, Identifier
 
-from tapehouse.candle import VALUE_COLUMNS
+from tapehouse.candle import PRICE_COLUMNS, VALUE_COLUMNS, Int64Array
 from tapehouse.query.plan import Read
-from tapehouse.query.resample import Candles
+from tapehouse.query.resample import Candles, merge_candles
 from tapehouse.ranges import TimeRange, merge_ranges
 from tapehouse.store.connection import Connection
 from tapehouse.store.sql import query
@@ -59,6 +59,38 @@ class Bars:
             raise LookupError(f"{read.name} was not read from {read.span[0]} to {read.span[1]}.")
         first, stop = np.searchsorted(candles.time_us, [to_us(bound) for bound in read.span]).tolist()
         return Candles(candles.time_us[first:stop], candles.values[:, first:stop])
+
+    def with_candles(self, timeframe_s: int, candles: Candles) -> tuple["Bars", Int64Array]:
+        """These and those of some native candles that are not among them, where they belong; and when these open."""
+        other = Bars()
+        other._parts = dict(self._parts)
+        key, added = ("ohlcv", timeframe_s), np.zeros(len(candles), dtype=np.bool_)
+        parts: list[tuple[TimeRange, Candles]] = []
+        for bounds, known in self._parts.get(key, ()):
+            first, stop = np.searchsorted(candles.time_us, [to_us(bound) for bound in bounds])
+            is_new = ~np.isin(candles.time_us, known.time_us)
+            is_new[:first] = is_new[stop:] = False
+            new = Candles(candles.time_us[is_new], candles.values[:, is_new])
+            parts.append((bounds, merge_candles([known, new]) if len(new) else known))
+            added |= is_new
+        other._parts[key] = parts
+        return other, candles.time_us[added]
+
+    def in_units(self, price: float, amount: float) -> "Bars":
+        """These in smaller ticks and lots, of which so many make one."""
+        other = Bars()
+        units = np.array([*(price for _ in PRICE_COLUMNS), amount])[:, np.newaxis]
+        other._parts = {
+            key: [(bounds, Candles(known.time_us, known.values * units)) for bounds, known in parts]
+            for key, parts in self._parts.items()
+        }
+        return other
+
+    def largest(self) -> tuple[float, float]:
+        """The largest price and the largest volume, in ticks and lots; 0 without any."""
+        parts = [known.values for some in self._parts.values() for _, known in some if len(known)]
+        prices = max((float(values[: len(PRICE_COLUMNS)].max()) for values in parts), default=0.0)
+        return prices, max((float(values[len(PRICE_COLUMNS)].max()) for values in parts), default=0.0)
 
     def __len__(self) -> int:
         return sum(len(candles) for parts in self._parts.values() for _, candles in parts)

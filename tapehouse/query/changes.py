@@ -9,6 +9,7 @@ import selectors
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC
 from typing import Final
@@ -47,6 +48,7 @@ class Changes:
         self._is_listening = False
         self._answered_at_s = 0.0
         self._news = threading.Event()
+        self._told: tuple[Callable[[], None], ...] = ()
         self._closed = threading.Event()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -91,6 +93,16 @@ class Changes:
     def wake(self) -> None:
         """Let who waits go on, as if something had changed."""
         self._news.set()
+
+    def tell(self, told: Callable[[], None]) -> None:
+        """Have it called by the thread that listens, whenever something has changed; it may neither wait nor raise."""
+        with self._starting:
+            self._told = (*self._told, told)
+
+    def tell_no_more(self, told: Callable[[], None]) -> None:
+        """Have it called no more."""
+        with self._starting:
+            self._told = tuple(one for one in self._told if one is not told)
 
     def _start(self) -> None:
         if self._process != os.getpid():
@@ -159,3 +171,5 @@ class Changes:
         else:
             self._heard_since = self._moment
         self._news.set()
+        for told in self._told:
+            told()

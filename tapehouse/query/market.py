@@ -14,6 +14,7 @@ from weakref import finalize
 
 from tapehouse.errors import InputError
 from tapehouse.indicators import DEFAULT_INDICATORS
+from tapehouse.live import LiveTape
 from tapehouse.query.answers import Answers
 from tapehouse.query.archived import Archive
 from tapehouse.query.asof import AsofSeries, asof_series, asof_times, checked_tolerance, join_asof
@@ -37,7 +38,7 @@ from tapehouse.query.gaps import read_gaps
 from tapehouse.query.guesses import Guesses
 from tapehouse.query.health import Health, MarketStats
 from tapehouse.query.inference import InferenceDataFrame
-from tapehouse.query.ledger import Ledger
+from tapehouse.query.ledger import Ledger, read_ledger
 from tapehouse.query.moments import Moments, happened
 from tapehouse.query.options import checked_cache_mb, checked_hot_window, checked_url
 from tapehouse.query.plan import closed_window
@@ -55,6 +56,7 @@ from tapehouse.query.question import (
 from tapehouse.query.reader import Reader
 from tapehouse.query.spec import forming_spec, moment_spec
 from tapehouse.query.stored import read_coverage, read_instruments
+from tapehouse.query.subscribing import Subscribed, subscribed_series
 from tapehouse.query.trades import look_up_trades, read_trades
 from tapehouse.store.address import database_url
 from tapehouse.store.connection import Connection, one_row
@@ -69,7 +71,11 @@ class MarketData:
 
     Each frame has `to_arrow()` and `to_polars()`. Clocks differ: what is asked for up to a minute ahead of the
     database's clock is answered as of now, and what lies further ahead raises InputError.
+
+    `live` is what streams in this process have received: `get_inference_data` shows it before it is stored.
     """
+
+    live: LiveTape
 
     def __init__(
         self, url: str, reader: Reader, archive: Archive | None, *, cache_mb: float, hot_window: timedelta
@@ -78,8 +84,8 @@ class MarketData:
         self._changes = Changes(url, self._clock)
         self._cache = Cache(self._changes, most_bytes=int(cache_mb * 1_000_000))
         self._answers = Answers(reader, self._cache, self._changes, self._clock)
-        self._guesses = Guesses()
-        self._moments = Moments(reader, self._cache, self._changes, self._clock, self._guesses, hot_window)
+        self._guesses, self.live = Guesses(), LiveTape()
+        self._moments = Moments(reader, self._cache, self._changes, self._clock, self._guesses, self.live, hot_window)
         # Also of who forgets to: threads and connections end with it.
         self._end = finalize(self, _close, self._moments, self._changes, reader)
 
@@ -431,6 +437,9 @@ class MarketData:
         defines them. Their values do not depend on the context window.
 
         Everything comes from one snapshot of the database, in one round trip, or from memory where nothing has changed.
+        Beside a stream in this process (`live`) moments of the hot window also have what it has received and the
+        database does not have yet: trades, order books and closed candles, and what is built of them. Then what others
+        change in the database shows within two seconds.
 
         Raises InputError for a timestamp more than a minute ahead, a context window outside 1 second to 1 day, a depth
         outside 1 to 5,000 or a name that no indicator has; NaiveDatetime, UnknownSymbol, or UnknownSeries where
@@ -515,6 +524,40 @@ class MarketData:
             timescaledb=timescaledb,
             server_time=now.astimezone(UTC),
             is_listening=self._changes.is_listening,
+        )
+
+    def _subscribed(
+        self,
+        exchange: str,
+        symbol: str,
+        datasets: Sequence[str],
+        timeframes: Sequence[str],
+        *,
+        depth: int,
+        include_forming: bool,
+    ) -> Subscribed:
+        """What `AsyncMarketData.subscribe` listens to; raises InputError."""
+        check_market(exchange, symbol)
+        kinds = subscribed_series(datasets, timeframes, checked_depth(depth))
+        reads: dict[str, Callable[..., MarketFrame]] = {
+            "trade": partial(self.trades, exchange, symbol),
+            "order_book": partial(self.order_books, exchange, symbol, depth=depth),
+        }
+
+        def find() -> tuple[int, datetime]:
+            now = self._moments.now()
+            question = ask(exchange, symbol, now, None)
+            return self._reader.read(lambda one: read_ledger(one, question, "trade").instrument_id), now
+
+        return Subscribed(
+            self.live.market(exchange, symbol),
+            self._changes,
+            {
+                name: (kind, partial(self.candles, exchange, symbol, name[1]) if name[1] else reads[name[0]])
+                for name, kind in kinds.items()
+            },
+            find,
+            with_forming=include_forming,
         )
 
     def _ask(self, exchange: str, symbol: str, start: datetime, end: datetime | None) -> Question:

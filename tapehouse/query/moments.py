@@ -2,7 +2,7 @@
 
 Slices of the present have no end: they answer for now until something of the instrument changes, and are then read
 again in the background while anyone asks for them. Those of the past are of one moment, or of many that were asked
-for together.
+for together. Over those of the present is laid what streams in this process have received.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,11 +13,14 @@ from time import monotonic
 from typing import Final, TypeAlias
 
 from tapehouse.errors import InputError, TapehouseError
+from tapehouse.live import LiveTape
+from tapehouse.live.tape import LiveMarket
 from tapehouse.query.cache import Cache, Kept
 from tapehouse.query.changes import Changes
 from tapehouse.query.clock import Clock
 from tapehouse.query.guesses import FOREVER, Guesses
 from tapehouse.query.inference import InferenceDataFrame
+from tapehouse.query.overlay import Overlay, laid_since
 from tapehouse.query.prepared import PreparedSlice
 from tapehouse.query.question import Question
 from tapehouse.query.reader import Reader
@@ -26,6 +29,7 @@ from tapehouse.query.slices import read_slice
 from tapehouse.query.spec import Spec
 from tapehouse.store.connection import Connection, one_row
 from tapehouse.store.sql import query
+from tapehouse.timeframe import from_us
 
 # Clocks of bots differ from the server's by so much, now and then.
 _CLOCK_SKEW: Final = timedelta(minutes=1)
@@ -33,16 +37,33 @@ _CLOCK_SKEW: Final = timedelta(minutes=1)
 _RUN: Final = timedelta(hours=2)
 # A present that nobody has asked about for so long is not read again before somebody does.
 _FORGOTTEN_S: Final = 10.0
+# Beside a stream the database changes with each of its writes, which bring nothing that is not laid over already: then
+# a slice is read again so often at most, and given out for so long after a change.
+_REST_S: Final = 0.5
+_LONGEST_LAG_S: Final = 2.0
 
 _Key: TypeAlias = tuple[str, str, Spec]
 
 
 @dataclass(slots=True)
 class _Present:
-    """A present that is asked about: from when on, and when it was asked for last."""
+    """A present that is asked about: from when on, when it was asked for last, read last, and seen to have changed."""
 
     first: datetime
     asked_at_s: float
+    read_at_s: float
+    changed_at_s: float | None = None
+
+    def was_read(self) -> None:
+        """Note that it was read."""
+        self.read_at_s, self.changed_at_s = monotonic(), None
+
+    def may_lag(self) -> bool:
+        """Whether it has changed so lately that what was read before may be given out still."""
+        now_s = monotonic()
+        if self.changed_at_s is None:
+            self.changed_at_s = now_s
+        return now_s - self.changed_at_s < _LONGEST_LAG_S
 
 
 class Moments:
@@ -55,9 +76,10 @@ class Moments:
         changes: Changes,
         clock: Clock,
         guesses: Guesses,
+        live: LiveTape,
         hot_window: timedelta,
     ) -> None:
-        self._reader, self._cache, self._changes, self._clock = reader, cache, changes, clock
+        self._reader, self._cache, self._changes, self._clock, self._live = reader, cache, changes, clock, live
         self._guesses, self._hot_window = guesses, hot_window
         self._presents: dict[_Key, _Present] = {}
         self._refresher = Refresher(changes, self._refresh)
@@ -68,7 +90,16 @@ class Moments:
 
     def get(self, exchange: str, symbol: str, spec: Spec, timestamp: datetime | None) -> InferenceDataFrame:
         """What was known at a moment, or is now."""
-        return InferenceDataFrame(*self.prepared(exchange, symbol, spec, timestamp))
+        market = self._live.find(exchange, symbol)
+        if market is None:
+            return InferenceDataFrame(*self.prepared(exchange, symbol, spec, timestamp))
+        overlay, at, is_hot = self._find(exchange, symbol, spec, timestamp, market)
+        laid = overlay.over(market) if is_hot else overlay.base
+        if laid is None:
+            # It was read before anything was known to be live of some series.
+            overlay = self._read_present((exchange, symbol, spec), at)
+            laid = overlay.over(market) or overlay.base
+        return InferenceDataFrame(laid, at)
 
     def now(self) -> datetime:
         """The time by the server's clock, or slightly less."""
@@ -77,24 +108,9 @@ class Moments:
     def prepared(
         self, exchange: str, symbol: str, spec: Spec, timestamp: datetime | None
     ) -> tuple[PreparedSlice, datetime]:
-        """A slice that can answer for a moment, or for now, and that moment."""
-        now = self.now()
-        at = now if timestamp is None else happened(timestamp, now)
-        is_hot = now - at <= self._hot_window
-        key = (exchange, symbol, spec)
-        kept_key = ("present", *key) if is_hot else ("past", *key, at)
-        kept, holds = (
-            self._cache.find(kept_key, lambda one: one.rows.first <= at) if self._cache.is_on else (None, False)
-        )
-        if is_hot and (present := self._presents.get(key)):
-            present.asked_at_s = monotonic()
-        if kept is None or not holds:
-            kept = self._read(kept_key, key, at, FOREVER if is_hot else at)
-            if is_hot and self._cache.is_on:
-                present = self._presents.setdefault(key, _Present(at, monotonic()))
-                present.first = min(present.first, at)
-                self._refresher.start()
-        return kept.value, at
+        """A slice of what is stored that can answer for a moment, or for now, and that moment."""
+        overlay, at, _ = self._find(exchange, symbol, spec, timestamp, None)
+        return overlay.base, at
 
     def iterate(
         self, exchange: str, symbol: str, spec: Spec, timestamps: Iterable[datetime]
@@ -105,6 +121,38 @@ class Moments:
             for at in run:
                 yield at, InferenceDataFrame(rows, at)
 
+    def _find(
+        self, exchange: str, symbol: str, spec: Spec, timestamp: datetime | None, market: LiveMarket | None
+    ) -> tuple[Overlay, datetime, bool]:
+        """What can answer for a moment, or for now, that moment, and whether it is of the present."""
+        now = self.now()
+        if market:
+            # What has been received has happened, whatever our clock says.
+            now = max(now, min(from_us(market.newest_us), now + _CLOCK_SKEW))
+        at = now if timestamp is None else happened(timestamp, now)
+        is_hot = now - at <= self._hot_window
+        key = (exchange, symbol, spec)
+        kept_key = ("present", *key) if is_hot else ("past", *key, at)
+        kept, holds = (
+            self._cache.find(kept_key, lambda one: one.base.rows.first <= at) if self._cache.is_on else (None, False)
+        )
+        present = self._presents.get(key) if is_hot else None
+        if present:
+            present.asked_at_s = monotonic()
+        if kept and (holds or (market and present and present.may_lag())):
+            return kept.value, at, is_hot
+        return (self._read_present(key, at) if is_hot else self._read(kept_key, key, at, at)), at, is_hot
+
+    def _read_present(self, key: _Key, at: datetime) -> Overlay:
+        """Read the present since a moment, and have it read again whenever it changes."""
+        overlay = self._read(("present", *key), key, at, FOREVER)
+        if self._cache.is_on:
+            present = self._presents.setdefault(key, _Present(at, monotonic(), monotonic()))
+            present.first = min(present.first, at)
+            present.was_read()
+            self._refresher.start()
+        return overlay
+
     def _read(
         self,
         kept_key: tuple[object, ...],
@@ -113,23 +161,25 @@ class Moments:
         last: datetime,
         *,
         was_asked_for: bool = True,
-    ) -> Kept[PreparedSlice]:
+    ) -> Overlay:
         if self._cache.is_on:
             self._changes.start()
         moment = self._changes.moment()
-        prepared = self._read_slice(key, first, last)
-        rows = prepared.rows
-        kept = Kept(prepared, rows.ledger.instrument_id, prepared.size_bytes, None, moment)
+        overlay = Overlay(self._read_slice(key, first, last))
+        base = overlay.base
+        kept = Kept(overlay, base.rows.ledger.instrument_id, base.size_bytes, None, moment)
         if self._cache.is_on:
             self._cache.keep(kept_key, kept, was_asked_for=was_asked_for)
-        return kept
+        return overlay
 
     def _read_slice(self, key: _Key, first: datetime, last: datetime) -> PreparedSlice:
         exchange, symbol, spec = key
         question = Question(exchange, symbol, first, None if last == FOREVER else last)
+        market = self._live.find(exchange, symbol) if last == FOREVER else None
+        since = laid_since(market) if market else {}
 
         def work(connection: Connection) -> PreparedSlice:
-            return PreparedSlice(read_slice(connection, self._guesses, question, spec, last))
+            return PreparedSlice(read_slice(connection, self._guesses, question, spec, last, since))
 
         asked_at_s = monotonic()
         prepared = self._reader.read(work)
@@ -145,11 +195,15 @@ class Moments:
             kept, holds = self._cache.peek(("present", *key))
             if kept is None or holds or not self._changes.is_listening:
                 continue
+            exchange, symbol, _ = key
+            if self._live.find(exchange, symbol) and monotonic() - present.read_at_s < _REST_S:
+                continue
             now = self._clock.now() or datetime.now(UTC)
             # Who asked can do without; the next one who asks is told what is wrong.
             with suppress(TapehouseError):
                 first = max(present.first, now - self._hot_window)
                 self._read(("present", *key), key, first, FOREVER, was_asked_for=False)
+                present.was_read()
 
     def _read_clock(self) -> datetime:
         asked_at_s = monotonic()

@@ -30,6 +30,8 @@ from tapehouse.timeframe import Timeframe, from_us, to_us
 
 _REACH_US: Final = IMBALANCE_REACH // timedelta(microseconds=1)
 _NO_TIMES: Final = np.empty(0, dtype=np.int64)
+# What is worked out of the 1m candles alone.
+_OF_CANDLES: Final = ("_minutes", "_known_minutes", "_indicator_values", "_indicator_frame", "_indicator_names")
 _NO_CANDLES: Final = Candles(_NO_TIMES, np.empty((len(VALUE_COLUMNS), 0)))
 
 
@@ -39,6 +41,14 @@ class PreparedSlice:
     def __init__(self, rows: Slice) -> None:
         self.rows = rows
         self._latest: dict[Timeframe, tuple[datetime, MarketFrame, dict[str, Any]]] = {}
+
+    def with_ticks(self, rows: Slice) -> "PreparedSlice":
+        """A slice with the same candles and other trades and order books: what is worked out of candles is kept."""
+        other = PreparedSlice(rows)
+        # Bars of a second may be built from trades.
+        other._latest = {one: kept for one, kept in self._latest.copy().items() if one > SECOND}
+        other.__dict__ |= {name: self.__dict__[name] for name in _OF_CANDLES if name in self.__dict__}
+        return other
 
     @property
     def size_bytes(self) -> int:
@@ -187,7 +197,7 @@ class PreparedSlice:
             nothing = np.empty(0)
             return sealed(trade_frame(_NO_TIMES.copy(), _NO_TIMES, nothing, nothing, np.empty(0, dtype=np.int16)))
         price, amount = trades.price / 10.0**scale.price_decimals, trades.amount / 10.0**scale.amount_decimals
-        return sealed(trade_frame(trades.time_us.copy(), trades.ids, price, amount, trades.side))
+        return sealed(trade_frame(trades.time_us.copy(), trades.ids.copy(), price, amount, trades.side))
 
     @cached_property
     def _imbalance_frame(self) -> MarketFrame:

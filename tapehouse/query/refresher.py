@@ -12,7 +12,7 @@ _LEAST_PAUSE_S = 0.05
 
 
 class Refresher:
-    """Calls `refresh` after changes that were heard, in a thread of its own."""
+    """Calls `refresh` after changes that were heard, and now and then, in a thread of its own."""
 
     def __init__(self, changes: Changes, refresh: Callable[[], None]) -> None:
         self._changes, self._refresh = changes, refresh
@@ -36,7 +36,8 @@ class Refresher:
 
     def _run(self) -> None:
         while not self._closed.is_set():
-            if self._changes.wait(_LOOK_S) and not self._closed.is_set():
+            self._changes.wait(_LOOK_S)
+            if not self._closed.is_set():
                 began_at_s = monotonic()
                 self._refresh()
                 self._closed.wait(max(_LEAST_PAUSE_S, monotonic() - began_at_s))

@@ -4,8 +4,8 @@ A slice holds the ledger beside the rows, all of one snapshot, so that any momen
 that answers from the database. What belongs to a moment is told by `Spec`; frames are made of it by `inference`.
 """
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib import import_module
 from typing import Any, Final
@@ -43,6 +43,8 @@ from tapehouse.store.sql import query
 from tapehouse.timeframe import Timeframe, to_us
 from tapehouse.trade import Int16Array, StrArray
 
+# Of a series of which nothing is stored.
+NOTHING_STORED: Final = SeriesState(revision=0, covered=(), dropped_before=None)
 _ALL_SUBSTITUTES: Final = 1_000_000
 _SERIES: Final[tuple[tuple[Dataset, int], ...]] = (
     *(("ohlcv", timeframe.seconds) for timeframe in LADDER),
@@ -85,7 +87,10 @@ class Imbalances:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Slice:
-    """All that is needed to answer for any moment from `first` to `last`, which may be FOREVER."""
+    """All that is needed to answer for any moment from `first` to `last`, which may be FOREVER.
+
+    Rows of a stream that have not been stored can be laid over it, of the series in `laid_since` and from then on.
+    """
 
     question: Question
     spec: Spec
@@ -96,6 +101,7 @@ class Slice:
     trades: Trades | None
     books: Books | None
     imbalances: Imbalances | None
+    laid_since: Mapping[SeriesKey, datetime]
 
     @property
     def size_bytes(self) -> int:
@@ -134,34 +140,37 @@ class Slice:
         return self.ledger.series.get((dataset, timeframe_s))
 
 
-def read_slice(connection: Connection, guesses: Guesses, question: Question, spec: Spec, last: datetime) -> Slice:
+def read_slice(
+    connection: Connection,
+    guesses: Guesses,
+    question: Question,
+    spec: Spec,
+    last: datetime,
+    laid_since: Mapping[SeriesKey, datetime],
+) -> Slice:
     """The slice for moments from the question's start to `last`; its end must be `last`, or None for FOREVER.
 
     In one round trip, transaction and all, where what an earlier ledger of the instrument says of its series still
-    holds. Raises UnknownSymbol, or UnknownSeries where nothing is stored of the instrument.
+    holds. With `laid_since` also what is needed where rows of these series are laid over it, from then on. Raises
+    UnknownSymbol, or UnknownSeries where nothing is stored of the instrument, nor can be laid over it.
     """
     if spec.indicators:
         # It takes over a second, once: here that is a reading thread's, later it would be an event loop's.
         import_module("talib")
     key = ("slice", question.exchange, question.symbol)
-    rows = _read_guessed(connection, guesses, guesses.get(key), question, spec, last)
+    known = guesses.get(key)
+    # In one round trip, if what was known still holds.
+    rows = None
+    if known is not None:
+        reader = _SliceReader(connection, guesses.rollups(connection), question, spec, last, laid_since)
+        guessed = guess(known, reader.starts, last)
+        rows = reader.read(guessed)
+        rows = rows if reader.has_all(rows.ledger, guessed) else None
     if rows is None:
-        reader = _SliceReader(connection, guesses.rollups(connection), question, spec, last)
+        reader = _SliceReader(connection, guesses.rollups(connection), question, spec, last, laid_since)
         rows = reader.read(reader.read_ledger())
     guesses.keep(key, rows.ledger)
     return rows
-
-
-def _read_guessed(
-    connection: Connection, guesses: Guesses, known: Ledger | None, question: Question, spec: Spec, last: datetime
-) -> Slice | None:
-    """The slice in one round trip, None where an earlier ledger does not say what rows it needs."""
-    if known is None:
-        return None
-    reader = _SliceReader(connection, guesses.rollups(connection), question, spec, last)
-    guessed = guess(known, reader.starts, last)
-    rows = reader.read(guessed)
-    return rows if reader.has_all(rows.ledger, guessed) else None
 
 
 class _SliceReader:
@@ -174,9 +183,10 @@ class _SliceReader:
         question: Question,
         spec: Spec,
         last: datetime,
+        laid_since: Mapping[SeriesKey, datetime],
     ) -> None:
         self._connection, self._rollups, self._question, self._spec = connection, rollups, question, spec
-        self._first, self._last = question.start, last
+        self._first, self._last, self._laid_since = question.start, last, laid_since
         self._ticks_since = spec.ticks_since(question.start)
         self.starts = self._series_starts()
         self._parameters = ledger_parameters(question, self.starts, substitutes_at_most=_ALL_SUBSTITUTES)
@@ -197,7 +207,7 @@ class _SliceReader:
         with connection.pipeline():
             facts.execute(query("read_series"), self._parameters, binary=True)
             rows = {name: connection.execute(*one, binary=True) for name, one in ticks.items()}
-            self._bars.send(connection, self._rollups, known.instrument_id, self._needed(known, known.series.keys()))
+            self._bars.send(connection, self._rollups, known.instrument_id, self._needed(known))
             connection.execute(query("end_transaction"))
         self._bars.receive()
         ledger = self._checked(facts.fetchall())
@@ -212,6 +222,7 @@ class _SliceReader:
             trades=_trades(found.get("trade")),
             books=_books(found.get("order_book"), self._spec.depth),
             imbalances=_imbalances(found.get("imbalance"), ledger, (self._ticks_since, self._last)),
+            laid_since=self._laid_since,
         )
 
     def has_all(self, ledger: Ledger, guessed: Ledger) -> bool:
@@ -228,7 +239,7 @@ class _SliceReader:
     def _checked(self, facts: Sequence[dict[str, Any]]) -> Ledger:
         question = self._question
         ledger = ledger_of(self._connection, question, facts)
-        if not ledger.series:
+        if not ledger.series and not self._laid_since:
             raise UnknownSeries(
                 f"{question.exchange} {question.symbol} has nothing stored: run "
                 f"`tapehouse ingest ohlcv --exchange {question.exchange} --symbol {question.symbol} --since 7d`."
@@ -247,9 +258,28 @@ class _SliceReader:
         starts |= {("trade", NO_TIMEFRAME_S): ticks_since, ("order_book", NO_TIMEFRAME_S): ticks_since}
         return starts
 
-    def _needed(self, ledger: Ledger, keys: Collection[SeriesKey]) -> Iterator[Read]:
-        """All reads of any moment that rest on those series, whichever of its plans it takes."""
-        series, spec = {key: state for key, state in ledger.series.items() if key in keys}, self._spec
+    def _needed(self, ledger: Ledger, keys: Collection[SeriesKey] | None = None) -> Iterator[Read]:
+        """All reads of any moment that rest on those series, or on all, whichever of its plans it takes."""
+        series = {key: state for key, state in ledger.series.items() if keys is None or key in keys}
+        yield from self._planned(series)
+        if self._laid_since:
+            # What is laid over is known, and it is not in the rollups; until it is stored, and refreshed into them.
+            known = dict(ledger.series) | {
+                key: self._laid(series.get(key), since) for key, since in self._laid_since.items()
+            }
+            yield from self._planned(known)
+            fresh = {
+                key: replace(known[key], stale_rollups=state.stale_rollups) for key, state in ledger.series.items()
+            }
+            yield from self._planned(known | fresh)
+
+    def _laid(self, state: SeriesState | None, since: datetime) -> SeriesState:
+        """How it is with a series of which everything is laid over it from that time on."""
+        state, span = state or NOTHING_STORED, (since, self._last)
+        return replace(state, covered=(*state.covered, span), stale_rollups=(*state.stale_rollups, span))
+
+    def _planned(self, series: Mapping[SeriesKey, SeriesState]) -> Iterator[Read]:
+        spec = self._spec
         minutes, trades = series.get(("ohlcv", MINUTE.seconds)), series.get(("trade", NO_TIMEFRAME_S))
         plans: list[Plan] = []
         for timeframe in LADDER:

@@ -20,7 +20,10 @@ from tapehouse.stream.book_lane import BookLane
 from tapehouse.stream.parcel import Lane, Parcel
 from tapehouse.stream.spill import Spill
 from tapehouse.stream.statistics import StreamStatistics
+from tapehouse.stream.telling import Telling
+from tapehouse.stream.trade_lane import TradeLane
 from tapehouse.stream.writer import Writer
+from tapehouse.timeframe import to_us
 
 _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 5.0
@@ -60,12 +63,14 @@ class Batcher:
         spill: Spill,
         flushing: Flushing,
         statistics: StreamStatistics,
+        telling: Telling | None = None,
     ) -> None:
         self._lanes = lanes
         self._writer = writer
         self._spill = spill
         self._flushing = flushing
         self._statistics = statistics
+        self._telling = telling
         # Taken from the lanes, and not written yet: what is being tried, and what waits behind it.
         self._pending: deque[Parcel] = deque()
         self._pending_rows = 0
@@ -149,10 +154,17 @@ class Batcher:
             if written is not None:
                 self._statistics.count(parcel, written, time.monotonic())
                 forget(len(parcel.rows))
+                self._tell_stored(parcel)
 
     def _drop_spilled(self, rows: int) -> None:  # noqa: ARG002 -- it knows
         self._spill.drop()
         self._statistics.spilled = self._spill.rows
+
+    def _tell_stored(self, parcel: Parcel) -> None:
+        """Tell readers up to where all is in the database, unless what was streamed before still waits for a hole."""
+        is_waiting = any(isinstance(lane, TradeLane) and lane.has_holes for lane in self._lanes)
+        if self._telling is not None and not is_waiting and not self._spill.rows:
+            self._telling.store(parcel.series, to_us(max(end for _, end in parcel.windows)))
 
     def _collect(self) -> None:
         now_s = time.monotonic()

@@ -7,13 +7,18 @@ between is proven by the exchange's own numbers and checksums, or by one connect
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from math import inf
+from typing import Any, Final
 
 from tapehouse.book import BookSample
 from tapehouse.ranges import TimeRange
 from tapehouse.store.instruments import BookSeries
 from tapehouse.stream.parcel import Hole, Parcel
 from tapehouse.timeframe import from_us, to_us
+
+# A book that was asked for, as the first often is, may tell no time where all others do. After so many in a row none
+# will, and the exchange's clock has to do.
+_MOST_UNTOLD: Final = 5
 
 
 class BookLane:
@@ -23,42 +28,44 @@ class BookLane:
         self.series = series
         self._depth = depth
         self._every_us = every // timedelta(microseconds=1)
-        self._link = 0
-        self._tick = -1
-        self._tells_time = True
+        self._link: int = 0
+        self._tick: int = -1
+        # States in a row that told no time, as long as none did.
+        self._untold = 0.0
         self._samples: list[BookSample] = []
         self._windows: list[TimeRange] = []
         self._oldest_s: float | None = None
         self.last_told_s = 0.0
         self.coalesced = 0
 
-    def add(self, book: Mapping[str, Any], link: int, now_s: float, *, clock: datetime) -> BookSample | None:
-        """Take in a state of the book that came over that connection; gives the snapshot if one was due.
+    def add(
+        self, book: Mapping[str, Any], link: int, now_s: float, *, clock: datetime
+    ) -> tuple[BookSample | None, int | None]:
+        """Take in a state of the book that came over that connection; `clock` is the time by the exchange's clock.
 
-        `clock` is the time by the exchange's clock.
+        Gives the snapshot if one was due, and its time in microseconds if something may be missing before it.
         """
         self.last_told_s = now_s
         told_ms = book["timestamp"]
-        if told_ms is None and self._tells_time:
-            # A book that was asked for, as the first often is. Where others tell no time either, the clock has to do.
-            self._tells_time = False
-            return None
-        self._tells_time = told_ms is not None
+        self._untold = self._untold + 1 if told_ms is None else -inf
+        if told_ms is None and self._untold <= _MOST_UNTOLD:
+            return None, None
         time_us = to_us(clock) if told_ms is None else told_ms * 1000
         tick = time_us // self._every_us
         if tick <= self._tick and link == self._link:
-            return None
-        first_tick = self._tick + 1 if link == self._link else tick
+            return None, None
+        is_cut = link != self._link
+        first_tick = tick if is_cut else self._tick + 1
         self._tick, self._link = tick, link
         sample = self._sample(book, clock)
         self._samples.append(sample)
         self._windows.append((from_us(first_tick * self._every_us), from_us((tick + 1) * self._every_us)))
         self._oldest_s = self._oldest_s or now_s
-        return sample
+        return sample, time_us if is_cut else None
 
     def lose_track(self) -> None:
         """What comes next need not follow on what came before."""
-        self._link = 0
+        self._link: int = 0
 
     def coalesce(self) -> None:
         """Keep the newest snapshot alone of those that wait; the ticks of the others are gaps then."""

@@ -26,18 +26,26 @@ class CandleLane:
         self._oldest_s: float | None = None
         self.last_told_s = 0.0
 
-    def add(self, row: tuple[object, ...], link: int, now_s: float) -> tuple[object, ...] | None:
-        """Take in a state of a candle (ms, open, high, low, close, volume); gives the candle that is whole by it."""
+    def add(self, row: tuple[object, ...], link: int, now_s: float) -> tuple[tuple[object, ...] | None, int | None]:
+        """Take in a state of a candle (ms, open, high, low, close, volume).
+
+        Gives the candle that is whole by it, and the millisecond from which on nothing is missing, if something may
+        be before it.
+        """
         self.last_told_s = now_s
         time_ms = time_of(row)
         if time_ms is None:
             self._settled.append(row)
-            return None
+            return None, None
         if time_ms < self._open_ms:
-            return None
-        whole = self._close(time_ms, link, now_s) if time_ms > self._open_ms else None
+            return None, None
+        whole = since_ms = None
+        if time_ms > self._open_ms:
+            holes = len(self._new_holes)
+            whole = self._close(time_ms, link, now_s)
+            since_ms = time_ms if whole is None or len(self._new_holes) > holes else None
         self._open_ms, self._open, self._link = time_ms, row, link
-        return whole
+        return whole, since_ms
 
     def take(self, now_s: float) -> Parcel | None:
         """Hand over the candles that are whole."""

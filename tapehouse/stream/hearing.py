@@ -12,6 +12,7 @@ from tapehouse.exchange.rows import time_of
 from tapehouse.stream.batcher import Batcher
 from tapehouse.stream.request import Lanes, StreamRequest
 from tapehouse.stream.statistics import StreamStatistics
+from tapehouse.stream.telling import Telling
 from tapehouse.timeframe import from_ms
 
 
@@ -22,11 +23,19 @@ class Hearing:
     later: so no reading is too old, and no single wrong time is believed.
     """
 
-    def __init__(self, exchange: Exchange, lanes: Lanes, batcher: Batcher, statistics: StreamStatistics) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        lanes: Lanes,
+        batcher: Batcher,
+        statistics: StreamStatistics,
+        telling: Telling | None,
+    ) -> None:
         self._exchange = exchange
         self._lanes = lanes
         self._batcher = batcher
         self._statistics = statistics
+        self._telling = telling
         self._latest_ms = 0
 
     @property
@@ -47,21 +56,40 @@ class Hearing:
         return follow
 
     def _trade(self, symbol: str, row: tuple[object, ...], link: int) -> None:
-        self._lanes.trades[symbol].add(row, link, time.monotonic())
+        lane = self._lanes.trades[symbol]
+        since_ms = lane.add(row, link, time.monotonic())
         self._latest_ms = time_of(row) or self._latest_ms
+        if self._telling is not None:
+            if since_ms is not None:
+                self._telling.miss(lane.series, since_ms * 1000)
+            self._telling.trade(lane.series, row)
         self._batcher.told()
 
     def _candle(self, symbol: str, row: tuple[object, ...], link: int) -> None:
-        if self._lanes.candles[symbol].add(row, link, time.monotonic()) is not None:
+        lane = self._lanes.candles[symbol]
+        whole, since_ms = lane.add(row, link, time.monotonic())
+        if self._telling is not None:
+            if whole is not None:
+                self._telling.candle(lane.series, whole, is_closed=True)
+            if since_ms is not None:
+                self._telling.miss(lane.series, since_ms * 1000)
+            self._telling.candle(lane.series, row, is_closed=False)
+        if whole is not None:
             self._batcher.told()
 
     def _book(self, symbol: str, book: Mapping[str, Any], link: int) -> None:
-        clock = self._exchange.told_now()
+        lane, clock = self._lanes.books[symbol], self._exchange.told_now()
         if (latest := self.latest) is not None:
             clock = max(clock, latest)
-        if self._lanes.books[symbol].add(book, link, time.monotonic(), clock=clock) is not None:
-            self._batcher.told()
+        sample, since_us = lane.add(book, link, time.monotonic(), clock=clock)
         self._latest_ms = book["timestamp"] or self._latest_ms
+        if sample is None:
+            return
+        if self._telling is not None:
+            if since_us is not None:
+                self._telling.miss(lane.series, since_us)
+            self._telling.book(lane.series, sample)
+        self._batcher.told()
 
     def _fault(self, what: str, error: ExchangeError) -> None:  # noqa: ARG002 -- the log has said it
         self._statistics.breaks += 1

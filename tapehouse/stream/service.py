@@ -6,8 +6,8 @@ What it misses meanwhile, for whatever reason, is fetched by requests, as is wha
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, cast
@@ -16,6 +16,7 @@ from tapehouse.errors import ExchangeError, StoreError, UnknownSymbol
 from tapehouse.exchange import Exchange
 from tapehouse.ingest.pages import finish_in_thread
 from tapehouse.ingest.venue import open_shared_streams
+from tapehouse.live import LiveTape
 from tapehouse.store.connection import connect
 from tapehouse.store.features import refresh_features
 from tapehouse.store.instruments import ensure_book_series, ensure_candle_series, ensure_trade_series, find_instrument
@@ -23,9 +24,10 @@ from tapehouse.stream.batcher import Batcher, Flushing
 from tapehouse.stream.hearing import Hearing
 from tapehouse.stream.holes import HoleFiller
 from tapehouse.stream.parcel import StreamedSeries
-from tapehouse.stream.request import StreamRequest, open_lanes
+from tapehouse.stream.request import Lanes, StreamRequest, open_lanes
 from tapehouse.stream.spill import Spill
 from tapehouse.stream.statistics import StreamStatistics
+from tapehouse.stream.telling import Telling
 from tapehouse.stream.writer import Writer
 from tapehouse.timeframe import timeframe
 
@@ -46,10 +48,12 @@ async def stream(
     base_url: str | None = None,
     flushing: Flushing | None = None,
     statistics: StreamStatistics | None = None,
+    tape: LiveTape | None = None,
 ) -> None:
     """Stream until cancelled; then all that came is written, or kept on disk for the next start.
 
-    `statistics` are kept up to date meanwhile; what can't be written waits in `spill_folder`. Raises UnknownExchange,
+    `statistics` are kept up to date meanwhile; what can't be written waits in `spill_folder`. A `tape`, which is the
+    `live` of a `MarketData`, has what comes at once, before it is written. Raises UnknownExchange,
     UnknownSymbol, PermanentError where the exchange streams no such thing, and StoreError for what waiting does not
     mend, which a database that is away is not.
     """
@@ -57,12 +61,14 @@ async def stream(
     async with open_shared_streams(request.exchange_id, database_url, base_url=base_url) as (exchange, live):
         with closing(connect(database_url)) as connection:
             lanes = await open_lanes(exchange, connection, request)
+        telling = None if tape is None else Telling(tape)
         with (
+            _told_of(lanes, telling),
             closing(Writer(database_url, depth=request.depth)) as writer,
             closing(Spill(spill_folder, request.exchange_id, _finder(request.exchange_id, database_url))) as spill,
         ):
-            batcher = Batcher(lanes.all, writer, spill, flushing or Flushing(), statistics)
-            hearing = Hearing(exchange, lanes, batcher, statistics)
+            batcher = Batcher(lanes.all, writer, spill, flushing or Flushing(), statistics, telling)
+            hearing = Hearing(exchange, lanes, batcher, statistics, telling)
             try:
                 async with asyncio.TaskGroup() as group:
                     for work in (
@@ -77,6 +83,21 @@ async def stream(
                 raise _first(failures) from failures
             finally:
                 await batcher.finish()
+
+
+@contextmanager
+def _told_of(lanes: Lanes, telling: Telling | None) -> Generator[None]:
+    """Readers know meanwhile what is streamed."""
+    if telling is None:
+        yield
+        return
+    for lane in lanes.all:
+        telling.open(lane.series)
+    try:
+        yield
+    finally:
+        for lane in lanes.all:
+            telling.close(lane.series)
 
 
 async def _keep_clock(exchange: Exchange, hearing: Hearing, statistics: StreamStatistics) -> None:

@@ -37,8 +37,11 @@ class TradeLane:
         self._oldest_s: float | None = None
         self.last_told_s = 0.0
 
-    def add(self, row: tuple[object, ...], link: int, now_s: float) -> None:
-        """Take in a trade (ms, id, side, price, amount, the trade as received) that came over that connection."""
+    def add(self, row: tuple[object, ...], link: int, now_s: float) -> int | None:
+        """Take in a trade (ms, id, side, price, amount, the trade as received) that came over that connection.
+
+        Gives the millisecond from which on nothing is missing, if something may be before it.
+        """
         self.last_told_s = now_s
         if self._oldest_s is None:
             self._oldest_s = now_s
@@ -46,18 +49,20 @@ class TradeLane:
         if time_ms is None:
             # It is for validation to say what is wrong with it.
             self._run.append((self._last_ms, row))
-            return
+            return None
         trade_id = _number(row[1]) if self._counts_trades else None
-        if not self._follows(trade_id, link):
+        follows = self._follows(trade_id, link)
+        if not follows:
             self._begin_run(time_ms)
         self._link = link
         if trade_id is not None:
             self._last_id = max(trade_id, self._last_id or 0)
         if time_ms < self._from_ms:
             self._add_late(time_ms, row)
-            return
-        self._last_ms = max(self._last_ms, time_ms)
-        self._run.append((time_ms, row))
+        else:
+            self._last_ms = max(self._last_ms, time_ms)
+            self._run.append((time_ms, row))
+        return None if follows else self._from_ms
 
     def take(self, now_s: float) -> Parcel | None:
         """Hand over the trades up to the last millisecond, or with it where no more of it can come."""
@@ -87,6 +92,11 @@ class TradeLane:
         for hole in list(self._open_holes):
             self.fill(hole)
         self.last_told_s = -inf
+
+    @property
+    def has_holes(self) -> bool:
+        """Whether something is missing that is still asked for."""
+        return bool(self._open_holes)
 
     @property
     def known_until_ms(self) -> int | None:

@@ -3,7 +3,10 @@ from types import MappingProxyType
 from typing import Any, cast
 
 import ccxt.async_support as ccxt
+import ccxt.pro as ccxt_pro
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import RawTestServer
 
 from tapehouse.errors import InputError
 from tapehouse.exchange import route_through
@@ -31,6 +34,7 @@ def test_paths_nested_addresses_and_web_sockets_keep_their_shape():
     class Routed:
         hostname = "example.com"
         headers: Mapping[str, str] = MappingProxyType({})
+        options: Mapping[str, object] = MappingProxyType({})
 
         def __init__(self) -> None:
             self.urls: dict[str, object] = {
@@ -63,6 +67,26 @@ def test_a_password_goes_into_a_header_and_no_address_holds_it():
     assert all(url.startswith("https://gateway.test:8443/via/") for url in routed)
     # "me:p@ss" in base64.
     assert exchange.headers == {"Authorization": "Basic bWU6cEBzcw=="}
+
+
+async def test_a_password_opens_streams_too() -> None:
+    opened: list[str | None] = []
+
+    async def handle(request: web.BaseRequest) -> web.Response:
+        opened.append(request.headers.get("Authorization"))
+        return web.Response(status=503)
+
+    exchange: Any = ccxt_pro.binance()
+    exchange.timeout_on_exit = 0
+    async with RawTestServer(handle) as server:
+        route_through(exchange, f"http://me:p%40ss@127.0.0.1:{server.port}")
+        with pytest.raises(ccxt.NetworkError):
+            await exchange.watch(exchange.urls["api"]["ws"]["spot"] + "/0", "trade")
+    await exchange.close()
+
+    assert opened == ["Basic bWU6cEBzcw=="]
+    # What ccxt looks for among these options is still there.
+    assert exchange.options["ws"]["cost"] == 5
 
 
 @pytest.mark.parametrize("base_url", ["htp://me:secret@host", "me:secret@host", "http://me:secret@host:port"])

@@ -56,9 +56,10 @@ class Socket:
 
 
 @asynccontextmanager
-async def opened(sandbox: Sandbox, path: str) -> AsyncGenerator[Socket]:
-    """A WebSocket at `host/path`."""
-    address = f"{sandbox.url.replace('http', 'ws', 1)}/{path}"
+async def opened(sandbox: Sandbox | str, path: str) -> AsyncGenerator[Socket]:
+    """A WebSocket at `host/path` of a sandbox, or of one at that address."""
+    url = sandbox if isinstance(sandbox, str) else sandbox.url
+    address = f"{url.replace('http', 'ws', 1)}/{path}"
     async with aiohttp.ClientSession() as session, session.ws_connect(address, autoping=False) as socket:
         yield Socket(socket)
 

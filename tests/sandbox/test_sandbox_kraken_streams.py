@@ -83,17 +83,17 @@ async def test_a_book_has_the_checksum_of_its_replay_and_is_the_one_of_http(live
     ladder = Ladder(depth)
     async with opened(live, KRAKEN) as socket:
         answer = await begun(socket, wanted("book", "BTC/USD", depth=depth))
-        for number in range(60):
-            message = await socket.next()
-            assert message["type"] == ("update" if number else "snapshot")
-            (row,) = message["data"]
-            ladder.put(pairs(row["bids"]), pairs(row["asks"]))
-            assert ladder.kraken_checksum() == row["checksum"]
+        messages = [await socket.next() for _ in range(60)]
+    rows = [row for message in messages for row in message["data"]]
+    for row in rows:
+        ladder.put(pairs(row["bids"]), pairs(row["asks"]))
+        assert ladder.kraken_checksum() == row["checksum"]
 
+    assert [message["type"] for message in messages] == ["snapshot", *["update"] * 59]
     assert answer["result"] == {"channel": "book", "symbol": "BTC/USD", "depth": depth, "snapshot": True}
     assert (answer["success"], answer["req_id"]) == (True, 7)
     most = min(depth, 500)
-    with sandbox_at(time_ms(row["timestamp"])) as sandbox:
+    with sandbox_at(time_ms(rows[-1]["timestamp"])) as sandbox:
         (book,) = get(sandbox, f"api.kraken.com/0/public/Depth?pair=XXBTZUSD&count={most}")["result"].values()
     assert decimals(ladder.bids(most)) == decimals(book["bids"])
     assert decimals(ladder.asks(most)) == decimals(book["asks"])
@@ -172,13 +172,13 @@ async def test_ccxt_watches_trades_and_books(live: Sandbox, watch: Connect, conn
     exchange = await watch("kraken", live)
 
     trades = await exchange.watch_trades("ETH/USD")
-    for _ in range(5):
-        book = await exchange.watch_order_book("ETH/USD", 25)
-    levels = [list(level) for level in book["bids"]]
+    await exchange.watch_order_book("ETH/USD", 25)
+    book: dict[str, Any] = await exchange.watch_order_book("ETH/USD", 25)
+    bids: list[Any] = [list(level) for level in book["bids"]]
 
     with sandbox_at(book["timestamp"]) as sandbox:
         other = await connect("kraken", sandbox)
-        assert levels == [level[:2] for level in (await other.fetch_order_book("ETH/USD", 25))["bids"]]
+        assert bids == [level[:2] for level in (await other.fetch_order_book("ETH/USD", 25))["bids"]]
     with sandbox_at(NOW_MS + 10 * MINUTE_MS) as sandbox:
         other = await connect("kraken", sandbox)
         answered = {trade["id"]: trade for trade in await other.fetch_trades("ETH/USD")}

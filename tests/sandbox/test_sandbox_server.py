@@ -162,3 +162,24 @@ def test_the_command_serves_until_it_is_told_to_stop(stop: signal.Signals) -> No
         assert status == 200
         assert process.returncode == 0
         assert process.stderr.read() == ""
+
+
+def test_the_command_serves_another_time() -> None:
+    command = [sys.executable, "-m", "tapehouse", "sandbox", "--port", "0", "--from", "2026-05-05T12:00:00Z"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = next(word for word in process.stdout.readline().split() if word.startswith("http://"))
+        clock = process.stdout.readline()
+        _, answer = ask(url, TIME_PATH)
+        process.terminate()
+
+    assert "stands at 2026-05-05 12:00:00 UTC" in clock
+    assert answer == {"serverTime": 1_777_982_400_000}
+
+
+def test_the_command_refuses_a_speed_that_makes_no_sense() -> None:
+    command = [sys.executable, "-m", "tapehouse", "sandbox", "--port", "0", "--speed", "2000"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "Error: A speed of 2000 makes no sense: give one from 1 to 1000.\n"

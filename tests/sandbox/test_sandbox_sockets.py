@@ -5,6 +5,7 @@ import json
 import statistics
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Final
 
@@ -13,7 +14,9 @@ import ccxt.pro as ccxt
 import pytest
 
 from tapehouse.config import SANDBOX_HEADER
+from tapehouse.errors import InputError
 from tapehouse.sandbox import Fault, ReplayClock, Sandbox, generated_markets
+from tapehouse.sandbox.dialects.binance_stream import SPOT_STREAMS
 from tests.sandbox.conftest import NOW_MS, UNLIMITED, Connect
 from tests.sandbox.http import get
 from tests.sandbox.streamed import SPOT, opened, subscribe
@@ -113,6 +116,19 @@ async def test_a_ping_is_answered(sandbox: Sandbox) -> None:
         frame = await socket.frame()
 
     assert (frame.type, frame.data) == (aiohttp.WSMsgType.PONG, b"hello")
+
+
+async def test_a_client_that_answers_no_ping_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tapehouse.sandbox.dialects.SPOT_STREAMS", replace(SPOT_STREAMS, ping_every_s=0.1))
+    monkeypatch.setattr("tapehouse.sandbox.streams._PONG_WITHIN_S", 0.3)
+    with Sandbox(generated_markets(seed=7), clock_ms=lambda: NOW_MS) as sandbox:
+        async with opened(sandbox, SPOT) as socket:
+            frames = [await socket.frame() for _ in range(3)]
+            while frames[-1].type is aiohttp.WSMsgType.PING:
+                frames.append(await socket.frame())
+
+    assert [frame.data for frame in frames[:3]] == [str(NOW_MS).encode()] * 3
+    assert frames[-1].type is aiohttp.WSMsgType.CLOSE
 
 
 @pytest.mark.parametrize("path", ["stream.binance.com/elsewhere", "ws.kraken.com", "stream.bybit.com/v5/public/spot"])
@@ -260,6 +276,24 @@ async def test_a_burst_is_told_at_once_and_answered_over_http(fast: Sandbox) -> 
     path = f"api.binance.com/api/v3/klines?symbol=BTCUSDT&interval=1m&startTime={candle['t']}&limit=1"
     assert get(fast, path) == [[candle[key] for key in ("t", "o", "h", "l", "c", "v", "T", "q", "n", "V", "Q", "B")]]
     assert candle["n"] > 50_000
+
+
+async def test_control_lets_a_market_burst(live: Sandbox) -> None:
+    async with opened(live, SPOT) as socket:
+        await socket.ask(subscribe("solusdt@trade"))
+        markets = control(live, "bursts", {"exchange": "binance", "symbol": "SOL/USDT", "trades": 7})
+        ids = [(await socket.next())["t"] for _ in range(8)]
+
+    assert len(markets) == len(live.markets)
+    assert ids == list(range(ids[0], ids[0] + 8))
+
+
+def test_a_market_without_a_trade_can_not_burst() -> None:
+    with Sandbox(generated_markets(seed=7), clock_ms=lambda: 0) as sandbox:
+        with pytest.raises(InputError, match="needs one trade before"):
+            sandbox.burst("binance", "BTC/USDT")
+        with pytest.raises(InputError, match="no binance NO/SUCH"):
+            sandbox.burst("binance", "NO/SUCH")
 
 
 def pages(sandbox: Sandbox, first_id: int) -> Iterator[list[Any]]:

@@ -1,7 +1,10 @@
 """Binance's streams: what is recorded comes as it was recorded, and agrees with what HTTP answers."""
 
 import asyncio
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any, Final
@@ -43,17 +46,33 @@ def live(*, speed: float, waits_for: int = 1) -> Sandbox:
     return Sandbox(generated_markets(seed=7), limits=UNLIMITED, clock_ms=clock)
 
 
+@pytest.fixture(scope="module")
+def replaying() -> Iterator[tuple[str, str]]:
+    """The address of a sandbox that replays the session a thousand times as fast, and what it says of its clock.
+
+    It is a process of its own, as two busy threads would wait for each other.
+    """
+    command = ["sandbox", "--port", "0", "--replay", str(FOLDER.parent), "--speed", "1000"]
+    with subprocess.Popen([sys.executable, "-m", "tapehouse", *command], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield next(process.stdout).split(" at ")[1].split()[0], next(process.stdout)
+        process.terminate()
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def told(recorded: list[Market]) -> list[Any]:
-    """Everything that the streams tell of the recorded session, a thousand times as fast."""
+async def told(replaying: tuple[str, str]) -> list[Any]:
+    """Everything that the streams tell of the recorded session to a client that reads slowly."""
     streams = [f"{name}@{kind}" for name in SYMBOLS for kind in ("trade", "depth@100ms", "kline_1m")]
     streams.append("ethusdt@aggTrade")
     last_ms = max(recorded_trades(name)[-1][1] for name in SYMBOLS)
     last_close_ms = (last_ms // MINUTE_MS + 1) * MINUTE_MS
-    with replayed(recorded, waits_for=len(streams)) as sandbox:
-        async with opened(sandbox, SPOT) as socket:
-            assert await socket.ask(subscribe(*streams)) == {"result": None, "id": 1}
-            return await socket.until(lambda m: m["E"] == last_close_ms and m["s"] == "ETHUSDT")
+    url, clock = replaying
+    assert "stands at 2024-08-08 23:54:15 UTC" in clock
+    async with opened(url, SPOT) as socket:
+        assert await socket.ask(subscribe(*streams)) == {"result": None, "id": 1}
+        # All of it is due by then, and more than any buffer holds.
+        await asyncio.sleep(1)
+        return await socket.until(lambda m: m["E"] == last_close_ms and m["s"] == "ETHUSDT")
 
 
 def recorded_books(name: str, wanted: set[int]) -> dict[int, Any]:
@@ -196,14 +215,16 @@ async def test_ccxt_keeps_the_book_that_http_has(watch: Connect, name: str, symb
             book = await exchange.watch_order_book(symbol)
             seen[book["nonce"]] = [[list(level) for level in book[side]] for side in ("bids", "asks")]
 
-    for nonce in sorted(seen)[::8]:
-        with Sandbox(generated_markets(seed=7), limits=UNLIMITED, clock_ms=lambda: nonce * 100) as sandbox:
+    now_ms = 0
+    with Sandbox(generated_markets(seed=7), limits=UNLIMITED, clock_ms=lambda: now_ms) as sandbox:
+        for nonce in sorted(seen)[::8]:
+            now_ms = nonce * 100
             answered = get(sandbox, f"{host}/depth?symbol=BTCUSDT&limit=1000")
-        assert answered["lastUpdateId"] == nonce
-        # Levels that better ones pushed below the thousandth are known to the client still.
-        assert [side[:1000] for side in seen[nonce]] == [
-            [[float(price), float(amount)] for price, amount in answered[side]] for side in ("bids", "asks")
-        ]
+            assert answered["lastUpdateId"] == nonce
+            # Levels that better ones pushed below the thousandth are known to the client still.
+            assert [side[:1000] for side in seen[nonce]] == [
+                [[float(price), float(amount)] for price, amount in answered[side]] for side in ("bids", "asks")
+            ]
 
 
 @pytest.mark.parametrize(("name", "symbol", "host"), PRODUCTS)
