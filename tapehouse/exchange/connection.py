@@ -19,7 +19,7 @@ from tapehouse.exchange.pacing import Pacer
 from tapehouse.exchange.retry import RetryPolicy
 from tapehouse.exchange.routing import route_through
 from tapehouse.exchange.translate import translate
-from tapehouse.exchange.watched import watched_exchange
+from tapehouse.exchange.watched import asking_for_time, watched_exchange
 from tapehouse.exchange.wire import Wire
 from tapehouse.timeframe import from_us
 
@@ -144,7 +144,8 @@ class Connection:
             await asyncio.sleep(pause_s)
 
     async def _ask_for_time(self) -> "_ClockReading":
-        time_ms = await self.ccxt.fetch_time()
+        with asking_for_time():
+            time_ms = await self.ccxt.fetch_time()
         if not isinstance(time_ms, int):
             raise BadPage(f"{self.exchange_id} was asked for the time and gave none: try again later.")
         return _ClockReading(time_ms, time.monotonic())

@@ -4,7 +4,8 @@ It paces and counts requests, judges every answer while its status, headers and 
 reads it as `parsing` says, or what is streamed as `taps` does. All else is ccxt's.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, cast
 
@@ -44,6 +45,16 @@ def watched_exchange(
     exchange.wire = wire
     _load_less(exchange, habits)
     return exchange
+
+
+@contextmanager
+def asking_for_time() -> Generator[None]:
+    """What is asked in the block, by its own task, is what time it is."""
+    token = _asks_for_time.set(True)
+    try:
+        yield
+    finally:
+        _asks_for_time.reset(token)
 
 
 def _requesting_class(exchange_id: str, habits: Habits) -> type[Any]:
@@ -87,13 +98,6 @@ def _watched_class(
         async def fetch(self, *args: Any, **options: Any) -> object:  # noqa: ANN401 -- passed on as it is
             on_request()
             return cast("object", await super().fetch(*args, **options))
-
-        async def fetch_time(self, *args: Any, **options: Any) -> object:  # noqa: ANN401 -- passed on as it is
-            token = _asks_for_time.set(True)
-            try:
-                return cast("object", await super().fetch_time(*args, **options))
-            finally:
-                _asks_for_time.reset(token)
 
         def handle_errors(self, code: int, *context: Any) -> None:  # noqa: ANN401 -- passed on as it is
             """Called by ccxt with (reason, url, method, headers, body, parsed JSON, ...) of each answer."""

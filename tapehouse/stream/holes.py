@@ -70,6 +70,7 @@ class HoleFiller:
                     self._statistics.filled += 1
                     return
                 await asyncio.sleep(_PAUSE_S * attempt)
+            self._statistics.missed += 1
         finally:
             lane.fill(hole)
 

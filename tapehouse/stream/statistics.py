@@ -19,8 +19,8 @@ class StreamStatistics:
     `received` are trades, candles that closed and snapshots of books that were due; `inserted`, `changed`, `unchanged`
     and `rejected` what the store made of them; `waiting` and `spilled` what is still in memory and on disk; `coalesced`
     snapshots that were let go while the database was away. `retried` counts writes that had to be tried again, `breaks`
-    lost connections and sequences that did not hold, `holes` what was missed by then and `filled` what of that was
-    fetched. `skew_ms` is how far the exchange's clock is ahead of ours.
+    lost connections and sequences that did not hold, `holes` what was missed by then, `filled` what of that was
+    fetched and `missed` what could not be. `skew_ms` is how far the exchange's clock is ahead of ours.
     """
 
     received: int = 0
@@ -35,6 +35,7 @@ class StreamStatistics:
     breaks: int = 0
     holes: int = 0
     filled: int = 0
+    missed: int = 0
     skew_ms: float | None = None
     lags_s: "deque[float]" = field(default_factory=lambda: deque[float](maxlen=_LAGS_KEPT), repr=False)
 
