@@ -168,17 +168,8 @@ def _request(
 
 def tell_progress(statistics: "StreamStatistics") -> None:
     """Say how far it is."""
-    lag_ms = statistics.lag_percentile_ms(99)
-    if lag_ms is None:
-        return
-    parts = [
-        f"{statistics.received:,} received",
-        f"{statistics.inserted + statistics.changed:,} stored",
-        f"{statistics.waiting + statistics.spilled:,} waiting",
-        f"99 of 100 written within {lag_ms:,.0f} ms",
-    ]
-    counts = (("rejected", statistics.rejected), ("breaks", statistics.breaks), ("holes", statistics.holes))
-    remark(", ".join(parts + [f"{count:,} {name}" for name, count in counts if count]))
+    if statistics.lags_s:
+        remark(str(statistics))
 
 
 def stream_row(exchange_id: str, done: "StreamStatistics") -> list[object]:

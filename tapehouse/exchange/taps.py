@@ -69,6 +69,11 @@ class Taps:
             self._tap(client)
         return client
 
+    async def close(self) -> None:
+        """Close all connections, which are not lost by that."""
+        self.wire = None
+        await _ccxt(super()).close()
+
     def on_connected(self, client: Any, message: object = None) -> None:  # noqa: ANN401 -- ccxt has no types
         """Called by ccxt once a connection stands."""
         _ccxt(super()).on_connected(client, message)

@@ -27,6 +27,8 @@ _MOST_UNREAD: Final = 100
 # What numbers a request of a client's, which its acknowledgement repeats.
 _NUMBERS: Final = ("id", "req_id", "reqid")
 _NUMBER: Final = re.compile(r'"(?:id|req_id|reqid)"\s*:')
+# What clients say to hear whether anybody is there, and the answer: a short message with that word.
+_PING, _PONG = (re.compile(rf".{{0,100}}\b{word}\b.{{0,100}}") for word in ("ping", "pong"))
 _DIGITS: Final = re.compile(r"\d{10,19}")
 _DAY_NS: Final = 24 * 3600 * 10**9
 
@@ -66,11 +68,14 @@ class Playback:
         self._speed = speed
         self._answers: dict[_Asked, list[_Captured]] = defaultdict(list)
         self._addresses: set[str] = set()
+        self._pongs: dict[str, str] = {}
         for event in captured.events():
             if event.kind == "answered":
                 self._answers[_asked(event.method, event.address, event.sent)].append(_Captured(event))
             elif event.kind == "opened":
                 self._addresses.add(unquote(event.address))
+            elif event.kind == "received" and _PONG.fullmatch(event.text):
+                self._pongs[unquote(event.address)] = event.text
         self._new: list[Socket] = []
         self._sockets: dict[int, Socket] = {}
         self._now_ns = 0
@@ -78,6 +83,7 @@ class Playback:
         self.unanswered: set[str] = set()
         self.unheard = 0
         self.messages = 0
+        self.asked_at_s = 0.0
 
     async def run(self) -> None:
         """Tell all that was told; return once it was read."""
@@ -99,11 +105,20 @@ class Playback:
         """A client has connected."""
         self._new.append(socket)
 
+    async def hear(self, socket: Socket, text: str) -> None:
+        """A client has said something; who asks whether anybody is there is told so, whenever that is."""
+        if not _PING.fullmatch(text):
+            socket.heard.append(text)
+        elif (pong := self._pongs.get(socket.address)) is not None:
+            self._told += 1
+            await socket.web.send_str(pong)
+
     async def answer(self, method: str, address: str, sent: str) -> Event | None:
         """What was answered to a request by now, None if it was not captured.
 
         What a streaming class had asked is held back until all that came before it was told.
         """
+        self.asked_at_s = time.monotonic()
         answers = self._answers.get(_asked(method, address, sent))
         if answers is None:
             self.unanswered.add(f"{method} {address}")
@@ -147,7 +162,7 @@ class Playback:
                 await _until(lambda: self._is_read(event), _PATIENCE_S)
             case "opened":
                 await self._join(event)
-            case "sent" if event.link in self._sockets and '"ping"' not in event.text:
+            case "sent" if event.link in self._sockets and not _PING.fullmatch(event.text):
                 await self._hear(self._sockets[event.link], event.text)
             case "closed" if (socket := self._sockets.pop(event.link, None)) is not None:
                 socket.abort()

@@ -4,6 +4,7 @@ What it tells, and when, is `playback`'s business.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,8 +23,8 @@ from tapehouse.stream.playback import Playback, Socket
 from tapehouse.stream.service import stream
 from tapehouse.stream.statistics import StreamStatistics
 
-# Who looks for holes has looked once more by then.
-_SETTLED_S: Final = 1.0
+# Who looks for holes has looked once more by then, and who asks for them has asked on at every exchange's pace.
+_SETTLED_S: Final = 4.0
 _LOOK_S: Final = 0.1
 # Of an answer's headers, those that say what it is: others are about the connection that it came over.
 _KEPT_HEADERS: Final = frozenset(("content-type", "retry-after", SANDBOX_HEADER.lower()))
@@ -78,11 +79,11 @@ async def replay(
 async def _play(playback: Playback, statistics: StreamStatistics) -> None:
     """Return once all was told, and what it did not tell was asked for."""
     await playback.run()
-    settled_s = 0.0
-    while settled_s < _SETTLED_S:
+    active_at_s = time.monotonic()
+    while time.monotonic() - max(active_at_s, playback.asked_at_s) < _SETTLED_S:
         await asyncio.sleep(_LOOK_S)
-        is_settled = statistics.holes == statistics.filled + statistics.missed
-        settled_s = settled_s + _LOOK_S if is_settled else 0.0
+        if statistics.holes > statistics.filled + statistics.missed:
+            active_at_s = time.monotonic()
 
 
 @asynccontextmanager
@@ -121,5 +122,5 @@ async def _stream(request: web.BaseRequest, address: str, playback: Playback) ->
     playback.connect(socket)
     async for frame in response:
         if frame.type is WSMsgType.TEXT:
-            socket.heard.append(frame.data)
+            await playback.hear(socket, frame.data)
     return response

@@ -52,6 +52,18 @@ class StreamStatistics:
         """That percentile of how long the oldest row of a write had waited when it was stored, None before any."""
         return float(np.percentile(self.lags_s, percent)) * 1000 if self.lags_s else None
 
+    def __str__(self) -> str:
+        """The counts that are worth a line."""
+        parts = [
+            f"{self.received:,} received",
+            f"{self.inserted + self.changed:,} stored",
+            f"{self.waiting + self.spilled:,} waiting",
+        ]
+        if (lag_ms := self.lag_percentile_ms(99)) is not None:
+            parts.append(f"99 of 100 written within {lag_ms:,.0f} ms")
+        counts = (("rejected", self.rejected), ("breaks", self.breaks), ("holes", self.holes))
+        return ", ".join(parts + [f"{count:,} {name}" for name, count in counts if count])
+
     def as_json(self) -> dict[str, object]:
         """The counts, and the lags that half and 99 of 100 writes kept to."""
         names = [name for name in self.__slots__ if name != "lags_s"]
