@@ -120,6 +120,10 @@ class Stack:
         return self._home
 
     @property
+    def _prefect_home(self) -> Path:
+        return self._home / "prefect"
+
+    @property
     def _api_url(self) -> str:
         return f"{self.ui_url}/api"
 
@@ -173,8 +177,9 @@ class Stack:
         self._worker.await_ready(lambda: self._worker_polls(started_at), within_s=START_S)
 
     def _end_runs(self) -> None:
+        end_runs(self._prefect_home)
+        # Else the next start does it.
         if self._server.is_running() and answers(f"{self._api_url}/health"):
-            end_runs(self._api_url, WORK_POOL)
             crash_dead_runs(self._api_url, WORK_POOL)
 
     def _worker_polls(self, since: datetime) -> bool:
@@ -183,7 +188,7 @@ class Stack:
         return any(datetime.fromisoformat(one["last_heartbeat_time"]) > since for one in seen)
 
     def _prefect_environment(self, port: int | None) -> dict[str, str]:
-        return {**_environment(), **prefect_environment(self._home / "prefect", port or 0)}
+        return {**_environment(), **prefect_environment(self._prefect_home, port or 0)}
 
     def _status(self, daemon: Daemon, address: str | None) -> ServiceStatus:
         pid = daemon.pid
