@@ -45,7 +45,7 @@ def skip_missed_runs(api_url: str, work_pool: str) -> int:
 
 
 def end_runs(prefect_home: Path) -> None:
-    """End the processes that work at runs of a worker with that home, as a killed one leaves behind; needs no server."""
+    """End the processes that work at runs of a worker with that home, as a killed one leaves behind; asks no server."""
     processes = [process for environment, process in _at_work() if environment.get(_HOME) == str(prefect_home)]
     for process in processes:
         with suppress(psutil.NoSuchProcess):
