@@ -44,6 +44,16 @@ def skip_missed_runs(api_url: str, work_pool: str) -> int:
     return skipped
 
 
+def worker_polls(api_url: str, work_pool: str, *, since: datetime) -> bool:
+    """Whether a worker has asked for runs of the pool since then, as far as the server answers."""
+    try:
+        answer = httpx.post(f"{api_url}/work_pools/{work_pool}/workers/filter", json={}, timeout=30).raise_for_status()
+    except httpx.HTTPError:
+        return False
+    workers: list[dict[str, Any]] = answer.json()
+    return any(datetime.fromisoformat(one["last_heartbeat_time"]) > since for one in workers)
+
+
 def end_runs(prefect_home: Path) -> None:
     """End the processes that work at runs of a worker with that home, as a killed one leaves behind; asks no server."""
     processes = [process for environment, process in _at_work() if environment.get(_HOME) == str(prefect_home)]

@@ -61,6 +61,12 @@ def test_every_flow_is_deployed_with_its_schedules(deployed: dict[str, dict[str,
     }
 
 
+def test_what_only_the_owner_may_do_has_a_queue_of_its_own(deployed: dict[str, dict[str, Any]]) -> None:
+    of_owner = {name.partition("/")[0] for name, one in deployed.items() if one["work_queue_name"] == "maintenance"}
+
+    assert of_owner == {"refresh-rollups", "archive", "check-storage", "check-health"}
+
+
 def test_what_has_a_schedule_is_missed_when_it_does_not_run(
     server: PrefectServer, deployed: dict[str, dict[str, Any]]
 ) -> None:

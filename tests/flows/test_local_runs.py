@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from fcntl import LOCK_EX, LOCK_SH, flock
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -14,7 +15,9 @@ from uuid import uuid4
 import pytest
 
 from flows.local import runs
-from flows.local.runs import crash_dead_runs, end_runs, skip_missed_runs
+from flows.local.daemon import Daemon
+from flows.local.runs import crash_dead_runs, end_runs, skip_missed_runs, worker_polls
+from tapehouse.errors import ServiceError
 from tests.flows.services import PrefectServer
 
 POOL: Final = "local-runs"
@@ -98,3 +101,23 @@ def _due(server: PrefectServer) -> list[str]:
     pool = {"name": {"any_": [POOL]}}
     body = {"flow_runs": asked, "work_pools": pool, "sort": "EXPECTED_START_TIME_DESC"}
     return [run["id"] for run in server.post("/flow_runs/filter", body)]
+
+
+def test_a_server_that_is_gone_is_named() -> None:
+    gone = "http://127.0.0.1:1/api"
+    for asked in (crash_dead_runs, skip_missed_runs):
+        with pytest.raises(ServiceError, match=f"The Prefect server at {gone} does not do as it is asked"):
+            asked(gone, POOL)
+    assert not worker_polls(gone, POOL, since=datetime.now(UTC))
+
+
+def test_who_asks_whether_it_runs_is_not_taken_for_it(tmp_path: Path) -> None:
+    daemon = Daemon("Nobody", tmp_path)
+    with (tmp_path / "nobody.lock").open("a") as lock:
+        # As another process does that asks at this moment.
+        flock(lock, LOCK_SH)
+        asked_beside = daemon.is_running()
+        flock(lock, LOCK_EX)
+        held = daemon.is_running()
+
+    assert (asked_beside, held) == (False, True)
