@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from math import log10
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
-from tapehouse.errors import ExchangeError, InputError, PermanentError, RetryableError, needs_extra
+from tapehouse.errors import InputError, PermanentError, RetryableError, needs_extra
 from tapehouse.exchange.book_checksums import kraken_checksum, told_checksum
 from tapehouse.exchange.habits import Habits, habits_of
 from tapehouse.exchange.pacing import Pacer
@@ -31,8 +31,8 @@ _OTHER_SIDE: Final[Mapping[object, str]] = {"buy": "sell", "sell": "buy"}
 TellRow = Callable[[str, tuple[object, ...], int], None]
 # Told of a symbol, ccxt's book, which goes on changing, and the number of the connection.
 TellBook = Callable[[str, Mapping[str, Any], int], None]
-# Told of a fault that passes, and what it was met with.
-TellFault = Callable[[str, ExchangeError], None]
+# Told that what comes next need not follow on what came.
+TellLoss = Callable[[], None]
 
 _WatchAll: TypeAlias = Callable[[Sequence[str]], Awaitable[object]] | None
 
@@ -50,14 +50,19 @@ class LiveExchange:
         self._ccxt = connection.ccxt
         self._habits = habits
         self._retry = retry
-        self.breaks = 0
+        self._unordered = 0
+
+    @property
+    def breaks(self) -> int:
+        """How many connections took the place of lost ones, and how many books did not follow on what came before."""
+        return self._ccxt.reopened + self._unordered
 
     @property
     def heard_at_s(self) -> float:
         """When anything came last, by `time.monotonic`."""
         return self._ccxt.heard_at_s
 
-    async def follow_trades(self, symbols: Sequence[str], tell: TellRow, fault: TellFault) -> NoReturn:
+    async def follow_trades(self, symbols: Sequence[str], tell: TellRow) -> NoReturn:
         """Tell of each trade as a row (ms, id, side, price, amount, the trade as received).
 
         Raises PermanentError where the exchange streams none.
@@ -84,12 +89,9 @@ class LiveExchange:
                 "watchTradesForSymbols", lambda names: self._ccxt.watch_trades_for_symbols(names, params=params)
             ),
             lambda symbol: self._ccxt.watch_trades(symbol, params=params),
-            fault,
         )
 
-    async def follow_candles(
-        self, symbols: Sequence[str], timeframe: Timeframe, tell: TellRow, fault: TellFault
-    ) -> NoReturn:
+    async def follow_candles(self, symbols: Sequence[str], timeframe: Timeframe, tell: TellRow) -> NoReturn:
         """Tell of each state of a candle as a row (ms, open, high, low, close, volume), the open one included.
 
         Raises PermanentError where the exchange streams none.
@@ -111,14 +113,13 @@ class LiveExchange:
                 lambda names: self._ccxt.watch_ohlcv_for_symbols([[name, timeframe.name] for name in names]),
             ),
             lambda symbol: self._ccxt.watch_ohlcv(symbol, timeframe.name),
-            fault,
         )
 
-    async def follow_books(self, symbols: Sequence[str], depth: int, tell: TellBook, fault: TellFault) -> NoReturn:
+    async def follow_books(self, symbols: Sequence[str], depth: int, tell: TellBook, lose: TellLoss) -> NoReturn:
         """Tell of each state of an order book of at least that depth, checked as far as the exchange lets it be.
 
-        What does not follow on what came before is taken anew. Raises PermanentError where the exchange streams no
-        books, and InputError where it has none so deep.
+        What does not follow on what came before is taken anew, and told with `lose`. Raises PermanentError where the
+        exchange streams no books, and InputError where it has none so deep.
         """
         self._require("watchOrderBook", "order books")
         limit = _depth_to_subscribe(depth, self._habits, self._connection.exchange_id)
@@ -136,7 +137,7 @@ class LiveExchange:
                 "watchOrderBookForSymbols", lambda names: self._ccxt.watch_order_book_for_symbols(names, limit)
             ),
             lambda symbol: self._ccxt.watch_order_book(symbol, limit),
-            fault,
+            lose,
         )
 
     def _require(self, method: str, what: str) -> None:
@@ -151,21 +152,23 @@ class LiveExchange:
         symbols: Sequence[str],
         watch_all: _WatchAll,
         watch_one: Callable[[str], Awaitable[object]],
-        fault: TellFault,
+        lose: TellLoss = lambda: None,
     ) -> NoReturn:
         """Keep one subscription up for all symbols where the exchange has such, else one each."""
         if watch_all is not None:
-            await self._keep(what, lambda: watch_all(symbols), fault)
+            await self._keep(what, lambda: watch_all(symbols), lose)
         async with asyncio.TaskGroup() as group:
             for symbol in symbols:
-                group.create_task(self._keep(f"{what} of {symbol}", lambda symbol=symbol: watch_one(symbol), fault))
+                group.create_task(self._keep(f"{what} of {symbol}", lambda symbol=symbol: watch_one(symbol), lose))
         raise AssertionError("what is followed has no end")
 
     def _if_has(self, method: str, watch: Callable[[Sequence[str]], Awaitable[object]]) -> _WatchAll:
         return watch if self._ccxt.has.get(method) else None
 
-    async def _keep(self, what: str, watch: Callable[[], Awaitable[object]], fault: TellFault) -> NoReturn:
+    async def _keep(self, what: str, watch: Callable[[], Awaitable[object]], lose: TellLoss) -> NoReturn:
         """Have ccxt keep a subscription up; what comes is told by the taps meanwhile."""
+        from ccxt.base.errors import InvalidNonce
+
         from tapehouse.exchange.translate import translate
 
         failures = 0
@@ -179,9 +182,9 @@ class LiveExchange:
                 if not isinstance(ours, RetryableError):
                     raise ours from error
                 failures += 1
-                self.breaks += 1
+                self._unordered += isinstance(error, InvalidNonce)
                 pause_s = self._retry.pause_s(failures, ours)
-                fault(what, ours)
+                lose()
                 _logger.warning("The %s: %s Following them again in %.1f s.", what, ours, pause_s)
                 await asyncio.sleep(pause_s)
 

@@ -49,16 +49,21 @@ class Taps:
     """Put before a streaming class of ccxt's.
 
     `link` numbers the connection that what is being told of came over, `message` is what it was made of, and
-    `heard_at_s` says when that came by `time.monotonic`. `on_book` is told of each state of a book, `wire` of all that
-    comes and goes. A message that ccxt can't read ends its connection, which would else be deaf from then on without
-    a word.
+    `heard_at_s` says when that came by `time.monotonic`; `reopened` counts connections that took the place of others.
+    `on_book` is told of each state of a book, `wire` of all that comes and goes. A message that ccxt can't read ends
+    its connection, which would else be deaf from then on without a word.
     """
 
     link: int = 0
+    reopened: int = 0
     message: Any = None
     heard_at_s: float = 0.0
     on_book: Callable[[Mapping[str, Any]], None] | None = None
     wire: Wire | None = None
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._addresses = set[str]()
+        _ccxt(super()).__init__(config)
 
     def client(self, url: str) -> Any:  # noqa: ANN401 -- ccxt has no types
         """Called by ccxt for the connection to an address, which is a new one after each loss."""
@@ -76,6 +81,8 @@ class Taps:
 
     def on_connected(self, client: Any, message: object = None) -> None:  # noqa: ANN401 -- ccxt has no types
         """Called by ccxt once a connection stands."""
+        self.reopened += client.url in self._addresses
+        self._addresses.add(client.url)
         _ccxt(super()).on_connected(client, message)
         if self.wire is not None:
             self.wire.opened(client.link, client.url)

@@ -5,13 +5,11 @@ from collections.abc import Coroutine, Mapping
 from datetime import datetime
 from typing import Any
 
-from tapehouse.errors import ExchangeError
 from tapehouse.exchange import Exchange
 from tapehouse.exchange.live import LiveExchange
 from tapehouse.exchange.rows import time_of
 from tapehouse.stream.batcher import Batcher
 from tapehouse.stream.request import Lanes, StreamRequest
-from tapehouse.stream.statistics import StreamStatistics
 from tapehouse.stream.telling import Telling
 from tapehouse.timeframe import from_ms
 
@@ -28,13 +26,11 @@ class Hearing:
         exchange: Exchange,
         lanes: Lanes,
         batcher: Batcher,
-        statistics: StreamStatistics,
         telling: Telling | None,
     ) -> None:
         self._exchange = exchange
         self._lanes = lanes
         self._batcher = batcher
-        self._statistics = statistics
         self._telling = telling
         self._latest_ms = 0
 
@@ -48,11 +44,11 @@ class Hearing:
         symbols, lanes = list(dict.fromkeys(request.symbols)), self._lanes
         follow: list[Coroutine[Any, Any, None]] = []
         if lanes.trades:
-            follow.append(live.follow_trades(symbols, self._trade, self._fault))
+            follow.append(live.follow_trades(symbols, self._trade))
         if lanes.candles:
-            follow.append(live.follow_candles(symbols, request.timeframe, self._candle, self._fault))
+            follow.append(live.follow_candles(symbols, request.timeframe, self._candle))
         if lanes.books:
-            follow.append(live.follow_books(symbols, request.depth, self._book, self._book_fault))
+            follow.append(live.follow_books(symbols, request.depth, self._book, self._lose_books))
         return follow
 
     def _trade(self, symbol: str, row: tuple[object, ...], link: int) -> None:
@@ -91,10 +87,7 @@ class Hearing:
             self._telling.book(lane.series, sample)
         self._batcher.told()
 
-    def _fault(self, what: str, error: ExchangeError) -> None:  # noqa: ARG002 -- the log has said it
-        self._statistics.breaks += 1
-
-    def _book_fault(self, what: str, error: ExchangeError) -> None:
-        self._fault(what, error)
+    def _lose_books(self) -> None:
+        """What comes of order books need not follow on what came."""
         for lane in self._lanes.books.values():
             lane.lose_track()

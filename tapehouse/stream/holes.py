@@ -8,7 +8,7 @@ from contextlib import closing
 from datetime import datetime
 from typing import Final
 
-from tapehouse.errors import ExchangeError, QualityError, StoreUnreachable
+from tapehouse.errors import ExchangeError, PermanentError, QualityError, StoreUnreachable
 from tapehouse.exchange import Exchange
 from tapehouse.ingest import ingest_chunk, ingest_series
 from tapehouse.ingest.plan import TRAILING_TRADES
@@ -66,29 +66,30 @@ class HoleFiller:
         """Fetch it, or leave it to be repaired later; either way what waits for it goes on."""
         try:
             for attempt in range(1, _ATTEMPTS + 1):
-                if await self._try_fill(connection, lane, hole, is_last=attempt == _ATTEMPTS):
+                try:
+                    await self._ask_for(connection, lane, hole)
+                except ExchangeError as error:
+                    if attempt == _ATTEMPTS or isinstance(error, PermanentError):
+                        record_failed(connection, lane.series, hole.span)
+                        _logger.warning("%s What %s lacks is a gap now, see `tapehouse gaps`.", error, lane.series)
+                        self._statistics.missed += 1
+                        return
+                else:
                     self._statistics.filled += 1
                     return
                 await asyncio.sleep(_PAUSE_S * attempt)
-            self._statistics.missed += 1
         finally:
             lane.fill(hole)
 
-    async def _try_fill(self, connection: Connection, lane: Lane, hole: Hole, *, is_last: bool) -> bool:
+    async def _ask_for(self, connection: Connection, lane: Lane, hole: Hole) -> None:
         series = lane.series
         assert not isinstance(series, BookSeries)
         start, end = hole.span
+        await self._until(end)
         try:
-            await self._until(end)
             await ingest_chunk(self._exchange, connection, series, (start, end))
         except QualityError as error:
             _logger.warning("%s", error)
-        except ExchangeError as error:
-            if is_last:
-                record_failed(connection, series, hole.span)
-                _logger.warning("%s What %s lacks there is a gap now, see `tapehouse gaps`.", error, series)
-            return False
-        return True
 
     async def _until(self, end: datetime) -> None:
         """Return once that time has come by the exchange's clock: only what is over can be asked for."""

@@ -14,6 +14,7 @@ from typing import Final, cast
 
 from tapehouse.errors import ExchangeError, StoreError, UnknownSymbol
 from tapehouse.exchange import Exchange
+from tapehouse.exchange.live import LiveExchange
 from tapehouse.exchange.wire import Wire
 from tapehouse.ingest.pages import finish_in_thread
 from tapehouse.ingest.venue import open_shared_streams
@@ -71,14 +72,14 @@ async def stream(
             closing(Spill(spill_folder, request.exchange_id, _finder(request.exchange_id, database_url))) as spill,
         ):
             batcher = Batcher(lanes.all, writer, spill, flushing or Flushing(), statistics, telling)
-            hearing = Hearing(exchange, lanes, batcher, statistics, telling)
+            hearing = Hearing(exchange, lanes, batcher, telling)
             try:
                 async with asyncio.TaskGroup() as group:
                     for work in (
                         *hearing.following(live, request),
                         batcher.run(),
                         HoleFiller(exchange, database_url, lanes.all, statistics).run(),
-                        _keep_clock(exchange, hearing, statistics),
+                        _keep_watch(exchange, live, hearing, statistics),
                         _keep_features(database_url),
                     ):
                         group.create_task(work)
@@ -103,10 +104,11 @@ def _told_of(lanes: Lanes, telling: Telling | None) -> Generator[None]:
             telling.close(lane.series)
 
 
-async def _keep_clock(exchange: Exchange, hearing: Hearing, statistics: StreamStatistics) -> None:
-    """Know the exchange's clock, and how far it is from ours."""
+async def _keep_watch(exchange: Exchange, live: LiveExchange, hearing: Hearing, statistics: StreamStatistics) -> None:
+    """Know the exchange's clock, how far it is from ours, and how often its streams broke."""
     read_at_s = float("-inf")
     while True:
+        statistics.breaks = live.breaks
         latest = hearing.latest
         is_off = latest is not None and latest - exchange.told_now() > _CLOCK_OFF
         if is_off or time.monotonic() - read_at_s > _CLOCK_S:

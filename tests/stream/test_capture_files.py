@@ -118,8 +118,8 @@ def test_a_file_is_closed_when_it_is_large_or_its_hour_is_over(tmp_path: Path, m
     files.write(line)
     files.close()
 
-    assert [path.name[-19:] for path in sorted(tmp_path.iterdir())] == [
-        f"Z-0000{number}.jsonl.gz" for number in (1, 2, 3)
+    assert [path.name[-15:] for path in sorted(tmp_path.iterdir())] == [
+        f"-0000{number}.jsonl.gz" for number in (1, 2, 3)
     ]
     assert len(list(messages(tmp_path))) == 5003
 

@@ -138,6 +138,7 @@ def test_a_stream_that_is_hit_by_everything_ends_with_all_of_the_session(
 
     assert (done["rejected"], done["waiting"], done["spilled"]) == (0, 0, 0)
     assert done["retried"] > 0
+    # What struck just before it was killed it did not live to tell.
     assert killed.told["breaks"] + done["breaks"] >= len(CUT_AT) + len(SKIPPED_AT)
     for symbol, session in sessions.items():
         assert stored_trades(store_url, symbol) == session.trades
