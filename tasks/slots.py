@@ -47,7 +47,7 @@ async def only_run(names: Iterable[str], *, beside_others: bool = True) -> Async
             await stack.enter_async_context(slots)
         except AcquireConcurrencySlotTimeoutError as error:
             if not beside_others:
-                raise ServiceError(f"Another run is {', '.join(wanted)}: cancel it to start this one.") from error
+                raise ServiceError(f"Another run is at {', '.join(wanted)}: cancel it to start this one.") from error
             get_run_logger().warning(
                 "Another run has been working at %s for %.0f minutes: going on beside it.",
                 ", ".join(wanted),

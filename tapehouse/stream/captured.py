@@ -46,8 +46,12 @@ class CapturedStream:
         """All that went over the wire, in its order; raises InputError for files that hold something else."""
         for path in self.files:
             for told in _objects(path):
-                if told["kind"] != "stream":
+                if told.get("kind") == "stream":
+                    continue
+                try:
                     yield Event(**told)
+                except TypeError as error:
+                    raise _not_a_capture(path) from error
 
 
 def captured_streams(folder: Path) -> list[CapturedStream]:

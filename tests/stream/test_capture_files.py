@@ -114,7 +114,7 @@ def test_a_file_is_closed_when_it_is_large_or_its_hour_is_over(tmp_path: Path, m
     # Another hour.
     files.write(line)
     # Enough to be more than a file may hold, packed or not.
-    files.write("".join(line.replace("x", f"{number:030}") for number in range(5000)))
+    files.write("".join(line.replace('"x"', f'"{number:030}"') for number in range(5000)))
     files.write(line)
     files.close()
 
