@@ -1,4 +1,4 @@
-"""The flow that streams, on a real Prefect server, a real database and ccxt.pro over WebSocket, until it is cancelled."""
+"""The flow that streams until it is cancelled: on a real Prefect server, a real database and ccxt over WebSocket."""
 
 import asyncio
 from collections.abc import Callable
@@ -23,7 +23,8 @@ _PATIENCE_S: Final = 60.0
 
 def count(database: Connection, table: str, symbol: str) -> int:
     row = database.execute(
-        f"select count(*) from {table} join instrument using (instrument_id) where exchange = 'binance' and symbol = %s",
+        f"select count(*) from {table} join instrument using (instrument_id) "
+        "where exchange = 'binance' and symbol = %s",
         (symbol,),
     ).fetchone()
     assert row is not None
@@ -32,7 +33,7 @@ def count(database: Connection, table: str, symbol: str) -> int:
 
 async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(_PATIENCE_S):
-        while not holds():
+        while not holds():  # noqa: ASYNC110 -- the database does not tell
             await asyncio.sleep(0.2)
 
 
@@ -67,7 +68,7 @@ async def test_an_exchange_is_streamed_by_one_run_at_a_time(
     monkeypatch.setattr(slots, "WAIT_S", 1.0)
 
     async with only_run([slot_name("binance", "stream")]):
-        with pytest.raises(ServiceError, match="^Another run is at binance stream: cancel it"):
+        with pytest.raises(ServiceError, match=r"^Another run is at binance stream: cancel it"):
             await stream([Markets(exchange="binance", symbols=["ETH/BTC"])])
 
 
