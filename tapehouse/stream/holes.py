@@ -10,7 +10,7 @@ from typing import Final
 
 from tapehouse.errors import ExchangeError, QualityError, StoreUnreachable
 from tapehouse.exchange import Exchange
-from tapehouse.ingest import ingest_chunk, ingest_series
+from tapehouse.ingest import ingest_chunk, ingest_plan, plan_series
 from tapehouse.ingest.plan import TRAILING_TRADES
 from tapehouse.store.connection import Connection, connect
 from tapehouse.store.instruments import BookSeries
@@ -47,7 +47,8 @@ class HoleFiller:
         """Fill holes for ever, as they come."""
         while True:
             try:
-                with closing(connect(self._database_url)) as connection:
+                # In threads, all that could have to wait for the database: the stream does not.
+                with closing(await asyncio.to_thread(connect, self._database_url)) as connection:
                     await self._fill_over(connection)
             except StoreUnreachable as error:
                 _logger.warning("%s What was missed is asked for when it is back.", error)
@@ -84,7 +85,7 @@ class HoleFiller:
             _logger.warning("%s", error)
         except ExchangeError as error:
             if is_last:
-                record_failed(connection, series, hole.span)
+                await asyncio.to_thread(record_failed, connection, series, hole.span)
                 _logger.warning("%s What %s lacks there is a gap now, see `tapehouse gaps`.", error, series)
             return False
         return True
@@ -102,7 +103,7 @@ class HoleFiller:
         if now_s - self._asked_at_s[place] < _SILENCE_S:
             return
         self._asked_at_s[place] = now_s
-        record_asked(connection, lane.series)
+        await asyncio.to_thread(record_asked, connection, lane.series)
         match lane:
             case TradeLane() | CandleLane() if now_s - lane.last_told_s > _patience_s(lane):
                 await self._catch_up(connection, lane)
@@ -115,7 +116,9 @@ class HoleFiller:
             return
         try:
             now = await self._exchange.now()
-            await ingest_series(self._exchange, connection, lane.series, from_ms(since_ms), now)
+            since = from_ms(since_ms)
+            plan = await asyncio.to_thread(plan_series, connection, lane.series, since, now, now=now)
+            await ingest_plan(self._exchange, connection, lane.series, plan)
             # The last seconds are asked for again, in which some may have come late.
             lane.note_known(max(since_ms, to_ms(now - TRAILING_TRADES)))
         except (ExchangeError, QualityError) as error:
