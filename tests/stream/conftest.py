@@ -94,7 +94,7 @@ def stored_trades(url: str, symbol: str) -> list[tuple[str, int, float, float, s
         ).fetchall()
 
 
-def stored_books(url: str, symbol: str) -> dict[int, tuple[int, Levels, Levels]]:
+def stored_books(url: str, symbol: str, session: Session) -> dict[int, tuple[int, Levels, Levels]]:
     """The stored snapshots as a session has them."""
     with connect(url) as connection:
         rows = connection.execute(
@@ -109,7 +109,9 @@ def stored_books(url: str, symbol: str) -> dict[int, tuple[int, Levels, Levels]]
         units = 10.0**price_decimals, 10.0**amount_decimals
         return [(price / units[0], amount / units[1]) for price, amount in zip(prices, amounts, strict=True)]
 
+    # The book that the recording begins with is of no recorded moment.
     return {
         nonce: (time_ms, levels(bids, tick, bid_amounts, lot), levels(asks, tick, ask_amounts, lot))
         for nonce, time_ms, tick, lot, bids, bid_amounts, asks, ask_amounts in rows
+        if nonce != session.snapshot["lastUpdateId"]
     }

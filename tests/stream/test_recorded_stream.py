@@ -62,7 +62,7 @@ def test_every_recorded_trade_is_stored_once(
 def test_every_snapshot_is_the_recorded_book_of_its_update(
     streamed: StreamStatistics, store_url: str, sessions: dict[str, Session], symbol: str
 ):
-    stored = stored_books(store_url, symbol)
+    stored = stored_books(store_url, symbol, sessions[symbol])
     assert stored == sessions[symbol].books(stored.keys())
     # One a second, but where the recording has none, of all the time that it lasts.
     sampled = [time_ms // 1000 for time_ms, _, _ in stored.values()]

@@ -142,7 +142,7 @@ def test_a_stream_that_is_hit_by_everything_ends_with_all_of_the_session(
     assert struck == [1] * (len(CUT_AT) + len(SKIPPED_AT))
     for symbol, session in sessions.items():
         assert stored_trades(store_url, symbol) == session.trades
-        books = stored_books(store_url, symbol)
+        books = stored_books(store_url, symbol, sessions[symbol])
         assert books == session.books(books.keys())
         assert len(books) > 300
     assert list((tmp_path / "spill").iterdir()) == []
