@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 
 from tapehouse.store.connection import connect
+from tests.archive.conftest import own_schema
 
 RECORDED: Final = Path(__file__).parents[3] / "shared" / "data"
 Levels = list[tuple[float, float]]
@@ -43,6 +44,13 @@ class Session:
             if updated in nonces:
                 books[updated] = update["E"], sorted(bids.items(), reverse=True)[:DEPTH], sorted(asks.items())[:DEPTH]
         return books
+
+
+@pytest.fixture(scope="module")
+def schema_url(server_url: str) -> Iterator[str]:
+    """A migrated schema of the module's own: the session's markets are those of all its files."""
+    with own_schema(server_url) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
