@@ -17,9 +17,12 @@ FIRST_CANDLE: Final = datetime(2025, 1, 1, tzinfo=UTC)
 
 
 @contextmanager
-def sandbox_url(*, latency_ms: float = 0) -> Generator[str]:
-    """The address of a sandbox that lives as long as the block and waits so long before each answer."""
-    command = [sys.executable, "-m", "tapehouse", "sandbox", "--port", "0", "--latency-ms", str(latency_ms)]
+def sandbox_url(*options: str, latency_ms: float = 0) -> Generator[str]:
+    """The address of a sandbox that lives as long as the block and waits so long before each answer.
+
+    `options` are further ones of `tapehouse sandbox`.
+    """
+    command = [sys.executable, "-m", "tapehouse", "sandbox", "--port", "0", "--latency-ms", str(latency_ms), *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

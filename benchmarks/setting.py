@@ -34,6 +34,7 @@ class Sizes:
     tick_seconds: int
     scheduled_series: int
     scheduled_deployments: int
+    streamed_s: int
 
 
 FULL: Final = Sizes(
@@ -52,6 +53,7 @@ FULL: Final = Sizes(
     tick_seconds=7200,
     scheduled_series=50,
     scheduled_deployments=100,
+    streamed_s=600,
 )
 
 
@@ -78,12 +80,17 @@ class Setting:
         with closing(connect(self.url)) as connection:
             migrate(connection)
             _refuse_foreign(connection)
-            connection.execute(
-                "truncate ohlcv, trade, order_book, order_book_1s, imbalance, series, coverage, unavailable, "
-                "substitute, quarantine, stale_rollup, stale_feature, candle_agreement, archive, archiving, "
-                "quality, listing_change, instrument"
-            )
+            _empty(connection)
             yield connection
+
+    @contextmanager
+    def database_of_the_sandbox(self) -> Generator[Connection]:
+        """The same for what has to keep the names of the sandbox's exchanges: nothing of them is left either."""
+        with self.emptied_database() as connection:
+            try:
+                yield connection
+            finally:
+                _empty(connection)
 
 
 def engine_of(connection: Connection) -> str:
@@ -94,6 +101,14 @@ def engine_of(connection: Connection) -> str:
     postgresql, timescaledb = row or ("?", "?")
     kind = "embedded" if is_embedded(connection) else "native"
     return f"{kind} PostgreSQL {postgresql.split()[0]}, TimescaleDB {timescaledb}"
+
+
+def _empty(connection: Connection) -> None:
+    connection.execute(
+        "truncate ohlcv, trade, order_book, order_book_1s, imbalance, series, coverage, unavailable, "
+        "substitute, quarantine, stale_rollup, stale_feature, candle_agreement, archive, archiving, "
+        "quality, listing_change, instrument"
+    )
 
 
 def _refuse_foreign(connection: Connection) -> None:

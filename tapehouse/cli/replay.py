@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 _EPILOG: Final = """\b
 Examples:
-  tapehouse stream --exchange binance --symbol BTC/USDT --capture heard
-  tapehouse replay heard --url postgresql://localhost/another
-  tapehouse replay heard --speed 1
+  tapehouse stream --exchange binance --symbol BTC/USDT --for 1m --capture heard
+  tapehouse replay heard
+  tapehouse replay heard --speed 10 --json
 
 \b
-A local server tells all that the exchange told, in the same order, and the ordinary stream stores it. Requests that
-were not captured are refused: what they would have brought stays a gap, see `tapehouse gaps`.
+A local server tells all that the exchange told, in the same order, and the ordinary stream stores it, in the database
+of --url; what is there already is not written again. Requests that were not captured are refused: what they would have
+brought stays a gap, see `tapehouse gaps`.
 """
 _MOST_NAMED: Final = 3
 

@@ -33,6 +33,7 @@ class Hearing:
         self._batcher = batcher
         self._telling = telling
         self._latest_ms = 0
+        self._is_over = False
 
     @property
     def latest(self) -> datetime | None:
@@ -51,7 +52,13 @@ class Hearing:
             follow.append(live.follow_books(symbols, request.depth, self._book, self._lose_books))
         return follow
 
+    def end(self) -> None:
+        """Take in no more: connections close later than those who wait for what has come."""
+        self._is_over = True
+
     def _trade(self, symbol: str, row: tuple[object, ...], link: int) -> None:
+        if self._is_over:
+            return
         lane = self._lanes.trades[symbol]
         since_ms = lane.add(row, link, time.monotonic())
         self._latest_ms = time_of(row) or self._latest_ms
@@ -62,6 +69,8 @@ class Hearing:
         self._batcher.told()
 
     def _candle(self, symbol: str, row: tuple[object, ...], link: int) -> None:
+        if self._is_over:
+            return
         lane = self._lanes.candles[symbol]
         whole, since_ms = lane.add(row, link, time.monotonic())
         if self._telling is not None:
@@ -74,6 +83,8 @@ class Hearing:
             self._batcher.told()
 
     def _book(self, symbol: str, book: Mapping[str, Any], link: int) -> None:
+        if self._is_over:
+            return
         lane, clock = self._lanes.books[symbol], self._exchange.told_now()
         if (latest := self.latest) is not None:
             clock = max(clock, latest)

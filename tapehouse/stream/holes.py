@@ -10,7 +10,7 @@ from typing import Final
 
 from tapehouse.errors import ExchangeError, PermanentError, QualityError, StoreUnreachable
 from tapehouse.exchange import Exchange
-from tapehouse.ingest import ingest_chunk, ingest_series
+from tapehouse.ingest import ingest_chunk, ingest_plan, plan_series
 from tapehouse.ingest.plan import TRAILING_TRADES
 from tapehouse.store.connection import Connection, connect
 from tapehouse.store.instruments import BookSeries
@@ -47,7 +47,8 @@ class HoleFiller:
         """Fill holes for ever, as they come."""
         while True:
             try:
-                with closing(connect(self._database_url)) as connection:
+                # In threads, all that could have to wait for the database: the stream does not.
+                with closing(await asyncio.to_thread(connect, self._database_url)) as connection:
                     await self._fill_over(connection)
             except StoreUnreachable as error:
                 _logger.warning("%s What was missed is asked for when it is back.", error)
@@ -64,22 +65,27 @@ class HoleFiller:
 
     async def _fill(self, connection: Connection, lane: Lane, hole: Hole) -> None:
         """Fetch it, or leave it to be repaired later; either way what waits for it goes on."""
+        is_filled = False
         try:
-            for attempt in range(1, _ATTEMPTS + 1):
-                try:
-                    await self._ask_for(connection, lane, hole)
-                except ExchangeError as error:
-                    if attempt == _ATTEMPTS or isinstance(error, PermanentError):
-                        record_failed(connection, lane.series, hole.span)
-                        _logger.warning("%s What %s lacks is a gap now, see `tapehouse gaps`.", error, lane.series)
-                        self._statistics.missed += 1
-                        return
-                else:
-                    self._statistics.filled += 1
-                    return
-                await asyncio.sleep(_PAUSE_S * attempt)
+            is_filled = await self._try_to_fill(connection, lane, hole)
         finally:
             lane.fill(hole)
+            self._statistics.filled += is_filled
+            self._statistics.missed += not is_filled
+
+    async def _try_to_fill(self, connection: Connection, lane: Lane, hole: Hole) -> bool:
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                await self._ask_for(connection, lane, hole)
+            except ExchangeError as error:
+                if attempt == _ATTEMPTS or isinstance(error, PermanentError):
+                    await asyncio.to_thread(record_failed, connection, lane.series, hole.span)
+                    _logger.warning("%s What %s lacks there is a gap now, see `tapehouse gaps`.", error, lane.series)
+                    break
+                await asyncio.sleep(_PAUSE_S * attempt)
+            else:
+                return True
+        return False
 
     async def _ask_for(self, connection: Connection, lane: Lane, hole: Hole) -> None:
         series = lane.series
@@ -104,7 +110,7 @@ class HoleFiller:
         if now_s - self._asked_at_s[place] < _SILENCE_S:
             return
         self._asked_at_s[place] = now_s
-        record_asked(connection, lane.series)
+        await asyncio.to_thread(record_asked, connection, lane.series)
         match lane:
             case TradeLane() | CandleLane() if now_s - lane.last_told_s > _patience_s(lane):
                 await self._catch_up(connection, lane)
@@ -117,7 +123,9 @@ class HoleFiller:
             return
         try:
             now = await self._exchange.now()
-            await ingest_series(self._exchange, connection, lane.series, from_ms(since_ms), now)
+            since = from_ms(since_ms)
+            plan = await asyncio.to_thread(plan_series, connection, lane.series, since, now, now=now)
+            await ingest_plan(self._exchange, connection, lane.series, plan)
             # The last seconds are asked for again, in which some may have come late.
             lane.note_known(max(since_ms, to_ms(now - TRAILING_TRADES)))
         except (ExchangeError, QualityError) as error:

@@ -86,6 +86,7 @@ async def stream(
             except BaseExceptionGroup as failures:
                 raise _first(failures) from failures
             finally:
+                hearing.end()
                 await batcher.finish()
 
 

@@ -36,6 +36,7 @@ SMALL = Sizes(
     tick_seconds=700,
     scheduled_series=2,
     scheduled_deployments=1,
+    streamed_s=3,
 )
 
 

@@ -62,6 +62,7 @@ class Relay:
         with suppress(OSError):
             while data := client.recv(65536):
                 server.sendall(data)
+        with suppress(OSError):
             server.shutdown(socket.SHUT_WR)
 
     def _pass_answers(self, server: socket.socket, client: socket.socket) -> None:
@@ -75,3 +76,5 @@ class Relay:
                     if not (self.is_mute or (self.drops_notifications and message[:1] == _NOTIFICATION)):
                         client.sendall(message)
             client.shutdown(socket.SHUT_WR)
+        # Who still says something to a client that is gone must not wait for it, and keep what it has locked.
+        server.close()

@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 
 from tapehouse.store.connection import connect
+from tests.archive.conftest import own_schema
 
 RECORDED: Final = Path(__file__).parents[3] / "shared" / "data"
 Levels = list[tuple[float, float]]
@@ -43,6 +44,13 @@ class Session:
             if updated in nonces:
                 books[updated] = update["E"], sorted(bids.items(), reverse=True)[:DEPTH], sorted(asks.items())[:DEPTH]
         return books
+
+
+@pytest.fixture(scope="module")
+def schema_url(server_url: str) -> Iterator[str]:
+    """A migrated schema of the module's own: the session's markets are those of all its files."""
+    with own_schema(server_url) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +102,7 @@ def stored_trades(url: str, symbol: str) -> list[tuple[str, int, float, float, s
         ).fetchall()
 
 
-def stored_books(url: str, symbol: str) -> dict[int, tuple[int, Levels, Levels]]:
+def stored_books(url: str, symbol: str, session: Session) -> dict[int, tuple[int, Levels, Levels]]:
     """The stored snapshots as a session has them."""
     with connect(url) as connection:
         rows = connection.execute(
@@ -109,7 +117,9 @@ def stored_books(url: str, symbol: str) -> dict[int, tuple[int, Levels, Levels]]
         units = 10.0**price_decimals, 10.0**amount_decimals
         return [(price / units[0], amount / units[1]) for price, amount in zip(prices, amounts, strict=True)]
 
+    # The book that the recording begins with is of no recorded moment.
     return {
         nonce: (time_ms, levels(bids, tick, bid_amounts, lot), levels(asks, tick, ask_amounts, lot))
         for nonce, time_ms, tick, lot, bids, bid_amounts, asks, ask_amounts in rows
+        if nonce != session.snapshot["lastUpdateId"]
     }

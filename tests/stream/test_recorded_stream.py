@@ -18,7 +18,7 @@ SECOND: Final = timedelta(seconds=1)
 
 @pytest.fixture(scope="module")
 def streamed(
-    store_url: str, recorded_folder: Path, sessions: dict[str, Session], tmp_path_factory: pytest.TempPathFactory
+    schema_url: str, recorded_folder: Path, sessions: dict[str, Session], tmp_path_factory: pytest.TempPathFactory
 ) -> StreamStatistics:
     """What a stream of the whole session has done."""
     first_ms = min(session.trades[0][1] for session in sessions.values()) - 5_000
@@ -30,7 +30,7 @@ def streamed(
         streaming = asyncio.create_task(
             stream(
                 StreamRequest("binance", list(SYMBOLS), ["trade", "order_book"], depth=DEPTH),
-                database_url=store_url,
+                database_url=schema_url,
                 spill_folder=tmp_path_factory.mktemp("spill"),
                 base_url=url,
                 flushing=Flushing(every=SECOND),
@@ -52,17 +52,17 @@ def streamed(
 
 @pytest.mark.parametrize("symbol", SYMBOLS)
 def test_every_recorded_trade_is_stored_once(
-    streamed: StreamStatistics, store_url: str, sessions: dict[str, Session], symbol: str
+    streamed: StreamStatistics, schema_url: str, sessions: dict[str, Session], symbol: str
 ):
     assert (streamed.breaks, streamed.rejected, streamed.spilled, streamed.waiting) == (0, 0, 0, 0)
-    assert stored_trades(store_url, symbol) == sessions[symbol].trades
+    assert stored_trades(schema_url, symbol) == sessions[symbol].trades
 
 
 @pytest.mark.parametrize("symbol", SYMBOLS)
 def test_every_snapshot_is_the_recorded_book_of_its_update(
-    streamed: StreamStatistics, store_url: str, sessions: dict[str, Session], symbol: str
+    streamed: StreamStatistics, schema_url: str, sessions: dict[str, Session], symbol: str
 ):
-    stored = stored_books(store_url, symbol)
+    stored = stored_books(schema_url, symbol, sessions[symbol])
     assert stored == sessions[symbol].books(stored.keys())
     # One a second, but where the recording has none, of all the time that it lasts.
     sampled = [time_ms // 1000 for time_ms, _, _ in stored.values()]
