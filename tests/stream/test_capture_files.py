@@ -3,9 +3,11 @@
 import gzip
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from random import randbytes
 from typing import Final
 
 import pytest
@@ -103,25 +105,27 @@ def test_a_gateways_password_is_not_kept(tmp_path: Path):
 
 
 def test_a_file_is_closed_when_it_is_large_or_its_hour_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    hours = iter([1, 1, 2, 2, 2, 2, 2, 2, 2])
-    monkeypatch.setattr(capture, "_hour_now", lambda: next(hours))
+    hour = 1
+    monkeypatch.setattr(capture, "_hour_now", lambda: hour)
     monkeypatch.setattr(capture, "_MOST_BYTES", 10_000)
-    files = capture._Files(tmp_path, REQUEST)
-    files.open()
-    line = '{"at":1,"kind":"received","link":1,"address":"a","text":"x"}\n'
 
-    files.write(line)
-    # Another hour.
-    files.write(line)
-    # Enough to be more than a file may hold, packed or not.
-    files.write("".join(line.replace('"x"', f'"{number:030}"') for number in range(5000)))
-    files.write(line)
-    files.close()
+    def wait_until_a_file_has(least_bytes: int) -> None:
+        while max(path.stat().st_size for path in tmp_path.iterdir()) < least_bytes:
+            time.sleep(0.05)
 
-    assert [path.name[-15:] for path in sorted(tmp_path.iterdir())] == [
-        f"-0000{number}.jsonl.gz" for number in (1, 2, 3)
-    ]
-    assert len(list(messages(tmp_path))) == 5003
+    with closing(Capture(tmp_path, REQUEST)) as kept:
+        kept.opened(1, "wss://stream.example.com/ws")
+        wait_until_a_file_has(1)
+        hour = 2
+        # Enough to be more than a file may hold, packed or not.
+        for number in range(2000):
+            kept.received(1, f"{number} {randbytes(20).hex()}")
+        wait_until_a_file_has(10_000)
+        kept.received(1, "2000 more")
+
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert [name.rpartition("-")[2] for name in names] == [f"0000{number}.jsonl.gz" for number in (1, 2, 3)]
+    assert [event.text.split()[0] for event in messages(tmp_path)] == [str(number) for number in range(2001)]
 
 
 def test_what_was_flushed_outlives_a_kill(tmp_path: Path):

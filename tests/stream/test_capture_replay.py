@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import product
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 import pytest
 from click.testing import CliRunner
+from psycopg import sql
 
 from tapehouse.cli import main
 from tapehouse.sandbox import Fault, ReplayClock, Sandbox, generated_markets
@@ -33,10 +34,17 @@ DATASETS: Final[dict[str, list[Dataset]]] = {
 # In seconds of the exchange's clock: what happens when.
 BURSTS_AT, CUT_AT, BROKEN_AT, NEXT_MINUTE_AT, LASTS_S = (1, 5), 2, 3, 4, 7
 BURST: Final = 150
-TABLES: Final = {
+TABLES: Final[dict[str, LiteralString]] = {
     "trade": "select time, trade_id, price, amount, side from trade",
     "ohlcv": "select time, timeframe_s, open, high, low, close, volume from ohlcv",
     "order_book": "select time, nonce, bid_price, bid_amount, ask_price, ask_amount from order_book",
+}
+
+# What is known of a market, and what it is kept by, in an order in which it can be deleted.
+FORGOTTEN: Final = {
+    **dict.fromkeys((*TABLES, "order_book_1s", "imbalance"), "instrument_id"),
+    **dict.fromkeys(("coverage", "quarantine"), "series_id"),
+    **dict.fromkeys(("series", "instrument"), "instrument_id"),
 }
 
 
@@ -77,7 +85,7 @@ def stored(url: str, exchange: str) -> Streamed:
         instrument_id, from_sandbox = connection.execute(
             "select instrument_id, from_sandbox from instrument where exchange = %s and symbol = %s",
             (exchange, MARKETS[exchange]),
-        ).fetchone() or (None, None)
+        ).fetchone() or (0, False)
         rows = {
             table: connection.execute(f"{select} where instrument_id = %s order by 1, 2", (instrument_id,)).fetchall()
             for table, select in TABLES.items()
@@ -95,14 +103,10 @@ def forget(url: str, exchange: str) -> None:
         row = connection.execute(
             "select instrument_id from instrument where exchange = %s and symbol = %s", (exchange, MARKETS[exchange])
         ).fetchone()
-        of_series = "series_id in (select series_id from series where instrument_id = %s)"
-        of_instrument = "instrument_id = %s"
-        for table, which in [
-            *((table, of_instrument) for table in (*TABLES, "order_book_1s", "imbalance")),
-            *((table, of_series) for table in ("coverage", "quarantine")),
-            *((table, of_instrument) for table in ("series", "instrument")),
-        ]:
-            connection.execute(f"delete from {table} where {which}", row)
+        for table, key in FORGOTTEN.items():
+            of_series = sql.SQL("series_id in (select series_id from series where instrument_id = %s)")
+            which = of_series if key == "series_id" else sql.SQL("instrument_id = %s")
+            connection.execute(sql.SQL("delete from {} where {}").format(sql.Identifier(table), which), row)
 
 
 @pytest.fixture(scope="module")
