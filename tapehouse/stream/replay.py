@@ -4,6 +4,7 @@ What it tells, and when, is `playback`'s business.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from urllib.parse import unquote
 from aiohttp import WSMsgType, web
 
 from tapehouse.config import SANDBOX_HEADER
+from tapehouse.errors import PermanentError
 from tapehouse.stream.batcher import Flushing
 from tapehouse.stream.beside import until_first
 from tapehouse.stream.captured import captured_streams
@@ -28,6 +30,8 @@ _SETTLED_S: Final = 4.0
 _LOOK_S: Final = 0.1
 # Of an answer's headers, those that say what it is: others are about the connection that it came over.
 _KEPT_HEADERS: Final = frozenset(("content-type", "retry-after", SANDBOX_HEADER.lower()))
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -70,6 +74,11 @@ async def replay(
                     wire=playback,
                 )
                 await until_first(streaming, _play(playback, statistics))
+        except PermanentError as error:
+            # A capture that was cut off before the exchange had answered what a stream begins with.
+            if not playback.unanswered:
+                raise
+            _logger.warning("A stream of %s can't go on: %s", captured.request.exchange_id, error)
         finally:
             replayed.messages += playback.messages
             replayed.unheard += playback.unheard

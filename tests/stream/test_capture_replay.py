@@ -231,6 +231,21 @@ def test_a_replay_tells_what_was_not_captured(
     assert told["received"] == told["inserted"] > BURST
 
 
+def test_a_capture_that_was_cut_off_before_anything_came_is_replayed_to_its_end(
+    store_url: str, again: dict[str, Streamed], tmp_path: Path
+):
+    del again
+    with closing(Capture(tmp_path, StreamRequest("binance", ["SOL/USDT"]))):
+        pass
+
+    done = CliRunner().invoke(main, ["replay", str(tmp_path), "--json", "--url", store_url])
+
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert (told["streams"], told["messages"], told["received"]) == (1, 0, 0)
+    assert told["unanswered"] == ["GET api.binance.com/api/v3/time"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
