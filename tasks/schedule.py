@@ -29,7 +29,7 @@ async def next_run_due(after: datetime) -> datetime | None:
         runs = await client.read_flow_runs(
             deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[UUID(deployment_id)])),
             flow_run_filter=FlowRunFilter(
-                state=_WAITING, expected_start_time=FlowRunFilterExpectedStartTime(after_=after)
+                state=_WAITING, expected_start_time=FlowRunFilterExpectedStartTime.model_validate({"after_": after})
             ),
             sort=FlowRunSort.EXPECTED_START_TIME_ASC,
             limit=1,
