@@ -297,9 +297,9 @@ async def test_what_there_is_not_can_not_be_listened_to(market: AsyncMarketData,
         listen(tape.symbol, exchange=tape.exchange, datasets="trade")
     with pytest.raises(InputError, match="No datasets"):
         listen(tape.symbol, exchange=tape.exchange, datasets=[])
-    for options in ({"datasets": ["ohlcv"]}, {"datasets": ["trade"], "timeframes": ["1m"]}):
+    for dataset, timeframes in (("ohlcv", []), ("trade", ["1m"])):
         with pytest.raises(InputError, match="Candles are of some timeframe"):
-            listen(tape.symbol, exchange=tape.exchange, **options)
+            listen(tape.symbol, exchange=tape.exchange, datasets=[dataset], timeframes=timeframes)
     with pytest.raises(UnknownTimeframe):
         listen(tape.symbol, exchange=tape.exchange, datasets=["ohlcv"], timeframes=["7m"])
     with pytest.raises(InputError, match="depth"):
