@@ -17,7 +17,8 @@ from tapehouse.live import LiveBook, LiveCandle, LiveTape, LiveTrade
 from tapehouse.query.inference import InferenceDataFrame
 from tapehouse.store.connection import Connection
 from tapehouse.store.features import refresh_features
-from tapehouse.timeframe import to_us
+from tapehouse.store.rollups import refresh_rollups
+from tapehouse.timeframe import timeframe, to_us
 from tests.query.conftest import COLUMNS, Snapshot, Tape, in_units, random_bars, random_books, random_trades, times
 from tests.query.moments import LADDER, assert_same, write_bars
 
@@ -131,21 +132,40 @@ def told(frame: pd.DataFrame) -> dict[str, Any]:
     """What is said of a frame, but for whose it is."""
     attrs: dict[str, Any] = {}
     for key, value in json.loads(json.dumps(frame.attrs)).items():
-        inner: dict[str, Any] | None = value if isinstance(value, dict) else None
-        attrs[key] = {one: what for one, what in inner.items() if one not in _OF_ITS_OWN} if inner else value
+        attrs[key] = value
+        if key in ("order_book", "trade") and value:
+            # What is said of imbalances is said of both that they are computed from.
+            attrs[key] = {one: what for one, what in value.items() if one not in _OF_ITS_OWN}
     return {key: value for key, value in attrs.items() if key not in _OF_ITS_OWN}
 
 
-@pytest.mark.parametrize(("seed", "hole"), [(1, timedelta(seconds=20)), (2, timedelta(0))])
+def of_now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=3)
+
+
+def of_noon() -> datetime:
+    """After half a day has ended, and with it bars of most timeframes or of all."""
+    return timeframe("12h").floor(of_now() - timedelta(minutes=10)) + timedelta(seconds=130)
+
+
+@pytest.mark.parametrize(
+    ("seed", "end_of", "hole"),
+    [(1, of_now, timedelta(seconds=20)), (2, of_now, timedelta(0)), (3, of_noon, timedelta(0))],
+)
 def test_what_is_received_shows_as_if_it_were_stored(
-    make_tape: Callable[..., Tape], connection: Connection, quiet_url: str, seed: int, hole: timedelta
+    make_tape: Callable[..., Tape],
+    connection: Connection,
+    quiet_url: str,
+    seed: int,
+    end_of: Callable[[], datetime],
+    hole: timedelta,
 ):
     rng = np.random.default_rng(seed)
-    end = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=3)
+    end = end_of()
     start = end - timedelta(minutes=4)
     fed, stored = make_tape(), make_tape()
     before = random_session(start - timedelta(minutes=10), start - hole, seed)
-    history = random_bars((start - timedelta(hours=30)).replace(second=0), 30 * 60 - 12, seed=seed)
+    history = random_bars((start - timedelta(hours=30)).replace(second=0), 30 * 60, seed=seed)
     session = random_session(start, end, seed + 100)
     session.trades["trade_id"] += 100_000
     if seed == 2:
@@ -155,8 +175,10 @@ def test_what_is_received_shows_as_if_it_were_stored(
     for tape in (fed, stored):
         write_bars(tape, history)
         write(tape, before, before)
+    refresh_rollups(connection)
     refresh_features(connection)
-    with MarketData.connect(quiet_url) as market, MarketData.connect(quiet_url, cache_mb=0) as plain:
+    a_day = timedelta(days=1)
+    with MarketData.connect(quiet_url, hot_window=a_day) as market, MarketData.connect(quiet_url, cache_mb=0) as plain:
         open_all(market.live, fed)
         reached = flushed = start
         while reached < end:
