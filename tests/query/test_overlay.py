@@ -149,8 +149,13 @@ def of_noon() -> datetime:
 
 
 @pytest.mark.parametrize(
-    ("seed", "end_of", "hole"),
-    [(1, of_now, timedelta(seconds=20)), (2, of_now, timedelta(0)), (3, of_noon, timedelta(0))],
+    ("seed", "end_of", "hole", "flushed"),
+    [
+        (1, of_now, timedelta(seconds=20), 0.4),
+        (2, of_now, timedelta(0), 0.4),
+        # The rollups are up to date, until something is laid over.
+        (3, of_noon, timedelta(0), 0.0),
+    ],
 )
 def test_what_is_received_shows_as_if_it_were_stored(
     make_tape: Callable[..., Tape],
@@ -159,6 +164,7 @@ def test_what_is_received_shows_as_if_it_were_stored(
     seed: int,
     end_of: Callable[[], datetime],
     hole: timedelta,
+    flushed: float,
 ):
     rng = np.random.default_rng(seed)
     end = end_of()
@@ -180,17 +186,17 @@ def test_what_is_received_shows_as_if_it_were_stored(
     a_day = timedelta(days=1)
     with MarketData.connect(quiet_url, hot_window=a_day) as market, MarketData.connect(quiet_url, cache_mb=0) as plain:
         open_all(market.live, fed)
-        reached = flushed = start
+        reached = stored_until = start
         while reached < end:
             part = session.between(reached, min(end, reached + timedelta(milliseconds=int(rng.integers(1, 40_000)))))
             reached = part.end
             feed(market.live, fed, part)
             write(stored, part, session)
-            if rng.random() < 0.4:
-                write(fed, session.between(flushed, reached), session)
+            if rng.random() < flushed:
+                write(fed, session.between(stored_until, reached), session)
                 for dataset, name in (("trade", None), ("order_book", None), ("ohlcv", "1m")):
                     market.live.stored(fed.exchange, fed.symbol, dataset, name, to_us(reached))
-                flushed = reached
+                stored_until = reached
             for _ in range(2):
                 at = start + rng.random() * (reached - start)
                 left, right = (
