@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from tapehouse import MarketData
+from tapehouse.indicators import DEFAULT_INDICATORS
 from tapehouse.live import LiveBook, LiveCandle, LiveTape, LiveTrade
 from tapehouse.query.inference import InferenceDataFrame
 from tapehouse.store.connection import Connection
@@ -206,6 +207,8 @@ def test_what_is_received_shows_as_if_it_were_stored(
                         timestamp=at,
                         include_forming=True,
                         as_known=seed == 1,
+                        # Without one that needs the day's 1m candles in any case.
+                        indicators=DEFAULT_INDICATORS if flushed else ["ema_5"],
                         depth=5,
                     )
                     for one, tape in ((market, fed), (plain, stored))
