@@ -25,7 +25,7 @@ FINDING_AGAIN: Final = timedelta(days=1)
 FAILURE_AGAIN: Final = timedelta(hours=1)
 # Four heartbeats, and longer than a Prefect server takes to restart: a run that lives is not to be called dead.
 DEAD_AFTER: Final = timedelta(seconds=120)
-# A process takes seconds to start, on a busy machine half a minute.
+# A process takes seconds to start, on a busy machine half a minute; its first heartbeat comes at once.
 NOT_BEGUN_AFTER: Final = timedelta(minutes=3)
 # What a run may be late and take, besides the time until the next one is due.
 _GRACE: Final = timedelta(minutes=5)
@@ -68,7 +68,7 @@ def automations(
         _failure(flows, webhook_id),
         *(_missing(one, webhook_id) for one in expected),
         _dead("a run without heartbeats is crashed", "Its heartbeats stopped.", flows, _HEARTBEAT, DEAD_AFTER),
-        _dead("a run that never begins is crashed", "It never began.", flows, _PENDING, NOT_BEGUN_AFTER),
+        _dead("a run that never begins is crashed", "It gave no sign of life.", flows, _PENDING, NOT_BEGUN_AFTER),
     ]
 
 
@@ -167,14 +167,14 @@ def _missing(expected: Expected, webhook_id: UUID | None) -> AutomationCore:
 
 def _dead(name: str, reason: str, flows: dict[str, str | list[str]], after: str, within: timedelta) -> AutomationCore:
     """A run of which nothing more is heard ends, so that the next one may begin."""
-    going_on = {_HEARTBEAT, "prefect.flow-run.Running"} if after == _PENDING else {_HEARTBEAT}
     return AutomationCore(
         name=f"{PREFIX}{name}",
         description=f"{within.total_seconds():.0f} s after a run was last heard of, so that it doesn't stay for ever.",
         trigger=EventTrigger(
             posture=Posture.Proactive,
             after={after},
-            expect={*going_on, *_ENDED},
+            # That it runs is no sign: it may have been killed before the first heartbeat was sent.
+            expect={_HEARTBEAT, *_ENDED},
             match=_EVERY_RUN,
             match_related=flows,
             for_each={"prefect.resource.id"},

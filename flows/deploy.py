@@ -9,7 +9,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -18,11 +20,14 @@ from uuid import UUID
 
 import click
 import httpx
+import yaml
 from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.events import Event, RelatedResource, Resource, get_events_client
+from prefect.exceptions import ObjectAlreadyExists
 from prefect.server.schemas.schedules import SCHEDULE_TYPES
 from prefect.settings import PREFECT_API_URL
 from prefect.types import SecretDict
@@ -53,14 +58,11 @@ async def deploy(alert_url: str | None) -> Sequence[str]:
         raise InputError("PREFECT_API_URL is not set: which server is it? For example http://127.0.0.1:4200/api.")
     try:
         async with get_client() as client:
-            await client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process"), overwrite=True)
-            paused = [one.id for one in await client.read_deployments() if one.paused]
-            await asyncio.to_thread(_deploy_flows)
-            # Prefect's command would set going what people have paused.
-            for deployment_id in paused:
-                await client.pause_deployment(deployment_id)
-            deployments = [one for one in await client.read_deployments() if one.work_pool_name == WORK_POOL]
-            flows = {flow.id: flow.name for flow in await client.read_flows()}
+            await _ensure_work_pool(client)
+            await _deploy_flows(client)
+            await _drop_schedules(client)
+            deployments = await _read_deployments(client)
+            flows = {one.flow_id: (await client.read_flow(one.flow_id)).name for one in deployments}
             names = {one.id: f"{flows[one.flow_id]}/{one.name}" for one in deployments}
             expected = [one for one in [await _expected(one, names[one.id]) for one in deployments] if one]
             webhook_id = await put_webhook(client, alert_url)
@@ -74,12 +76,51 @@ async def deploy(alert_url: str | None) -> Sequence[str]:
     return sorted(names.values())
 
 
-def _deploy_flows() -> None:
+async def _ensure_work_pool(client: PrefectClient) -> None:
+    """Make the work pool if it is missing; one that is there is people's, with its limit, pause and template."""
+    with suppress(ObjectAlreadyExists):
+        await client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process"))
+
+
+async def _deploy_flows(client: PrefectClient) -> None:
     """What Prefect's own command does: it updates a deployment that is there under its name."""
+    paused = [one.id for one in await _read_deployments(client) if one.paused]
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
-    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)  # noqa: S603 -- our own interpreter
+    run = partial(subprocess.run, command, cwd=_ROOT, capture_output=True, text=True, check=False)
+    try:
+        done = await asyncio.to_thread(run)
+    finally:
+        # It would set going what people have paused.
+        for deployment_id in paused:
+            await client.pause_deployment(deployment_id)
     if done.returncode:
         raise ServiceError(f"`prefect deploy --all` failed:\n{done.stdout}{done.stderr}")
+
+
+async def _drop_schedules(client: PrefectClient) -> None:
+    """Take away the schedules that prefect.yaml has no more, which Prefect's command leaves."""
+    defined = _defined()
+    for deployment in await _read_deployments(client):
+        for schedule in deployment.schedules:
+            if schedule.slug not in defined[deployment.entrypoint, deployment.name]:
+                await client.delete_deployment_schedule(deployment.id, schedule.id)
+
+
+async def _read_deployments(client: PrefectClient) -> list[DeploymentResponse]:
+    """The deployments of prefect.yaml that are on the server, on whichever work pool."""
+    defined = _defined()
+    named = DeploymentFilter(name=DeploymentFilterName(any_=sorted({name for _, name in defined})))
+    found = await client.read_deployments(deployment_filter=named)
+    return [one for one in found if (one.entrypoint, one.name) in defined]
+
+
+def _defined() -> dict[tuple[str | None, str], set[str | None]]:
+    """The deployments of prefect.yaml by entry point and name: the slugs of their schedules."""
+    deployments = yaml.safe_load((_ROOT / "prefect.yaml").read_text())["deployments"]
+    return {
+        (one["entrypoint"], one["name"]): {schedule.get("slug") for schedule in one.get("schedules", ())}
+        for one in deployments
+    }
 
 
 async def _expected(deployment: DeploymentResponse, name: str) -> Expected | None:
@@ -89,7 +130,7 @@ async def _expected(deployment: DeploymentResponse, name: str) -> Expected | Non
         if one.active and not deployment.paused:
             schedule = _SCHEDULE.validate_python(one.schedule.model_dump())
             times: list[datetime] = await schedule.get_dates(_LOOKED_AHEAD, start=datetime.now(UTC))
-            intervals.append(max(later - earlier for earlier, later in pairwise(times)))
+            intervals += sorted(later - earlier for earlier, later in pairwise(times))[-1:]
     return Expected.every(deployment.id, name, min(intervals)) if intervals else None
 
 

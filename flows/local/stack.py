@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
-from typing import Any, Final, TypeAlias
-
-import httpx
+from typing import Final, TypeAlias
 
 from flows.local.daemon import Daemon
-from flows.local.runs import crash_dead_runs, end_runs, skip_missed_runs
+from flows.local.runs import crash_dead_runs, end_runs, skip_missed_runs, worker_polls
 from flows.local.server import HOST, START_S, answers, prefect_environment, start_server
 from flows.settings import ALERT_URL, WORK_POOL, WORKER
 from tapehouse import embedded
@@ -120,6 +118,10 @@ class Stack:
         return self._home
 
     @property
+    def _prefect_home(self) -> Path:
+        return self._home / "prefect"
+
+    @property
     def _api_url(self) -> str:
         return f"{self.ui_url}/api"
 
@@ -170,20 +172,16 @@ class Stack:
         started_at = datetime.now(UTC)
         command = ["-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--type", "process", "--name", "local"]
         self._worker.start(command, environment)
-        self._worker.await_ready(lambda: self._worker_polls(started_at), within_s=START_S)
+        self._worker.await_ready(lambda: worker_polls(self._api_url, WORK_POOL, since=started_at), within_s=START_S)
 
     def _end_runs(self) -> None:
+        end_runs(self._prefect_home)
+        # Else the next start does it.
         if self._server.is_running() and answers(f"{self._api_url}/health"):
-            end_runs(self._api_url, WORK_POOL)
             crash_dead_runs(self._api_url, WORK_POOL)
 
-    def _worker_polls(self, since: datetime) -> bool:
-        answer = httpx.post(f"{self._api_url}/work_pools/{WORK_POOL}/workers/filter", json={}, timeout=30)
-        seen: list[dict[str, Any]] = answer.json() if answer.is_success else []
-        return any(datetime.fromisoformat(one["last_heartbeat_time"]) > since for one in seen)
-
     def _prefect_environment(self, port: int | None) -> dict[str, str]:
-        return {**_environment(), **prefect_environment(self._home / "prefect", port or 0)}
+        return {**_environment(), **prefect_environment(self._prefect_home, port or 0)}
 
     def _status(self, daemon: Daemon, address: str | None) -> ServiceStatus:
         pid = daemon.pid

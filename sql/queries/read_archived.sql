@@ -17,4 +17,5 @@ where s.instrument_id = %(instrument_id)s
     and s.dataset = %(dataset)s
     and s.timeframe_s = %(timeframe_s)s
     and r.archived && tstzrange(%(start)s, %(end)s)
-order by a.during
+-- A longer chunk, which may begin before one that was dropped, has rows only from the end of that on.
+order by upper(a.during)

@@ -57,6 +57,8 @@ left join (
     select series_id, count(*) as rejected
     from quarantine
     where coalesce(time, first_seen_at) >= now() - interval '24 hours'
+        -- A time that is still to come is of the day on which it was told.
+        and first_seen_at >= now() - interval '24 hours'
     group by series_id
 ) q using (series_id)
 order by i.exchange, i.symbol, s.timeframe_s = 0, s.timeframe_s, s.dataset desc

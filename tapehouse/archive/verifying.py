@@ -23,8 +23,8 @@ class VerifiedFile:
 def verify_archive(connection: Connection, root: Path, *, only_stored: bool = False) -> Iterator[VerifiedFile]:
     """Each file that the ledger knows, after it was read; with `only_stored`, of those whose rows are stored, too.
 
-    One of these that is not sound counts no longer, so that the next archiving writes it anew. Raises InputError for
-    a file that can't be read.
+    One of these that is not sound counts no longer: the next archiving writes it anew, over one that has changed only
+    where that still tells that it is of this database. Raises InputError for a file that can't be read.
     """
     for file in list_archive(connection, only_stored=only_stored):
         state = _state(root / file.path, file.sha256)

@@ -147,8 +147,9 @@ def _verify(connection: "Connection", folder: Path, *, as_json: bool) -> None:
         click.echo(f"{counted(len(found), 'file')}, {counted(sum(one.file.rows for one in found), 'row')}: all sound.")
     if broken:
         raise ArchiveError(
-            f"{len(broken)} of {counted(len(found), 'file')} of the archive in {folder} are missing or changed. Those "
-            "whose rows are stored elsewhere the next `tapehouse archive` writes anew; bring back copies of the others."
+            f"{len(broken)} of {counted(len(found), 'file')} of the archive in {folder} are missing or changed. Where "
+            "their rows are stored elsewhere, move away what has changed: the next `tapehouse archive` writes it anew. "
+            "Bring back copies of the others."
         )
 
 

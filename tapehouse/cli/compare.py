@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _EPILOG: Final = """\b
 Examples:
   tapehouse compare
-  tapehouse compare --exchange kraken --symbol BTC/USD --since 2d
+  tapehouse compare --exchange kraken --symbol BTC/USD --start 2d
   tapehouse compare --json
 
 \b
@@ -57,22 +57,22 @@ _COLUMNS: Final = (
 @click.option("--exchange", metavar="NAME", help="Only markets of this exchange.")
 @click.option("--symbol", metavar="SYMBOL", help="Only this symbol.")
 @click.option(
-    "--since",
+    "--start",
     type=moment_option,
     default="7d",
     show_default=True,
     metavar="TIME",
     help="The first UTC day: 7d (ago), a date, or ISO 8601 with zone.",
 )
-@click.option("--until", type=moment_option, metavar="TIME", help="Up to when; by default now.")
+@click.option("--end", type=moment_option, metavar="TIME", help="Up to when; by default now.")
 @database_option
 @json_option
 def compare(
     *,
     exchange: str | None,
     symbol: str | None,
-    since: datetime,
-    until: datetime | None,
+    start: datetime,
+    end: datetime | None,
     url: str | None,
     as_json: bool,
 ) -> None:
@@ -81,14 +81,12 @@ def compare(
     Its 1m candles with those that its trades make, which it computes apart: where they differ, one of the
     two is wrong or incomplete.
     """
-    require_sensible_range(since, until)
+    require_sensible_range(start, end, names=("--start", "--end"))
 
     from tapehouse.store.agreement import compare_candles
 
     with open_database(url) as connection:
-        found = compare_candles(
-            connection, exchange=exchange, symbol=symbol, start=since, end=until or datetime.now(UTC)
-        )
+        found = compare_candles(connection, exchange=exchange, symbol=symbol, start=start, end=end or datetime.now(UTC))
     if not found:
         require_exchange_name(exchange)
     if as_json:

@@ -26,8 +26,8 @@ _MOST_SHOWN: Final = 200
 _EPILOG: Final = """\b
 Examples:
   tapehouse quality
-  tapehouse quality --exchange binance --symbol BTC/USDT --since 7d
-  tapehouse quality --dataset ohlcv --timeframe 1h --since 2025-05-01 --until 2025-05-08
+  tapehouse quality --exchange binance --symbol BTC/USDT --start 7d
+  tapehouse quality --dataset ohlcv --timeframe 1h --start 2025-05-01 --end 2025-05-08
   tapehouse quality --stale-bars 30 --outlier-ranges 10
   tapehouse quality --json
 
@@ -108,14 +108,14 @@ _THRESHOLD_OPTIONS: Final = (
 )
 @click.option("--timeframe", metavar="NAME", help="Only candles of this length: 1m, 1h...")
 @click.option(
-    "--since",
+    "--start",
     type=moment_option,
     default="1d",
     show_default=True,
     metavar="TIME",
     help="The first UTC day: 7d (ago), a date, or ISO 8601 with zone.",
 )
-@click.option("--until", type=moment_option, metavar="TIME", help="Up to when; by default now.")
+@click.option("--end", type=moment_option, metavar="TIME", help="Up to when; by default now.")
 @_threshold_options
 @database_option
 @json_option
@@ -125,8 +125,8 @@ def quality(
     symbol: str | None,
     dataset: "Dataset | None",
     timeframe: str | None,
-    since: datetime,
-    until: datetime | None,
+    start: datetime,
+    end: datetime | None,
     url: str | None,
     as_json: bool,
     **thresholds: Any,  # noqa: ANN401 -- a number each
@@ -136,7 +136,7 @@ def quality(
     What is missing, rejected, contradicted by trades, or suspicious; a score of 0 to 100; and what has
     changed since the day before.
     """
-    require_sensible_range(since, until)
+    require_sensible_range(start, end, names=("--start", "--end"))
     if timeframe and dataset not in (None, "ohlcv"):
         raise InputError("Trades and order books have no timeframe: leave --timeframe or --dataset out.")
 
@@ -152,8 +152,8 @@ def quality(
             symbol=symbol,
             dataset=dataset,
             timeframe=length,
-            start=since,
-            end=until or datetime.now(UTC),
+            start=start,
+            end=end or datetime.now(UTC),
             thresholds=Thresholds(**thresholds),
         )
         datasets: list[Dataset] = [dataset] if dataset else ["ohlcv", "trade", "order_book"]

@@ -35,8 +35,10 @@ Exit code 1 says that something needs a person; what, stands at the end:
   disk_low             5 % of the volume are left, or two weeks
 
 \b
-No row of data is read, so it takes no longer with more of them. A series is expected to be fresh once
-`tapehouse ingest` or a flow has brought it up to date more than once within the last seven days.
+No row of data is read, so it takes no longer with more of them. What an exchange answered with nothing is
+no gap here: that takes the rows, see `tapehouse gaps` and `tapehouse quality`. A series is expected to be
+fresh once `tapehouse ingest` or a flow has brought it up to date more than once within the last seven
+days.
 """
 _SERIES: Final = (
     Column("exchange"),

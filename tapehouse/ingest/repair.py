@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Final, Literal
 
-from tapehouse.errors import ExchangeError, InputError, QualityError, UnknownSymbol, UnknownTimeframe
+from tapehouse.errors import ExchangeError, InputError, UnknownSymbol, UnknownTimeframe
 from tapehouse.exchange import Exchange
 from tapehouse.exchange.habits import habits_of
 from tapehouse.ingest.chunks import ingest_chunks
@@ -203,12 +203,13 @@ class _Attempt:
         """Ask the exchange for all of the span, and note what it did not give."""
         self._was_tried = True
         try:
-            await ingest_chunks(exchange, self._connection, self._series, [self._span])
-        except (ExchangeError, QualityError, UnknownSymbol, UnknownTimeframe) as error:
+            # Of a few rows one is a large share. What is rejected stays open, is told so, and waits.
+            await ingest_chunks(exchange, self._connection, self._series, [self._span], max_reject_share=1)
+        except (ExchangeError, UnknownSymbol, UnknownTimeframe) as error:
             self.error = error
         await self._look_again(FROM_EXCHANGE)
         await self._note("exchange_empty", self._empty_runs())
-        if self.error and not isinstance(self.error, QualityError):
+        if self.error:
             asked = self._pieces("never_asked", "failed", "rejected")
             await self._note("failed", [(one.range, one.attempts + 1) for one in asked if _is_due(one, self._now)])
 

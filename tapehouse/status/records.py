@@ -14,7 +14,7 @@ class SeriesStatus:
     """How fresh one series is, and what is missing and was rejected of it.
 
     `lag_s` is how long ago what is fetched of it ends, None where nothing is. Runs set out to bring it up to the
-    present at `asked_at`, and `asked_every_s` before that; None where none, or only one, ever has. `gaps` are stretches
+    present at `asked_at`, usually every `asked_every_s`; None where none, or only one, ever has. `gaps` are stretches
     that were to be fetched and could be, the longest from `longest_gap_start` to `longest_gap_end`; `failed` are ranges
     that were asked for in vain and will be again. `rejected` rows are in quarantine, `rejected_24h` of them are of the
     last 24 hours, which had `rows_24h` good ones: of candles those that can be there, of others as many as on average.

@@ -13,10 +13,11 @@ def span(seconds: float) -> str:
 def size(count: float) -> str:
     """A number of bytes, as in `1.5 GB`."""
     for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
+        # From there on three digits would be told as 1e+03.
+        if count < 999.5:
             return f"{count:.3g} {unit}"
         count /= 1000
-    return f"{count:,.3g} TB"
+    return f"{count:,.0f} TB" if count >= 999.5 else f"{count:.3g} TB"
 
 
 def counted(count: int, one: str) -> str:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from psycopg import errors
 from psycopg.rows import class_row, dict_row
 from psycopg.types.range import TimestamptzRange
 
@@ -31,6 +32,8 @@ from tapehouse.store.sql import query
 ARCHIVED_DATASETS: Final[tuple[Dataset, ...]] = ("ohlcv", "trade", "order_book")
 # What retention drops within this is archived now: it runs daily, and so does archiving.
 _AHEAD: Final = timedelta(days=2)
+# Retention has dropped a chunk, all at once, after it was listed: its name is not found, or is a number by then.
+_CHUNK_GONE: Final = (errors.UndefinedTable, errors.SyntaxError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +97,11 @@ def list_unarchived(connection: Connection) -> list[Unarchived]:
     is_on = read_archiving(connection)
     keeps = {one.dataset: one.keep for one in read_kept(connection) if one.keep and one.dataset in is_on}
     parameters = {"datasets": list(keeps), "keeps": list(keeps.values()), "ahead": _AHEAD}
-    with store_errors(), connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(query("list_unarchived"), parameters).fetchall()
+    with store_errors():
+        try:
+            rows = _read_unarchived(connection, parameters)
+        except _CHUNK_GONE:
+            rows = _read_unarchived(connection, parameters)
     return [_unarchived(connection, row) for row in rows]
 
 
@@ -146,6 +152,11 @@ def read_archived(
         return None
     files = tuple(ArchivedFile(path, sha256, _ranges(kept)) for _, path, sha256, kept in rows if path)
     return Archived(root, _ranges(rows[0][0]), files)
+
+
+def _read_unarchived(connection: Connection, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query("list_unarchived"), parameters).fetchall()
 
 
 def _unarchived(connection: Connection, row: dict[str, Any]) -> Unarchived:

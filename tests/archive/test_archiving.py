@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from tapehouse.store.archive import (
     record_archive,
     switch_archiving,
 )
-from tapehouse.store.connection import Connection
+from tapehouse.store.connection import Connection, connect
 from tapehouse.store.delete import delete_rows
 from tapehouse.store.instruments import find_instrument, find_series
 from tapehouse.store.retention import change_kept
@@ -162,6 +163,20 @@ def read(market: MarketData, tape: Tape, dataset: str) -> pd.DataFrame:
             return market.order_books(tape.exchange, tape.symbol, start, end)
 
 
+def test_what_is_dropped_while_it_is_listed_is_not_due(connection: Connection, tape: Tape, schema_url: str):
+    write(tape, "trade", FIRST["trade"])
+    with connect(schema_url) as other, ThreadPoolExecutor() as threads:
+        with other.transaction():
+            other.execute("select drop_chunks('trade', older_than => %s)", (FIRST["trade"] + DAY,))
+            listed = threads.submit(list_unarchived, connection)
+            # Until it waits for that; the embedded database lets nobody in before, so there it does not.
+            for _ in range(50):
+                if other.execute("select from pg_locks where not granted").fetchall():
+                    break
+                time.sleep(0.02)
+        assert listed.result() == []
+
+
 def test_writes_elsewhere_leave_a_file_as_it_is(connection: Connection, tape: Tape, archived: Archiving):
     for dataset in DATASETS:
         write(tape, dataset, FIRST[dataset])
@@ -233,6 +248,31 @@ def test_files_are_read_by_anyone(connection: Connection, tape: Tape, root: Path
     pd.testing.assert_frame_equal(
         frame[["trade_id", "price", "amount"]], expected[["trade_id", "price", "amount"]], check_freq=False
     )
+
+
+def test_files_of_dropped_rows_stay_where_chunks_become_longer(
+    connection: Connection, tape: Tape, root: Path, schema_url: str, archived: Archiving
+):
+    # Chunks of a week begin with one of 1970: the second day of this one is dropped before its third is stored.
+    monday = FIRST["trade"] - timedelta(days=(FIRST["trade"] - datetime(1970, 1, 1, tzinfo=UTC)).days % 7 + 7)
+    write(tape, "trade", monday + DAY)
+    archived()
+    retain(connection)
+    connection.execute("update retention set dropped_before = %s where dataset = 'trade'", (monday + 2 * DAY,))
+    connection.execute("select set_chunk_time_interval('trade', interval '7 days')")
+    write(tape, "trade", monday + 2 * DAY, seed=1)
+    with MarketData.connect(schema_url, archive=root) as market:
+        before = market.trades(tape.exchange, tape.symbol, monday, monday + 3 * DAY)
+
+    archived()
+    retain(connection)
+    connection.execute("select set_chunk_time_interval('trade', interval '1 day')")
+
+    assert stored(connection, "trade") == 0
+    with MarketData.connect(schema_url, archive=root) as market:
+        after = market.trades(tape.exchange, tape.symbol, monday, monday + 3 * DAY)
+    assert len(after) == 120
+    pd.testing.assert_frame_equal(after, before, check_exact=True)
 
 
 def test_a_file_of_something_else_is_left_alone(connection: Connection, tape: Tape, root: Path, archived: Archiving):

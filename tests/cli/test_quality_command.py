@@ -15,7 +15,7 @@ from tapehouse.store.connection import connect
 from tests.cli.conftest import Cli
 
 _MARKET: Final = ("--exchange", "bybit", "--symbol", "SOL/USDT")
-_DAYS: Final = ("--since", "2025-06-03", "--until", "2025-06-05")
+_DAYS: Final = ("--start", "2025-06-03", "--end", "2025-06-05")
 _START_MS: Final = 1_748_908_800_000  # 2025-06-03
 _HOUR_MS: Final = 3_600_000
 
@@ -30,7 +30,8 @@ def two_days(cli: Cli, sandbox: Sandbox) -> None:
     ):
         fault: dict[str, Any] = {"kind": kind, "path": "kline", "start_ms": start_ms, "end_ms": end_ms}
         sandbox.faults.add(Fault(**fault))
-    stored = cli("ingest", "ohlcv", *_MARKET, "--timeframe", "1h", *_DAYS)
+    window = ("--since", _DAYS[1], "--until", _DAYS[3])
+    stored = cli("ingest", "ohlcv", *_MARKET, "--timeframe", "1h", *window)
     assert stored.exit_code == 0, stored.output
 
 
@@ -70,7 +71,7 @@ def test_json_holds_everything(cli: Cli) -> None:
 
 def test_nothing_of_those_days_and_nothing_at_all(cli: Cli, empty_url: str) -> None:
     # In a database of its own exchanges nothing was ever to be fetched then.
-    none = cli("quality", *_MARKET, "--since", "2024-01-01", "--until", "2024-01-03")
+    none = cli("quality", *_MARKET, "--start", "2024-01-01", "--end", "2024-01-03")
     assert (none.exit_code, none.stderr) == (0, "Nothing was to be fetched on those days.\n")
     assert "Nothing is stored yet" in cli("quality", "--url", empty_url).stderr
 
@@ -83,7 +84,7 @@ def test_nothing_of_those_days_and_nothing_at_all(cli: Cli, empty_url: str) -> N
         (("--dataset", "trade", "--timeframe", "1h"), "have no timeframe"),
         (("--timeframe", "7m"), "7m"),
         (("--stale-bars", "1"), "stale-bars"),
-        (("--since", "2025-06-05", "--until", "2025-06-03"), "swap them"),
+        (("--start", "2025-06-05", "--end", "2025-06-03"), "swap them"),
     ],
 )
 def test_what_makes_no_sense_is_told(cli: Cli, arguments: tuple[str, ...], said: str) -> None:

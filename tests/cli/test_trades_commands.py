@@ -141,7 +141,7 @@ def test_candles_built_from_trades_agree_with_pandas(cli: Cli, sent: list[dict[s
 def test_candles_that_agree_with_trades_are_counted_as_such(cli: Cli) -> None:
     assert cli("ingest", "ohlcv", *_MARKET, *_WINDOW).exit_code == 0
 
-    result = cli("compare", *_MARKET, "--since", "2025-04-11", "--until", "2025-04-11T12:00Z")
+    result = cli("compare", *_MARKET, "--start", "2025-04-11", "--end", "2025-04-11T12:00Z")
 
     row = result.stdout.splitlines()[-1].split()
     assert result.exit_code == 0
@@ -156,7 +156,7 @@ def test_candles_that_differ_from_trades_are_counted_by_column(cli: Cli, databas
         connection.execute("update ohlcv set high = high * 1.01, volume = volume + 1 where time = '2025-04-12T00:03Z'")
         connection.execute("delete from ohlcv where time = '2025-04-12T00:05Z'")
 
-    asked = ("compare", *_MARKET, "--since", "2025-04-12", "--until", "2025-04-12T00:10Z")
+    asked = ("compare", *_MARKET, "--start", "2025-04-12", "--end", "2025-04-12T00:10Z")
     result, (day,) = cli(*asked), json.loads(cli(*asked, "--json").stdout)["days"]
 
     assert result.exit_code == 0

@@ -7,7 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,7 @@ class PrefectServer:
             check=False,
         )
 
-    def post(self, path: str, body: Mapping[str, Any], *, method: str = "POST") -> Any:
+    def post(self, path: str, body: Mapping[str, Any] | Sequence[Any], *, method: str = "POST") -> Any:
         """What the server's API answers."""
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(f"{self.api_url}{path}", json.dumps(body).encode(), headers, method=method)

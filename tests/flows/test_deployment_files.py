@@ -24,7 +24,7 @@ _PINNED_IMAGE: Final = re.compile(r"[a-z/]+:v?\d+\.\d+(\.\d+)?(-pg\d+)?")
 
 
 def test_the_compose_file_has_the_services_that_a_server_needs() -> None:
-    runs = {"database", "prefect-database", "prefect", "migrate", "deploy", "worker"}
+    runs = {"database", "prefect-database", "prefect", "migrate", "deploy", "worker", "maintenance"}
     watches = {"metrics", "prometheus", "grafana"}
     assert set(SERVICES) == runs | watches
 
@@ -95,6 +95,38 @@ def test_what_watches_finds_what_it_asks() -> None:
     assert mounts["/etc/grafana/provisioning"] == "./grafana/provisioning"
 
 
+def test_who_fetches_does_not_own_the_tables_and_every_queue_has_a_worker() -> None:
+    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    queues = {one["work_pool"].get("work_queue_name", "default") for one in deployments}
+    workers = {_option(SERVICES[name], "--work-queue"): _user(SERVICES[name]) for name in ("worker", "maintenance")}
+
+    assert workers == {
+        "default": "tapehouse_ingest",
+        "maintenance": SERVICES["database"]["environment"]["POSTGRES_USER"],
+    }
+    assert set(workers) == queues
+    assert f"create role {workers['default']} login" in (FOLDER / "roles.sh").read_text()
+    assert f"--ingest {workers['default']}" in SERVICES["migrate"]["command"][-1]
+
+
+def test_the_places_that_runs_hold_outlive_the_container_of_prefect() -> None:
+    dockerfile = (FOLDER / "Dockerfile").read_text()
+    (user,) = re.findall(r"^USER (\w+)$", dockerfile, re.MULTILINE)
+    home = f"/home/{user}/.prefect"
+
+    assert SERVICES["prefect"]["volumes"] == [f"prefect:{home}"]
+    # A new volume belongs to whom the folder of the image belongs to.
+    assert re.search(rf"install --directory --owner {user} .*{home}$", dockerfile, re.MULTILINE)
+
+
+def _option(service: Mapping[str, Any], name: str) -> str:
+    return service["command"][service["command"].index(name) + 1]
+
+
+def _user(service: Mapping[str, Any]) -> object:
+    return conninfo_to_dict(service["environment"]["TAPEHOUSE_DATABASE_URL"])["user"]
+
+
 def test_every_variable_of_the_compose_file_is_in_the_example() -> None:
     example = (FOLDER / ".env.example").read_text()
     known = {line.split("=")[0] for line in example.splitlines() if line and not line.startswith("#")}
@@ -116,7 +148,8 @@ def test_prefect_knows_the_settings_of_its_server(monkeypatch: pytest.MonkeyPatc
 
 def test_prefect_runs_with_the_settings_of_make_up() -> None:
     assert SERVICES["prefect"]["environment"].items() >= SERVER.items()
-    assert SERVICES["worker"]["environment"].items() >= WORKER.items()
+    for name in ("worker", "maintenance"):
+        assert SERVICES[name]["environment"].items() >= WORKER.items()
 
 
 def test_the_database_is_one_that_the_store_accepts() -> None:

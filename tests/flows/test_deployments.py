@@ -61,6 +61,12 @@ def test_every_flow_is_deployed_with_its_schedules(deployed: dict[str, dict[str,
     }
 
 
+def test_what_only_the_owner_may_do_has_a_queue_of_its_own(deployed: dict[str, dict[str, Any]]) -> None:
+    of_owner = {name.partition("/")[0] for name, one in deployed.items() if one["work_queue_name"] == "maintenance"}
+
+    assert of_owner == {"refresh-rollups", "archive", "check-storage", "check-health"}
+
+
 def test_what_has_a_schedule_is_missed_when_it_does_not_run(
     server: PrefectServer, deployed: dict[str, dict[str, Any]]
 ) -> None:
@@ -87,6 +93,10 @@ def test_deploying_again_changes_what_changed_and_doubles_nothing(
 
     paused_id = deployed["compare-candles/daily"]["id"]
     server.post(f"/deployments/{paused_id}", {"paused": True}, method="PATCH")
+    of_last_year = {"slug": "of-last-year", "active": True, "schedule": {"cron": "0 3 1 1 *"}}
+    server.post(f"/deployments/{deployed['ingest-ohlcv/days']['id']}/schedules", [of_last_year])
+    of_people = {"concurrency_limit": 7, "description": "Ours."}
+    server.post("/work_pools/tapehouse", of_people, method="PATCH")
 
     deploy(server)
 
@@ -104,7 +114,10 @@ def test_deploying_again_changes_what_changed_and_doubles_nothing(
     assert [before[name]["actions"][0]["type"] for name in called] == ["call-webhook"] * 3
     assert [after[name]["actions"][0]["type"] for name in called] == ["do-nothing"] * 3
     assert server.post("/block_documents/filter", {}) == []
-    assert [pool["name"] for pool in server.post("/work_pools/filter", {})] == ["tapehouse"]
+    schedules = deployments(server)["ingest-ohlcv/days"]["schedules"]
+    assert {one["slug"] for one in schedules} == {"after-midnight", "midday"}
+    pool = server.post("/work_pools/tapehouse", {}, method="GET")
+    assert {name: pool[name] for name in of_people} == of_people
 
 
 def test_deploying_says_what_is_missing(server: PrefectServer) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import shutil
 import signal
@@ -228,7 +229,9 @@ def test_killed_in_the_middle_of_a_run_all_is_fresh_again_within_two_intervals(l
 
     assert local.run("status").returncode == 0
     assert {name for name, pid in local.pids().items() if pid != before[name]} == gone
-    await_that(lambda: max(local.minutes_behind().values()) < _FRESH_MINUTES, within_s=_TWO_INTERVALS_S)
+    await_that(
+        lambda: max(local.minutes_behind().values(), default=math.inf) < _FRESH_MINUTES, within_s=_TWO_INTERVALS_S
+    )
     # A run that lost its server is dead once no heartbeat has come for two minutes.
     patience_s = _TWO_INTERVALS_S if killed == "everything" else 2 * _TWO_INTERVALS_S
     unfinished = ("RUNNING", "PENDING", "CANCELLING")

@@ -163,6 +163,20 @@ def test_a_gap_that_waits_is_left_alone_where_only_others_are_meant(store: Store
     assert windows == [(to_ms(at(10)), to_ms(at(35))), (to_ms(at(40)), to_ms(at(60)))]
 
 
+def test_a_bad_row_among_few_fails_no_repair(store: Store):
+    # The third of these gaps is on a page of its own.
+    series = store.fetch("binance", minutes(0, 10), minutes(15, 20), minutes(30, 40), minutes(2000, 2010))
+    store.sandbox.faults.add(spoilt("negative_price", 12, 13))
+    store.sandbox.faults.add(spoilt("negative_price", 40, 1040))
+    repaired = store.repair(series)
+    assert [(one.outcome, one.sources, one.error) for one in repaired] == [
+        ("partly", ("exchange",), None),
+        ("repaired", ("exchange",), None),
+        ("partly", ("exchange",), None),
+    ]
+    assert store.causes(series) == [(12, 13, "rejected"), (40, 1040, "rejected")]
+
+
 def test_what_is_asked_for_in_vain_waits_longer_each_time(store: Store):
     store.sandbox.faults.add(spoilt("missing_rows", 5, 7))
     store.sandbox.faults.add(spoilt("negative_price", 12, 13))

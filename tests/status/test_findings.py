@@ -86,6 +86,31 @@ def test_how_much_lag_is_too_much(
     assert [one.kind for one in found(sound)] == ["stale_data"] * is_stale
 
 
+def test_a_run_that_is_tried_again_does_not_make_the_next_one_late(sound: Connection):
+    series = make_series(sound)
+    until = now() - 50 * MINUTE
+    write(sound, series, (until - HOUR, until))
+    follow(sound, series, every=HOUR)
+    # Thrice, as tasks are.
+    for _ in range(3):
+        record_asked(sound, series)
+
+    assert found(sound) == []
+
+
+def test_runs_that_come_more_often_are_expected_so_soon(sound: Connection):
+    series = make_series(sound)
+    until = now() - 50 * MINUTE
+    write(sound, series, (until - HOUR, until))
+    follow(sound, series, every=HOUR)
+    # An hour of every minute.
+    for _ in range(60):
+        sound.execute("update series set asked_at = asked_at - %s, asked_before = asked_before - %s", [MINUTE, MINUTE])
+        record_asked(sound, series)
+
+    assert [one.kind for one in found(sound)] == ["stale_data"]
+
+
 def test_a_series_of_which_nothing_came_is_stale(sound: Connection):
     series = ensure_trade_series(sound, make_instrument(sound))
     record_asked(sound, series)
@@ -153,6 +178,19 @@ def test_many_rejected_rows_of_the_last_day_are_found(sound: Connection, rejecte
     assert [one.kind for one in findings] == ["quarantine_rate"] * is_found
     if is_found:
         assert "20 rows of the last 24 hours (1.4%) were rejected" in findings[0].message
+
+
+def test_rejected_rows_of_times_to_come_are_of_the_day_they_came(sound: Connection):
+    series = make_series(sound)
+    end = now()
+    write(sound, series, (end - 3 * DAY, end))
+    rejects = [Reject(end + 1000 * DAY, ("time_outside_window",), [number]) for number in range(20)]
+    write_candles(sound, series, candles_of(np.array([])), asked=[], covered=[], rejected=rejects)
+    assert [one.kind for one in found(sound)] == ["quarantine_rate"]
+
+    sound.execute("update quarantine set first_seen_at = first_seen_at - interval '25 hours'")
+
+    assert found(sound) == []
 
 
 def test_rollups_that_wait_are_found(sound: Connection):

@@ -231,6 +231,20 @@ def test_a_candle_may_be_rejected_any_number_of_times(connection: Connection, ma
     assert waiting == [(40, timedelta(days=30))]
 
 
+def test_a_range_waits_for_what_was_asked_of_it_in_vain_alone(connection: Connection, make_series: SeriesFactory):
+    series = make_series()
+    for minute in (0, 0, 0, 10, 20):
+        reject = Reject(at(minute), ("price_not_positive",), [minute, -1.0])
+        window = span(minute, minute + 1)
+        write_candles(connection, series, candles(at(minute), []), asked=window, covered=[], rejected=[reject])
+    waiting = connection.execute(
+        "select lower(during), attempts, next_try_at - last_at from unavailable where series_id = %s order by 1",
+        (series.series_id,),
+    ).fetchall()
+    quarter = timedelta(minutes=15)
+    assert waiting == [(at(0), 3, 4 * quarter), (at(10), 1, quarter), (at(20), 1, quarter)]
+
+
 def test_naive_ranges_are_refused(connection: Connection, make_series: SeriesFactory):
     naive = (at(0).replace(tzinfo=None), at(1).replace(tzinfo=None))
     with pytest.raises(NaiveDatetime):
