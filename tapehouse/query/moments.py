@@ -167,7 +167,9 @@ class Moments:
         moment = self._changes.moment()
         overlay = Overlay(self._read_slice(key, first, last))
         base = overlay.base
-        kept = Kept(overlay, base.rows.ledger.instrument_id, base.size_bytes, None, moment)
+        # What is laid over is put together with copies of the rows.
+        size_bytes = base.size_bytes * (2 if base.rows.laid_since else 1)
+        kept = Kept(overlay, base.rows.ledger.instrument_id, size_bytes, None, moment)
         if self._cache.is_on:
             self._cache.keep(kept_key, kept, was_asked_for=was_asked_for)
         return overlay
