@@ -39,7 +39,7 @@ _RUN: Final = timedelta(hours=2)
 _FORGOTTEN_S: Final = 10.0
 # Beside a stream the database changes with each of its writes, which bring nothing that is not laid over already: then
 # a slice is read again so often at most, and given out for so long after a change.
-_REST_S: Final = 0.5
+_REST_S: Final = 1.0
 _LONGEST_LAG_S: Final = 2.0
 
 _Key: TypeAlias = tuple[str, str, Spec]
