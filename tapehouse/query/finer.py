@@ -1,4 +1,4 @@
-"""Slices in finer units: where a value comes that the instrument's scale has no room for, as the store widens itself."""
+"""Slices in finer units, for values that the instrument's scale has no room for: as the store widens itself."""
 
 from dataclasses import replace
 
