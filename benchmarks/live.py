@@ -15,7 +15,7 @@ from benchmarks.reading import ask_until_remembered
 from benchmarks.recent import write_ticks, write_year
 from benchmarks.rounds import percentile_s, take_rounds, time_s
 from benchmarks.setting import Setting
-from tapehouse import MarketData
+from tapehouse import InferenceDataFrame, MarketData
 from tapehouse.instrument import Instrument
 from tapehouse.live import LiveTrade
 from tapehouse.store.connection import Connection, connect
@@ -37,24 +37,27 @@ def stream_to_cache_lag_p99_us(setting: Setting) -> Figure:
         instrument = write_year(connection, setting.sizes)
         write_ticks(connection, instrument, setting.sizes, trades_per_second=_STORED_PER_SECOND)
         series, ids = ensure_trade_series(connection, instrument), count(10**9)
-        with MarketData.connect(setting.url) as market, MarketData.connect(setting.url) as beside:
+        with MarketData.connect(setting.url) as market:
             market.live.opened(instrument.exchange, instrument.symbol, "trade")
 
             def receive(trade: LiveTrade) -> None:
                 market.live.trade(instrument.exchange, instrument.symbol, trade)
                 _find(market, instrument, trade)
 
-            def store(trade: LiveTrade) -> None:
-                _write(connection, series, [trade])
-                _find(beside, instrument, trade)
+            def written_p99_s() -> float:
+                # It would go on reading in the background while the other is measured.
+                with MarketData.connect(setting.url) as beside:
+                    ask_until_remembered(beside, lambda: _ask(beside, instrument))
 
-            ask_until_remembered(
-                market, lambda: market.get_inference_data(instrument.symbol, exchange=instrument.exchange)
-            )
+                    def store(trade: LiveTrade) -> None:
+                        _write(connection, series, [trade])
+                        _find(beside, instrument, trade)
+
+                    return percentile_s(99, lambda _: store(_trade(next(ids))), range(_WRITTEN_CALLS))
+
+            ask_until_remembered(market, lambda: _ask(market, instrument))
             rounds = take_rounds(
-                setting.sizes.rounds,
-                lambda: _fed_p99_s(receive, ids, setting, series, market),
-                lambda: percentile_s(99, lambda _: store(_trade(next(ids))), range(_WRITTEN_CALLS)),
+                setting.sizes.rounds, lambda: _fed_p99_s(receive, ids, setting, series, market), written_p99_s
             )
     baseline = "write_trades of it, until get_inference_data has it"
     return rounds.as_cost("stream_to_cache_lag_p99_us", "µs", scale=1e6, baseline=baseline)
@@ -106,10 +109,14 @@ def _trade(number: int) -> LiveTrade:
     return LiveTrade(time.time_ns() // 1_000_000 * 1000, number, "", 60_000.01, 0.001, 1)
 
 
+def _ask(market: MarketData, instrument: Instrument) -> InferenceDataFrame:
+    return market.get_inference_data(instrument.symbol, exchange=instrument.exchange)
+
+
 def _find(market: MarketData, instrument: Instrument, trade: LiveTrade) -> None:
     """Ask until an answer has the trade."""
     while True:
-        latest = market.get_inference_data(instrument.symbol, exchange=instrument.exchange).latest_trade
+        latest = _ask(market, instrument).latest_trade
         if latest is not None and latest.trade_id == trade.trade_id:
             return
 

@@ -84,6 +84,6 @@ async def _look(streaming: "asyncio.Task[None]") -> None:
 if __name__ == "__main__":
     use_one_core()
     amount = sys.argv[3]
-    is_time = amount.endswith("s")
-    limits = {"trades": None if is_time else int(amount), "seconds": float(amount[:-1]) if is_time else None}
-    print(json.dumps(asyncio.run(_stream(sys.argv[1], sys.argv[2], **limits))))
+    trades = None if amount.endswith("s") else int(amount)
+    seconds = float(amount[:-1]) if amount.endswith("s") else None
+    print(json.dumps(asyncio.run(_stream(sys.argv[1], sys.argv[2], trades=trades, seconds=seconds))))

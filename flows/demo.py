@@ -281,7 +281,8 @@ def _draw_chart(market: MarketData) -> None:
 
 
 def _candles(market: MarketData, exchange: str, symbol: str, timeframe: str) -> pd.DataFrame:
-    return market.candles(exchange, symbol, timeframe, datetime.now(UTC) - timedelta(days=_DAYS))
+    # A day more than was pulled: else the first would fall out while the demo runs.
+    return market.candles(exchange, symbol, timeframe, datetime.now(UTC) - timedelta(days=_DAYS + 1))
 
 
 def _tell_next(seconds: float) -> None:

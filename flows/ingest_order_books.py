@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
 import click
@@ -19,9 +21,12 @@ from tasks.connections import open_exchange
 from tasks.load import check_database
 from tasks.report import SamplingReport, publish_sampling, raise_failures
 from tasks.sampling import sample_order_books
+from tasks.schedule import next_run_due
 from tasks.slots import only_run, slot_name
 
 _MARKETS: Final = [Markets(exchange="binance", symbols=["BTC/USDT", "ETH/USDT"])]
+# Of a schedule's time: for the features, for stopping, and for the worker, which takes a run up before it is due.
+_SPARE: Final = timedelta(seconds=30)
 
 
 def _run_name() -> str:
@@ -44,7 +49,7 @@ async def ingest_order_books(
         markets: What to sample: exchanges and their symbols.
         depth: The most levels a side to keep, 1 to 1000.
         every: The interval: 500ms, 1s, 1m.
-        lasting: For how long: 30s, 5m, 4m30s, 1h. A schedule should leave some seconds between two runs.
+        lasting: For how long: 30s, 5m, 4m30s, 1h; at most until half a minute before the deployment's next run is due.
     """
     sampling = Sampling(depth, duration(every), duration(lasting))
     await check_database()
@@ -66,10 +71,17 @@ async def ingest_order_books(
 async def _sample_exchange(exchange_id: str, symbols: Sequence[str], sampling: Sampling) -> list[SamplingReport]:
     try:
         async with only_run([slot_name(exchange_id, "order_book")]), open_exchange(exchange_id) as exchange:
-            outcomes = await sample_order_books(exchange, symbols, sampling)
+            outcomes = await sample_order_books(exchange, symbols, await _until_next_run(sampling))
     except TapehouseError as error:
         return [SamplingReport.failed(exchange_id, symbol, error) for symbol in symbols]
     return [SamplingReport(exchange_id, outcome) for outcome in outcomes]
+
+
+async def _until_next_run(sampling: Sampling) -> Sampling:
+    """The sampling, shorter where this run began late: one that overlaps the next would have that cancelled."""
+    now = datetime.now(UTC)
+    due = await next_run_due(now + _SPARE + sampling.every)
+    return replace(sampling, lasting=min(sampling.lasting, due - _SPARE - now)) if due else sampling
 
 
 @click.command()

@@ -44,7 +44,7 @@ _SERIES: Final = (
     _Gauge(
         "series_asked_timestamp_seconds", "When a run last set out to bring it up to date.", lambda one: one.asked_at
     ),
-    _Gauge("series_gaps", "Gaps that could be closed.", lambda one: one.gaps),
+    _Gauge("series_gaps", "Open gaps: those that a repair may close.", lambda one: one.gaps),
     _Gauge("series_longest_gap_seconds", "The longest of them.", lambda one: one.longest_gap_s),
     _Gauge("series_failed_ranges", "Ranges asked for in vain.", lambda one: one.failed),
     _Gauge("series_rejected_rows", "Rows in quarantine.", lambda one: one.rejected),

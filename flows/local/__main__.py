@@ -10,13 +10,15 @@ import click
 
 from flows.local.stack import Stack
 from flows.shell import step, telling_errors
-from tapehouse.cli.output import Column, print_table
+from tapehouse.cli.output import Column, print_table, remark
 
 _HOME: Final = Path(__file__).parents[2] / ".tapehouse" / "local"
+_PORT: Final = click.IntRange(1, 65535)
 _ABOUT: Final = """\
 
 Prefect's pages:  {ui}
 The data:         export TAPEHOUSE_DATA_DIR={database}; .venv/bin/tapehouse coverage
+Flows by hand:    export PREFECT_API_URL={ui}/api TAPEHOUSE_EXCHANGE_URL={exchange}
 Logs and state:   {home}
 It goes on until  make down"""
 
@@ -32,14 +34,19 @@ def main(context: click.Context, home: Path) -> None:
 
 
 @main.command()
-@click.option("--port", default=4200, show_default=True, help="Port of Prefect's pages on 127.0.0.1.")
-@click.option("--exchange-port", default=8321, show_default=True, help="Port of the sandbox exchange on 127.0.0.1.")
+@click.option("--port", type=_PORT, default=4200, show_default=True, help="Port of Prefect's pages on 127.0.0.1.")
+@click.option(
+    "--exchange-port", type=_PORT, default=8321, show_default=True, help="Port of the sandbox exchange on 127.0.0.1."
+)
 @click.pass_obj
 def up(stack: Stack, port: int, exchange_port: int) -> None:
     """Start what doesn't run: database, exchange, Prefect's server with its pages, deployments, worker."""
+    for kept in stack.runs_elsewhere(port=port, exchange_port=exchange_port):
+        remark(kept)
     with telling_errors():
         stack.up(port=port, exchange_port=exchange_port, step=step)
-    click.echo(_ABOUT.format(ui=stack.ui_url, database=_relative(stack.database_dir), home=_relative(stack.home)))
+    where = {"database": _relative(stack.database_dir), "home": _relative(stack.home)}
+    click.echo(_ABOUT.format(ui=stack.ui_url, exchange=stack.exchange_url, **where))
 
 
 @main.command()

@@ -76,6 +76,15 @@ class Stack:
                 self._start_worker()
         return self.ui_url
 
+    def runs_elsewhere(self, *, port: int, exchange_port: int) -> list[str]:
+        """Which parts run already on other ports than these, where `up` leaves them, in a sentence each."""
+        asked = ((self._exchange, exchange_port), (self._server, port))
+        return [
+            f"The {one.name} runs on port {one.port} already, and stays there: `make down` first, to take {wanted}."
+            for one, wanted in asked
+            if one.is_running() and one.port != wanted
+        ]
+
     def down(self, *, step: Step) -> None:
         """Stop all parts; what they stored stays."""
         if not self._home.exists():
@@ -97,7 +106,7 @@ class Stack:
         where = f"{HOST}:{database.port}" if database.running else None
         return [
             ServiceStatus("embedded TimescaleDB", database.running, database.pid, where, database.log_path),
-            self._status(self._exchange, f"http://{HOST}:{self._exchange.port}"),
+            self._status(self._exchange, self.exchange_url),
             self._status(self._server, self.ui_url),
             self._status(self._worker, None),
         ]
@@ -106,6 +115,11 @@ class Stack:
     def ui_url(self) -> str:
         """The address of Prefect's pages."""
         return f"http://{HOST}:{self._server.port}"
+
+    @property
+    def exchange_url(self) -> str:
+        """The address of the sandbox exchange."""
+        return f"http://{HOST}:{self._exchange.port}"
 
     @property
     def database_dir(self) -> Path:
@@ -166,7 +180,7 @@ class Stack:
         environment = self._prefect_environment(self._server.port) | {
             # Where the database listens may change, the folder of it doesn't.
             DATA_DIR: str(self._database),
-            EXCHANGE_URL: f"http://{HOST}:{self._exchange.port}",
+            EXCHANGE_URL: self.exchange_url,
             **WORKER,
         }
         started_at = datetime.now(UTC)

@@ -1,5 +1,5 @@
 -- A row is a dataset that retention may drop: how long its rows are kept (null: for good), the time before which the
--- next run of its job drops them, in whole chunks, the time before which it has done so, and when it runs next.
+-- next run of its job drops them, in whole chunks, the time before which it has done so, and when it is due next, also where tapehouse runs it.
 with dropped (dataset, timeframe_s, job, path) as (
     values
         ('ohlcv', 60, 'retain_ohlcv', array['keep']),
@@ -14,12 +14,18 @@ kept as (
         d.dataset,
         d.timeframe_s,
         case when j.scheduled then j.config #>> d.path end as keep,
-        -- Before all times while it runs.
-        case when j.scheduled then nullif(j.next_start, '-infinity') end as next_run_at
+        -- As in read_storage_jobs.sql; before all times while it runs.
+        case
+            when j.scheduled then greatest(
+                nullif(j.next_start, '-infinity'),
+                o.started_at + case when o.error is null then j.schedule_interval else j.retry_period end
+            )
+        end as next_run_at
     from dropped d
     left join timescaledb_information.jobs j
         on j.proc_name = d.job
         and j.proc_schema = current_schema()
+    left join job_run o using (job_id)
 )
 
 select

@@ -4,14 +4,13 @@ A file counts from when the ledger says so. Whoever is killed before leaves a fi
 again.
 """
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from tapehouse.archive.content import Content, ContentDigest
-from tapehouse.archive.draft import ArchiveDraft, archive_draft
+from tapehouse.archive.draft import ArchiveDraft, archive_draft, ensure_writable
 from tapehouse.archive.layouts import Layout, layout_of
 from tapehouse.archive.verifying import verify_archive
 from tapehouse.errors import ArchiveError, InputError, StoreUnreachable, TapehouseError
@@ -21,7 +20,7 @@ from tapehouse.files.places import partition_folder
 from tapehouse.files.stored import read_window, timeframe_of
 from tapehouse.query.archived import times_of
 from tapehouse.ranges import TimeRange
-from tapehouse.store.archive import Unarchived, begin_archive, list_unarchived, record_archive
+from tapehouse.store.archive import Unarchived, begin_archive, forget_file, list_unarchived, record_archive
 from tapehouse.store.connection import Connection, snapshot, store_errors
 from tapehouse.store.instruments import Series
 from tapehouse.store.locks import advisory_lock
@@ -61,12 +60,13 @@ def archive_due(
 ) -> list[ArchiveResult]:
     """Archive in that folder what retention will drop soon, and no file holds, of the datasets that are archived.
 
-    Calls `progress` after each file. One that fails stops no other, but StoreUnreachable does. Raises StoreError.
+    Calls `progress` after each file. One that fails stops no other, but StoreUnreachable does. Raises InputError where
+    nothing can be written to the folder, and StoreError.
     """
     results: list[ArchiveResult] = []
+    ensure_writable(root)
     with store_errors(), advisory_lock(connection, _LOCK_KEY, wait_s=_LOCK_WAIT_S, busy=_LOCK_BUSY):
-        # A file that is gone before its rows are can still be written anew.
-        deque(verify_archive(connection, root, only_stored=True), maxlen=0)
+        _forget_unsound(connection, root)
         for due in list_unarchived(connection):
             results.append(_try(connection, root, due))
             if progress:
@@ -79,6 +79,16 @@ def archive_path(series: Series, window: TimeRange) -> Path:
     # A chunk's time begins and ends with a day, unless somebody has set another length.
     days = "_".join(f"{time:%Y-%m-%dT%H%M}".removesuffix("T0000") for time in window)
     return partition_folder(Path(), series, timeframe_of(series)) / f"{days}.parquet"
+
+
+def _forget_unsound(connection: Connection, root: Path) -> None:
+    """Let files count no longer that are gone or changed before their rows are: these can still be written anew.
+
+    That is done over one that has changed only where it still tells that it is of this database.
+    """
+    for one in verify_archive(connection, root, only_stored=True):
+        if one.state != "sound":
+            forget_file(connection, one.file)
 
 
 def _try(connection: Connection, root: Path, due: Unarchived) -> ArchiveResult:

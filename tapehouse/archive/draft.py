@@ -4,6 +4,7 @@ import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from tapehouse.files.arrow import Rows, Schema, pa, parquet
@@ -67,6 +68,14 @@ def archive_draft(path: Path, schema: Schema) -> Generator[ArchiveDraft]:
         yield draft
     finally:
         draft.discard()
+
+
+def ensure_writable(folder: Path) -> None:
+    """Make the folder where there is none; raises InputError where no file can be written to it."""
+    with writing(folder):
+        _make_folder(folder)
+        with TemporaryFile(dir=folder) as probe:
+            probe.write(b"probe")
 
 
 def _make_folder(folder: Path) -> None:

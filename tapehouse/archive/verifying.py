@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tapehouse.errors import InputError
 from tapehouse.files.checksums import sha256_of
-from tapehouse.store.archive import RecordedFile, forget_file, list_archive
+from tapehouse.store.archive import RecordedFile, list_archive
 from tapehouse.store.connection import Connection
 
 State = Literal["sound", "missing", "changed"]
@@ -23,14 +24,12 @@ class VerifiedFile:
 def verify_archive(connection: Connection, root: Path, *, only_stored: bool = False) -> Iterator[VerifiedFile]:
     """Each file that the ledger knows, after it was read; with `only_stored`, of those whose rows are stored, too.
 
-    One of these that is not sound counts no longer: the next archiving writes it anew, over one that has changed only
-    where that still tells that it is of this database. Raises InputError for a file that can't be read.
+    Changes nothing. Raises InputError where there is no such folder, and for a file that can't be read.
     """
+    if not root.is_dir():
+        raise InputError(f"There is no archive at {root}: it is no folder.")
     for file in list_archive(connection, only_stored=only_stored):
-        state = _state(root / file.path, file.sha256)
-        if state != "sound":
-            forget_file(connection, file)
-        yield VerifiedFile(file, state)
+        yield VerifiedFile(file, _state(root / file.path, file.sha256))
 
 
 def _state(path: Path, sha256: str) -> State:

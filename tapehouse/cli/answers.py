@@ -10,6 +10,7 @@ import click
 
 from tapehouse.cli.options import Command, json_option, moment_option
 from tapehouse.cli.output import remark, utc_text
+from tapehouse.config import ARCHIVE, settings_from_environment
 from tapehouse.errors import InputError
 
 if TYPE_CHECKING:
@@ -104,6 +105,19 @@ def remark_on_origin(attrs: Mapping[Any, Any], *, noun: str) -> None:
     """Say so if the rows came from the sandbox."""
     if attrs["from_sandbox"]:
         remark(f"These {noun} came from the sandbox, not from the exchange.")
+
+
+def remark_on_gaps(attrs: Mapping[Any, Any]) -> None:
+    """Say which gaps there are, and apart from them what retention has dropped and no archive gave."""
+    gaps = [(datetime.fromisoformat(start), datetime.fromisoformat(end)) for start, end in attrs["gaps"]]
+    if attrs["dropped_before"]:
+        dropped_before = datetime.fromisoformat(attrs["dropped_before"])
+        held = "the archive does not hold all of it"
+        if settings_from_environment().archive is None:
+            held = f"what of it was archived is read where {ARCHIVE} names the archive's folder"
+        remark(f"Retention has dropped what was before {utc_text(dropped_before)} UTC: {held}.")
+        gaps = [(max(start, dropped_before), end) for start, end in gaps if end > dropped_before]
+    remark_on_ranges("Gap", [(start.isoformat(), end.isoformat()) for start, end in gaps])
 
 
 def remark_on_ranges(name: str, ranges: Sequence[Sequence[str]]) -> None:

@@ -73,6 +73,8 @@ def archive(
     """
     if sum(map(bool, (on or off, dry_run, verify))) > 1:
         raise InputError("--on and --off, --dry-run, and --verify are different things to do: choose one.")
+    if folder and (on or off):
+        raise InputError("--on and --off write no file: leave --dir out, and give it when you archive.")
     with open_database(url) as connection:
         if on or off:
             _switch(connection, _named(on), _named(off), as_json=as_json)

@@ -11,8 +11,8 @@ from tapehouse.cli.answers import (
     export_options,
     fitting_export,
     give,
+    remark_on_gaps,
     remark_on_origin,
-    remark_on_ranges,
     rows_option,
     window_options,
 )
@@ -108,4 +108,4 @@ def _remark_on(attrs: dict[Any, Any]) -> None:
     if attrs.get("candles_filled"):
         remark(f"{attrs['candles_filled']:,} rows are filled: no candle, but the close before.")
     remark_on_origin(attrs, noun="candles")
-    remark_on_ranges("Gap", attrs["gaps"])
+    remark_on_gaps(attrs)

@@ -42,6 +42,7 @@ Try it without an account, a server or the internet:
 Exit codes:
   0 done     1 unexpected    2 wrong input     3 exchange         4 database
   5 too many rejected rows   6 local service   130 stopped by Ctrl-C
+  `metrics` and `sandbox`, which go on until Ctrl-C, end with 0 then.
   Of `status` and `db maintain`, 1 says that something needs a person.
 """
 

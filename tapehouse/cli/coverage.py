@@ -75,12 +75,14 @@ def coverage(
     found = _read(exchange, symbol, url=url)
     if not found:
         require_exchange_name(exchange)
+        if exchange or symbol:
+            raise UnknownSeries(nothing_stored(exchange, symbol))
     if as_json:
         print_json({"series": found})
     elif found:
         print_table(_COLUMNS, ([one[name] for name in _SHOWN] for one in map(_shown, found)))
     else:
-        remark(nothing_stored(exchange, symbol))
+        remark(nothing_stored())
 
 
 def _require_drawable(chart: Path, start: datetime | None, end: datetime | None, *, as_json: bool) -> None:

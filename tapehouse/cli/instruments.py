@@ -9,7 +9,7 @@ import click
 from tapehouse.cli.options import database_option, exchange_options, json_option, open_database, usable_database
 from tapehouse.cli.output import Column, print_json, print_table, records, remark, with_origin
 from tapehouse.cli.venue import exchange_address, require_exchange_name
-from tapehouse.errors import UnknownSymbol
+from tapehouse.errors import InputError, UnknownSymbol
 
 if TYPE_CHECKING:
     from tapehouse.store.instruments import SyncResult
@@ -76,6 +76,9 @@ def instruments(
     trades and order books, count base units or contracts: the table says which. What is stored keeps its
     numbers whatever precision an exchange announces.
     """
+    if changes and active:
+        raise InputError("--changes tells of delistings too: leave --active out.")
+
     from tapehouse.query.market import MarketData
 
     if sync is not None:

@@ -5,10 +5,11 @@ from typing import Final
 
 import click
 
-from tapehouse.cli.options import database_option, duration_option, usable_database
+from tapehouse.cli.options import database_option, duration_option
 from tapehouse.cli.output import remark
-from tapehouse.errors import needs_extra
+from tapehouse.errors import InputError, needs_extra
 
+_SHORTEST: Final = timedelta(seconds=1)
 _EPILOG: Final = """\b
 Examples:
   tapehouse metrics
@@ -18,8 +19,8 @@ Examples:
 \b
 The database is read at most so often, however often it is scraped; a role that only reads is enough. All
 names begin with tapehouse_; tapehouse_findings counts what `tapehouse status` says needs a person, and
-tapehouse_up is 0 while the database can't be read. deployments/grafana has dashboards. Anybody who reaches
-the address can read it: with --host, put a firewall or a proxy before it.
+tapehouse_up is 0 while the database can't be read, also from the start. deployments/grafana has
+dashboards. Anybody who reaches the address can read it: with --host, put a firewall or a proxy before it.
 """
 
 
@@ -35,7 +36,10 @@ def metrics(*, port: int, host: str, every: timedelta, url: str | None) -> None:
 
     Until Ctrl-C, or SIGTERM.
     """
+    if every < _SHORTEST:
+        raise InputError("Reading the database more than once a second would only load it: try --every 15s.")
     with needs_extra("Metrics need", "prometheus_client", extra="metrics"):
         from tapehouse.metrics import serve
+    from tapehouse.store.address import database_url
 
-    serve(usable_database(url), host=host, port=port, fresh_s=every.total_seconds(), tell=remark)
+    serve(database_url(url), host=host, port=port, fresh_s=every.total_seconds(), tell=remark)

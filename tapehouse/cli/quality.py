@@ -49,6 +49,10 @@ Findings:
   crossed       an order book whose best bid is above its best ask; locked where they are equal
 
 \b
+Left out is what a market's exchange does not have: before its listing, after its delisting, and history
+that the exchange no longer gives. `tapehouse gaps` shows it. A day that is not over is compared with none.
+
+\b
 What is found is kept, a row a series and UTC day, in the table quality; the exit code is 0 whatever it is.
 """
 _COLUMNS: Final = (

@@ -85,6 +85,8 @@ def _change(keep: str) -> tuple[str, str | None]:
         raise InputError(
             f"{dataset!r} is dropped by no retention: name one of {', '.join(_DATASETS)}, as in --keep ohlcv=5y."
         )
+    if not period:
+        raise InputError(f"How long is {dataset} to be kept? {_HOW.capitalize()}")
     if period == _FOREVER:
         return dataset, None
     match = _PERIOD.fullmatch(period)

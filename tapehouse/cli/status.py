@@ -35,8 +35,10 @@ Exit code 1 says that something needs a person; what, stands at the end:
   disk_low             5 % of the volume are left, or two weeks
 
 \b
-No row of data is read, so it takes no longer with more of them. What an exchange answered with nothing is
-no gap here: that takes the rows, see `tapehouse gaps` and `tapehouse quality`. A series is expected to be
+No row of data is read, so it takes no longer with more of them. Open gaps, as metrics and alerts count them
+too, are those that `tapehouse repair` may close. `tapehouse gaps`, `coverage` and `quality` also count what
+nobody can close: order books that were not sampled, what an exchange does not have, or answered with nothing.
+A series is expected to be
 fresh once `tapehouse ingest` or a flow has brought it up to date more than once within the last seven
 days.
 """
@@ -48,7 +50,7 @@ _SERIES: Final = (
     Column("lag", align="right"),
     Column("usual", align="right"),
     Column("intervals", align="right"),
-    Column("gaps", align="right"),
+    Column("open gaps", align="right"),
     Column("longest", align="right"),
     Column("failed", align="right"),
     Column("rejected 24h", align="right"),

@@ -11,8 +11,8 @@ from tapehouse.cli.answers import (
     export_options,
     fitting_export,
     give,
+    remark_on_gaps,
     remark_on_origin,
-    remark_on_ranges,
     rows_option,
     window_options,
 )
@@ -59,4 +59,4 @@ def trades(
     give(frame, export, noun="trades")
     if export.form == "table":
         remark_on_origin(frame.attrs, noun="trades")
-        remark_on_ranges("Gap", frame.attrs["gaps"])
+        remark_on_gaps(frame.attrs)

@@ -8,7 +8,7 @@ from time import monotonic, time_ns
 from typing import Final, TypeAlias
 
 from tapehouse.live.records import LiveBook, LiveCandle, LiveRow, LiveTrade
-from tapehouse.live.rows import BookRows, CandleRows, TradeRows
+from tapehouse.live.rows import MEMORY_US, BookRows, CandleRows, TradeRows
 from tapehouse.live.subscription import LiveSubscription, SeriesName, Turn
 from tapehouse.timeframe import timeframe
 from tapehouse.trade import TRADE_SPAN_US
@@ -38,7 +38,17 @@ class LiveSeries:
     run_us: int | None = None
     opened_us: int = 0
     version: int = 0
+    fed_at_s: float = field(default_factory=monotonic)
     stored: deque[tuple[float, int]] = field(default_factory=deque[tuple[float, int]])
+
+    def forget(self) -> None:
+        """Let go of what was stored long enough ago, and of everything once nothing has come for as long as can be."""
+        now_s = monotonic()
+        while self.stored and self.stored[0][0] < now_s - _REREAD_S:
+            self.rows.forget(self.stored.popleft()[1])
+        last_us = self.rows.last_us
+        if last_us is not None and now_s - self.fed_at_s > MEMORY_US / 1_000_000:
+            self.rows.forget(last_us + 1)
 
     @property
     def covered_us(self) -> tuple[int, int] | None:
@@ -68,10 +78,22 @@ class LiveMarket:
         self.series: dict[SeriesName, LiveSeries] = {}
         self.subscriptions: tuple[LiveSubscription, ...] = ()
 
+    @property
+    def is_live(self) -> bool:
+        """Whether a stream feeds any series, or has left anything that may not be stored."""
+        with self.lock:
+            for series in self.series.values():
+                series.forget()
+            return any(series.is_open or len(series.rows) for series in self.series.values())
+
     def take(self, name: SeriesName, row: LiveTrade | LiveBook | LiveCandle, known_us: int) -> None:
         """Take a row that was known at that time, and tell those who wait for it."""
+        if known_us > time_ns() // 1000 + _SLACK_US:
+            # Nobody can have seen that yet: until then it is the database's.
+            return
         with self.lock:
             series = self.series.get(name) or self._add(name)
+            series.fed_at_s = monotonic()
             # Rows are of the kind of their series.
             if not series.rows.add(row):  # pyright: ignore[reportArgumentType]
                 return
@@ -106,12 +128,9 @@ class LiveMarket:
         """Note that the database has all before that time, and forget what it has for long enough."""
         with self.lock:
             series = self.series.get(name)
-            if series is None:
-                return
-            now_s = monotonic()
-            series.stored.append((now_s, until_us))
-            while series.stored and series.stored[0][0] < now_s - _REREAD_S:
-                series.rows.forget(series.stored.popleft()[1])
+            if series:
+                series.stored.append((monotonic(), until_us))
+                series.forget()
 
     def is_open(self, name: SeriesName) -> bool:
         """Whether a stream in this process feeds the series."""
@@ -158,7 +177,8 @@ class LiveMarket:
 class LiveTape:
     """What streams in this process receive; any number of threads may tell and read.
 
-    What the database has is forgotten a few seconds after it has it, the rest after ten minutes. The methods that a
+    What the database has is forgotten a few seconds after it has it, the rest after ten minutes; what is over a minute
+    ahead of our clock is not taken. The methods that a
     stream calls take microseconds and wait for nobody. Names are ccxt's, `dataset` is "trade", "order_book" or
     "ohlcv", and the timeframe's name None but for candles.
     """
@@ -201,8 +221,9 @@ class LiveTape:
         self._at(exchange, symbol).store((dataset, timeframe_name), until_us)
 
     def find(self, exchange: str, symbol: str) -> LiveMarket | None:
-        """What is live of an instrument, None where no stream ever was."""
-        return self._markets.get((exchange, symbol))
+        """What is live of an instrument, if anything is."""
+        market = self._markets.get((exchange, symbol))
+        return market if market and market.is_live else None
 
     def market(self, exchange: str, symbol: str) -> LiveMarket:
         """What is live of an instrument, to wait for what will be."""

@@ -18,8 +18,8 @@ from tapehouse.store.gaps import Gap, find_gaps
 from tapehouse.store.instruments import CandleSeries
 from tapehouse.timeframe import from_us
 
-# Where the exchange can't have rows: nothing is missing there.
-OUTSIDE: Final = frozenset(("before_listing", "after_delisting"))
+# Where the exchange can't have rows, or no longer gives them: nothing of a day's quality is missing there.
+OUTSIDE: Final = frozenset(("before_listing", "after_delisting", "beyond_exchange_history"))
 
 
 def judge_candles(

@@ -94,15 +94,19 @@ class DayQuality:
 
 @dataclass(frozen=True, slots=True)
 class ReportedDay:
-    """A day and the one before it, if a report has seen that."""
+    """A day and the one before it, if a report has seen that; a day that is not over is compared with none."""
 
     quality: DayQuality
     before: DayQuality | None
+    is_over: bool = True
 
     @property
     def changes(self) -> dict[str, float] | None:
-        """By how much the score and the counts differ from those of the day before, those that do; None without one."""
-        if self.before is None:
+        """By how much the score and the counts differ from those of the day before, those that do.
+
+        None without one, and for a day that is not over.
+        """
+        if self.before is None or not self.is_over:
             return None
         score = round(self.quality.score - self.before.score, 2)
         counts = {name: getattr(self.quality, name) - getattr(self.before, name) for name in _COMPARED}
@@ -111,9 +115,12 @@ class ReportedDay:
     @property
     def changes_text(self) -> str:
         """The same for people: `score -0.21, gaps +1`."""
+        if not self.is_over:
+            return "not over"
         if self.changes is None:
             return "first day"
-        return ", ".join(f"{name} {change:+g}" for name, change in self.changes.items())
+        units = {} if self.quality.timeframe else {"expected": " s"}
+        return ", ".join(f"{name} {change:+,.10g}{units.get(name, '')}" for name, change in self.changes.items())
 
     def record(self) -> dict[str, Any]:
         """All of it as plain values, for JSON and tables."""

@@ -1,7 +1,7 @@
 """The report: every day of every series is judged, kept, and set beside the day before."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from tapehouse.quality.candles import judge_candles
@@ -68,7 +68,7 @@ def _report_series(
             quality = _judge(connection, series, day, thresholds, agreements)
         if quality is not None:
             keep_quality(connection, series, quality)
-            reported.append(ReportedDay(quality, before))
+            reported.append(ReportedDay(quality, before, is_over=day + DAY <= datetime.now(UTC)))
         before = quality
     return reported
 

@@ -176,7 +176,8 @@ class MarketData:
         - repaired: ranges [start, end, source] of the series read whose candles are not the exchange's own: built
           from "trades" or from "1m" candles, or those of the exchange and symbol named;
         - archived: ranges whose candles, or the 1m candles they are built from, come from files of the archive;
-        - dropped_before: the time before which retention has dropped the candles asked for, if not all are archived.
+        - dropped_before: the time before which retention has dropped the candles asked for, if not all are archived
+          in the folder given; what of gaps lies before it was dropped, or can't be fetched any more.
 
         Raises NaiveDatetime, ReversedRange, InputError for a start that has not come yet, UnknownTimeframe,
         UnknownSymbol, or UnknownSeries where nothing is stored that could give that timeframe; and StoreError,

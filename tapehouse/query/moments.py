@@ -39,7 +39,7 @@ _RUN: Final = timedelta(hours=2)
 _FORGOTTEN_S: Final = 10.0
 # Beside a stream the database changes with each of its writes, which bring nothing that is not laid over already: then
 # a slice is read again so often at most, and given out for so long after a change.
-_REST_S: Final = 0.5
+_REST_S: Final = 1.0
 _LONGEST_LAG_S: Final = 2.0
 
 _Key: TypeAlias = tuple[str, str, Spec]
@@ -167,7 +167,9 @@ class Moments:
         moment = self._changes.moment()
         overlay = Overlay(self._read_slice(key, first, last))
         base = overlay.base
-        kept = Kept(overlay, base.rows.ledger.instrument_id, base.size_bytes, None, moment)
+        # What is laid over is put together with copies of the rows.
+        size_bytes = base.size_bytes * (2 if base.rows.laid_since else 1)
+        kept = Kept(overlay, base.rows.ledger.instrument_id, size_bytes, None, moment)
         if self._cache.is_on:
             self._cache.keep(kept_key, kept, was_asked_for=was_asked_for)
         return overlay

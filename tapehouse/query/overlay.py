@@ -19,6 +19,7 @@ from tapehouse.live.rows import Place, TradeRows
 from tapehouse.live.subscription import SeriesName
 from tapehouse.live.tape import BOOKS, TRADES, LiveMarket, LiveSeries
 from tapehouse.query.features import stale_imbalances
+from tapehouse.query.finer import finer_scale, in_scale, whole_ticks
 from tapehouse.query.guesses import SeriesKey
 from tapehouse.query.ledger import NO_TIMEFRAME_S
 from tapehouse.query.live_trades import LiveTrades
@@ -28,7 +29,6 @@ from tapehouse.query.resample import Candles, lies_in
 from tapehouse.query.slices import NOTHING_STORED, Books, Imbalances, Slice
 from tapehouse.query.spec import LADDER
 from tapehouse.ranges import TimeRange, merge_ranges
-from tapehouse.store.ticks import MAX_TICKS, Scale, decimals_needed, most_decimals, to_ticks
 from tapehouse.timeframe import from_us
 from tapehouse.trade import TRADE_SPAN_US, TradeBatch
 
@@ -201,16 +201,13 @@ class Overlay:
     def _in_ticks(self, prices: Float64Array, amounts: Float64Array) -> tuple[Float64Array | None, Float64Array | None]:
         """Both in whole ticks and lots, infinite what fits no scale; none where all must begin anew in smaller ones."""
         scale = self._rows.ledger.scale
-        price, amount = _ticks(prices, scale.price_decimals), _ticks(amounts, scale.amount_decimals)
+        price, amount = whole_ticks(prices, scale.price_decimals), whole_ticks(amounts, scale.amount_decimals)
         if not (np.isinf(price).any() or np.isinf(amount).any()):
             return price, amount
-        largest_price, largest_amount = _largest(self._rows)
-        wider = Scale(
-            _wider(prices, scale.price_decimals, largest_price), _wider(amounts, scale.amount_decimals, largest_amount)
-        )
-        if wider == scale:
+        finer = finer_scale(self._rows, prices, amounts)
+        if finer == scale:
             return price, amount
-        self._begin(_in_scale(self._rows, wider))
+        self._begin(in_scale(self._rows, finer))
         return None, None
 
     def _slice(self) -> Slice:
@@ -251,47 +248,6 @@ def _series(market: LiveMarket) -> list[tuple[SeriesKey, LiveSeries]]:
         if key and (series.is_open or len(series.rows)):
             found.append((key, series))
     return found
-
-
-def _ticks(values: Float64Array, decimals: int) -> Float64Array:
-    """The values as whole multiples of 10^-decimals, infinite where they are none."""
-    ticks = to_ticks(values, decimals)
-    fit = (np.abs(ticks) < MAX_TICKS) & (ticks / 10.0**decimals == values)
-    return ticks if fit.all() else np.where(fit, ticks, np.inf)
-
-
-def _wider(values: Float64Array, decimals: int, largest: float) -> int:
-    """The decimals with which all those fit that can fit any, beside a value so large."""
-    needed = decimals_needed(values, decimals)
-    return int(max(needed[needed <= most_decimals(max(largest, float(values.max(initial=0))))], default=decimals))
-
-
-def _largest(rows: Slice) -> tuple[float, float]:
-    """The largest price and the largest amount, in ordinary units."""
-    scale = rows.ledger.scale
-    prices, amounts = rows.bars.largest()
-    if rows.trades:
-        prices, amounts = max(prices, rows.trades.price.max()), max(amounts, rows.trades.amount.max())
-    if rows.books:
-        levels = np.nan_to_num(rows.books.levels)
-        prices, amounts = max(prices, levels[:, ::2].max(initial=0)), max(amounts, levels[:, 1::2].max(initial=0))
-    return float(prices / 10.0**scale.price_decimals), float(amounts / 10.0**scale.amount_decimals)
-
-
-def _in_scale(rows: Slice, scale: Scale) -> Slice:
-    """The same in smaller ticks and lots: whole ones become whole ones."""
-    was = rows.ledger.scale
-    price = 10.0 ** (scale.price_decimals - was.price_decimals)
-    amount = 10.0 ** (scale.amount_decimals - was.amount_decimals)
-    trades, books = rows.trades, rows.books
-    units = np.array([price, amount, price, amount])[:, np.newaxis]
-    return replace(
-        rows,
-        ledger=replace(rows.ledger, scale=scale),
-        bars=rows.bars.in_units(price, amount),
-        trades=trades and replace(trades, price=trades.price * price, amount=trades.amount * amount),
-        books=books and replace(books, levels=books.levels * units),
-    )
 
 
 def _with_books(stored: Books | None, new: Sequence[tuple[LiveBook, Float64Array]]) -> Books | None:

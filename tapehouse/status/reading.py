@@ -89,7 +89,8 @@ def _series(
     return SeriesStatus(
         timeframe=timeframe_of_seconds(timeframe_s).name if timeframe_s else None,
         covered_until=covered_until,
-        lag_s=(now - covered_until).total_seconds() if covered_until else None,
+        # Order books count until their next tick, which may be seconds ahead.
+        lag_s=max((now - covered_until).total_seconds(), 0.0) if covered_until else None,
         interval_s=float(timeframe_s) if timeframe_s else asked_every_s,
         asked_at=asked_at,
         asked_every_s=asked_every_s,

@@ -20,7 +20,7 @@ from tapehouse.store.sql import query
 class Kept:
     """How long a dataset's rows are kept: `keep` as PostgreSQL writes an interval, None for good.
 
-    The next run of retention, at `next_run_at` where the server has planned one, drops what lies before
+    The next run of retention, due at `next_run_at` where there is one, drops what lies before
     `kept_since`; what lies before `dropped_before` it has dropped already. Of `ohlcv` that is the 1m
     candles: longer ones are kept for good.
     """

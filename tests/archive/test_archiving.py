@@ -310,6 +310,20 @@ def test_a_file_that_is_lost_before_its_rows_are_is_written_anew(
     assert [one.state for one in verify_archive(connection, root)] == ["sound"] * 3
 
 
+def test_a_check_of_another_folder_forgets_nothing(
+    connection: Connection, tape: Tape, root: Path, archived: Archiving, tmp_path: Path
+):
+    write(tape, "trade", FIRST["trade"])
+    archived()
+    (tmp_path / "another").mkdir()
+
+    assert [one.state for one in verify_archive(connection, tmp_path / "another")] == ["missing"]
+    with pytest.raises(InputError, match="nowhere: it is no folder"):
+        list(verify_archive(connection, tmp_path / "nowhere"))
+
+    assert [one.state for one in verify_archive(connection, root)] == ["sound"]
+
+
 def test_a_lost_file_of_dropped_rows_is_told_and_kept_in_mind(
     connection: Connection, tape: Tape, root: Path, archived: Archiving
 ):

@@ -101,10 +101,28 @@ def test_a_file_that_can_not_be_written_fails_by_itself(cli: Cli, tape: Tape, tm
     assert foreign.read_bytes() == b"not Parquet"
 
 
+@pytest.mark.parametrize("has_due", [False, True])
+def test_a_folder_that_can_not_be_written_is_one_error(
+    cli: Cli, connection: Connection, tmp_path: Path, request: pytest.FixtureRequest, has_due: bool
+) -> None:
+    cli("archive", "--on", "trade")
+    if has_due:
+        request.getfixturevalue("tape")
+    (tmp_path / "plain").write_bytes(b"no folder")
+
+    failed = cli("archive", "--dir", str(tmp_path / "plain" / "archive"))
+    unread = cli("archive", "--dir", str(tmp_path / "nowhere"), "--verify")
+
+    assert (failed.exit_code, unread.exit_code) == (2, 2)
+    assert failed.stderr == f"Error: Can't write {tmp_path / 'plain' / 'archive'}: File exists.\n"
+    assert unread.stderr == f"Error: There is no archive at {tmp_path / 'nowhere'}: it is no folder.\n"
+
+
 def test_what_makes_no_sense_is_refused(cli: Cli, connection: Connection) -> None:
     for arguments, message in (
         (("--on", "trade", "--off", "all"), "both switched on and off"),
         (("--on", "trade", "--verify"), "choose one"),
+        (("--on", "trade", "--dir", "dropped"), "leave --dir out"),
         ((), "TAPEHOUSE_ARCHIVE"),
     ):
         refused = cli("archive", *arguments)

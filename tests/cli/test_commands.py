@@ -120,15 +120,30 @@ def test_coverage_and_quarantine_tell_of_rejected_rows(cli: Cli, sandbox: Sandbo
     assert "volume_negative" in cli("quarantine", "--symbol", "ETH/USDT:USDT").stdout
 
 
-@pytest.mark.parametrize(
-    ("command", "key"), [("coverage", "series"), ("quarantine", "rows"), ("instruments", "instruments")]
-)
+@pytest.mark.parametrize(("command", "key"), [("quarantine", "rows"), ("instruments", "instruments")])
 def test_nothing_found_is_said_on_stderr_and_empty_in_json(cli: Cli, command: str, key: str) -> None:
     shown = cli(command, "--exchange", "bitstamp")
 
     assert (shown.exit_code, shown.stdout) == (0, "")
     assert shown.stderr
     assert json.loads(cli(command, "--exchange", "bitstamp", "--json").stdout) == {key: []}
+
+
+@pytest.mark.parametrize(
+    "asked", [("--exchange", "bitstamp"), ("--symbol", "NOPE/NOPE"), ("--symbol", "NOPE", "--json")]
+)
+def test_coverage_of_what_is_not_stored_is_an_error(cli: Cli, asked: tuple[str, ...]) -> None:
+    refused = cli("coverage", *asked)
+
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr == "Error: No such series is stored: `tapehouse coverage` shows all there are.\n"
+
+
+def test_changes_and_active_exclude_each_other(cli: Cli) -> None:
+    refused = cli("instruments", "--changes", "--active")
+
+    assert refused.exit_code == 2
+    assert "leave --active out" in refused.stderr
 
 
 @pytest.mark.parametrize("command", ["coverage", "quarantine", "instruments", "compare"])

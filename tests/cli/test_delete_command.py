@@ -225,3 +225,4 @@ def test_periods_that_make_no_sense_are_refused(cli: Cli, keep: str) -> None:
 
     assert result.exit_code == 2
     assert "as in --keep ohlcv=5y" in result.stderr
+    assert "'' is no time" not in result.stderr

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -144,6 +145,27 @@ def test_ctrl_c_ends_maintaining_and_leaves_no_lock(program: Program, database: 
         assert (maintaining.returncode, printed) == (130, ("", ""))
         assert connection.execute("select pg_try_advisory_lock(%s)", [0x6B656570]).fetchone() == (True,)
         assert connection.execute("select count(*) from job_run").fetchone() == (0,)
+
+
+def test_metrics_say_from_the_start_that_the_database_is_down(program: Program) -> None:
+    serving = program("metrics", "--port", "0", "--url", "postgresql://nobody@127.0.0.1:1/nowhere")
+    assert serving.stderr is not None
+    url = serving.stderr.readline().split()[2]
+
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        assert "tapehouse_up 0.0" in answer.read().decode().splitlines()
+
+    serving.send_signal(signal.SIGINT)
+    _, said = serving.communicate(timeout=30)
+    assert serving.returncode == 0
+    assert said.startswith("No database answers at 127.0.0.1:1/nowhere")
+
+
+def test_metrics_are_not_read_all_the_time(cli: Cli) -> None:
+    refused = cli("metrics", "--every", "0s")
+
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith("Error: Reading the database more than once a second")
 
 
 @pytest.mark.parametrize("command", [("status",), ("db", "maintain")])

@@ -173,6 +173,27 @@ def test_nothing_to_compare_is_said(cli: Cli) -> None:
     assert cli("compare", "--exchange", "nowhere").exit_code == 2
 
 
+def test_what_retention_has_dropped_is_no_gap(
+    cli: Cli, database: EmbeddedStatus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with connect(database.url or "") as connection:
+        connection.execute("insert into retention values ('trade', 0, '2025-04-11T00:10Z')")
+        without = cli("trades", *_BTC, "--start", "2025-04-11", "--end", "2025-04-11T00:21Z").stderr.splitlines()
+        monkeypatch.setenv("TAPEHOUSE_ARCHIVE", str(tmp_path))
+        beside = cli("trades", *_BTC, *_RANGE).stderr
+        connection.execute("delete from retention where dataset = 'trade'")
+
+    assert without[-2:] == [
+        (
+            "Retention has dropped what was before 2025-04-11 00:10 UTC: what of it was archived is read where "
+            "TAPEHOUSE_ARCHIVE names the archive's folder."
+        ),
+        "Gap: 2025-04-11 00:20 to 2025-04-11 00:21 UTC.",
+    ]
+    assert "00:10 UTC: the archive does not hold all of it." in beside
+    assert "Gap" not in beside
+
+
 def test_rejected_trades_are_in_quarantine_with_their_dataset(cli: Cli, sandbox: Sandbox) -> None:
     start_ms = int(datetime(2025, 4, 11, 0, 10, tzinfo=UTC).timestamp()) * 1000
     sandbox.faults.add(

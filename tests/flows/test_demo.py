@@ -46,6 +46,9 @@ def test_the_demo_shows_what_it_did_and_leaves_nothing_running(tmp_path: Path) -
     shown = done.stdout.partition("In quarantine")[2].partition("\n\n")[0]
     for reason in ("high_below_open_close_low", "volume_negative", "price_not_finite"):
         assert reason in shown
+    stored = [line.split() for line in done.stdout.partition("Coverage, and")[2].splitlines()]
+    minutes = next(row[7] for row in stored if row[:2] == ["binance", "BTC/USDT"])
+    assert f"binance BTC/USDT 1m: the last 5 of {minutes} (native)" in done.stdout
     assert (tmp_path / ".tapehouse" / "demo-chart.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 

@@ -152,6 +152,15 @@ def test_every_variable_of_the_compose_file_is_in_the_example() -> None:
     assert set(_VARIABLE.findall((FOLDER / "compose.yaml").read_text())) == known
 
 
+def test_all_deployments_are_told_of() -> None:
+    deployments = yaml.safe_load((FOLDER.parent / "prefect.yaml").read_text())["deployments"]
+    named = {f"{one['entrypoint'].split('.')[1].replace('_', '-')}/{one['name']}" for one in deployments}
+
+    told = re.findall(r"^\| `([a-z-]+/[a-z-]+)` \|", (FOLDER / "README.md").read_text(), re.MULTILINE)
+
+    assert sorted(told) == sorted(named)
+
+
 def test_prefect_knows_the_settings_of_its_server(monkeypatch: pytest.MonkeyPatch) -> None:
     given = SERVICES["prefect"]["environment"]
     for name in [name for name in os.environ if name.startswith("PREFECT_")]:

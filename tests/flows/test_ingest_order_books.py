@@ -1,5 +1,7 @@
 """The flow that samples order books, on a real Prefect server, a real database and ccxt over HTTP."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from click.testing import CliRunner
 
@@ -47,6 +49,26 @@ async def test_it_computes_features_over_what_it_sampled(server: PrefectServer, 
     computed = database.execute("select count(*) from order_book_1s_view where symbol = 'EMBER/USDT'").fetchone()
     assert computed is not None
     assert computed[0] >= 1
+
+
+async def test_a_run_that_began_late_ends_before_the_next_is_due(
+    server: PrefectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = server.post("/flows/", {"name": "ingest-order-books"})
+    deployment = server.post("/deployments/", {"name": "late", "flow_id": flow["id"]})
+    began = datetime.now(UTC)
+    # One of them is always due within 30.5 and 35.5 s, as long as the sampling may still begin.
+    for seconds in range(30, 130, 5):
+        due = {"scheduled_time": (began + timedelta(seconds=seconds)).isoformat()}
+        state = {"type": "SCHEDULED", "state_details": due}
+        server.post(f"/deployments/{deployment['id']}/create_flow_run", {"state": state})
+    monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", deployment["id"])
+
+    markets = [Markets(exchange="binance", symbols=["SOL/USDT"])]
+    (report,) = await ingest_order_books(markets, every="500ms", lasting="1h")
+
+    server.post(f"/deployments/{deployment['id']}", {}, method="DELETE")
+    assert 1 <= report.outcome.ticks <= 11
 
 
 async def test_a_market_that_fails_does_not_stop_the_others(server: PrefectServer, database: Connection) -> None:

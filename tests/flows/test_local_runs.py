@@ -13,10 +13,13 @@ from typing import Any, Final
 from uuid import uuid4
 
 import pytest
+from click.testing import CliRunner
 
 from flows.local import runs
+from flows.local.__main__ import main
 from flows.local.daemon import Daemon
 from flows.local.runs import crash_dead_runs, end_runs, skip_missed_runs, worker_polls
+from flows.local.stack import Stack
 from tapehouse.errors import ServiceError
 from tests.flows.services import PrefectServer
 
@@ -121,3 +124,24 @@ def test_who_asks_whether_it_runs_is_not_taken_for_it(tmp_path: Path) -> None:
         held = daemon.is_running()
 
     assert (asked_beside, held) == (False, True)
+
+
+def test_a_port_that_there_is_not_is_refused_before_anything_is_started(tmp_path: Path) -> None:
+    refused = CliRunner().invoke(main, ["--home", str(tmp_path / "home"), "up", "--port", "80000"])
+
+    assert refused.exit_code == 2
+    assert "80000 is not in the range" in refused.output
+    assert not (tmp_path / "home").exists()
+
+
+def test_what_runs_on_another_port_is_told(tmp_path: Path) -> None:
+    server = Daemon("Prefect server", tmp_path)
+    server.start(["-c", "import time; time.sleep(600)"], os.environ, port=4300)
+    try:
+        told = Stack(tmp_path).runs_elsewhere(port=4200, exchange_port=8321)
+        again = Stack(tmp_path).runs_elsewhere(port=4300, exchange_port=8321)
+    finally:
+        server.stop()
+
+    assert told == ["The Prefect server runs on port 4300 already, and stays there: `make down` first, to take 4200."]
+    assert again == []

@@ -4,8 +4,11 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -56,6 +59,30 @@ def run(*command: str | Path, folder: Path, url: str) -> subprocess.CompletedPro
     )
 
 
+@contextmanager
+def being_traded(tape: Tape) -> Generator[None]:
+    """A market in which something is traded now and then, as an ingest writes it."""
+    is_over = Event()
+
+    def trade() -> None:
+        written_until = datetime.now(UTC)
+        while not is_over.wait(0.2):
+            now = datetime.now(UTC)
+            trades = random_trades(now, 1, span=timedelta(milliseconds=1))
+            # As large as the time, so that none is there twice.
+            trades["trade_id"] = int(1000 * now.timestamp())
+            tape.write_trades(trades, (written_until, now + timedelta(milliseconds=1)))
+            written_until = now
+
+    trader = Thread(target=trade)
+    trader.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        trader.join()
+
+
 def test_every_example_is_tried():
     assert {path.name for path in EXAMPLES.glob("*.py")} == SAID.keys()
 
@@ -90,7 +117,8 @@ def test_without_candles_it_says_so(name: str, told: Tape, quiet_url: str, tmp_p
 def test_the_python_of_the_readme_runs(told: Tape, quiet_url: str, tmp_path: Path):
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     code = "\n".join(blocks).replace('"binance"', f'"{told.exchange}"')
-    done = run("-c", code, folder=tmp_path, url=quiet_url)
+    with being_traded(told):
+        done = run("-c", code, folder=tmp_path, url=quiet_url)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(blocks) >= 3
     assert "get_inference_data" in code

@@ -134,6 +134,28 @@ async def test_what_a_stream_receives_is_given_at_once(market: AsyncMarketData, 
     assert candle == OHLCVCandle(opened, opened + MINUTE, "1m", 1.0, 4.0, 0.5, 3.0, 10.0)
 
 
+async def test_a_moment_has_every_event_that_was_given(market: AsyncMarketData, tape: Tape):
+    names = tape.exchange, tape.symbol
+    market.live.opened(*names, "trade", None)
+    live = market.live.market(*names)
+
+    async def stream() -> None:
+        await become(lambda: bool(live.subscriptions))
+        for number in range(1, 201):
+            market.live.trade(*names, live_trade(datetime.now(UTC), number))
+            await asyncio.sleep(0)
+
+    streaming = asyncio.create_task(stream())
+    async for event in market.subscribe(tape.symbol, exchange=tape.exchange):
+        assert isinstance(event, TradeEvent)
+        data = await market.get_inference_data(tape.symbol, exchange=tape.exchange)
+        assert data.latest_trade is not None
+        assert int(data.latest_trade.trade_id) >= int(event.trade_id)
+        if event.trade_id == 200:
+            break
+    await streaming
+
+
 async def test_candles_that_form_are_given_where_asked_for(market: AsyncMarketData, tape: Tape):
     market.live.opened(tape.exchange, tape.symbol, "ohlcv", "1m")
     options = {"datasets": ["ohlcv"], "timeframes": ["1m"], "include_forming": True}
@@ -297,9 +319,9 @@ async def test_what_there_is_not_can_not_be_listened_to(market: AsyncMarketData,
         listen(tape.symbol, exchange=tape.exchange, datasets="trade")
     with pytest.raises(InputError, match="No datasets"):
         listen(tape.symbol, exchange=tape.exchange, datasets=[])
-    for options in ({"datasets": ["ohlcv"]}, {"datasets": ["trade"], "timeframes": ["1m"]}):
+    for dataset, timeframes in (("ohlcv", []), ("trade", ["1m"])):
         with pytest.raises(InputError, match="Candles are of some timeframe"):
-            listen(tape.symbol, exchange=tape.exchange, **options)
+            listen(tape.symbol, exchange=tape.exchange, datasets=[dataset], timeframes=timeframes)
     with pytest.raises(UnknownTimeframe):
         listen(tape.symbol, exchange=tape.exchange, datasets=["ohlcv"], timeframes=["7m"])
     with pytest.raises(InputError, match="depth"):

@@ -138,6 +138,13 @@ def test_lag_is_what_has_passed_since_the_end(stored: Connection):
     assert (hours.asked_every_s, hours.expected_lag_s) == (None, None)
 
 
+def test_what_is_fetched_to_the_next_tick_does_not_lag(empty: Connection):
+    today = timeframe("1d").floor(datetime.now(UTC))
+    write(empty, make_series(empty), (today, today + 2 * DAY))
+
+    assert [one.lag_s for one in read_status(empty).series] == [0.0]
+
+
 def test_gaps_are_those_that_find_gaps_finds(stored: Connection):
     status = read_status(stored)
     for series in list_series(stored):

@@ -93,6 +93,15 @@ def test_all_jobs_are_run_once_and_not_again_before_their_time(unattended: Conne
     assert {run.job.procedure for run in check_storage(unattended).runs} == {"policy_compression"}
 
 
+def test_retention_is_due_when_its_job_is(unattended: Connection):
+    due = {job.procedure: job.due_at for job in check_storage(unattended).status.jobs}
+
+    kept = {one.dataset: one.next_run_at for one in read_kept(unattended)}
+
+    assert kept["ohlcv"] == due["retain_ohlcv"]
+    assert kept["trade"] == kept["order_book"] == due["retain_ticks"]
+
+
 def test_old_chunks_are_compressed_and_young_ones_left(unattended: Connection):
     write_trades_at(unattended, TODAY - 3 * DAY, TODAY - 2 * DAY, TODAY - DAY, TODAY)
     expected = [(TODAY - days * DAY, days >= 2) for days in (3, 2, 1, 0)]

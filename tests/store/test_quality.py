@@ -1,6 +1,7 @@
 """What is a fault of a day and what is none, of candles, trades and order books; each by hand."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import uuid4
@@ -11,7 +12,7 @@ import pytest
 from tapehouse.book import BookBatch
 from tapehouse.candle import CandleBatch, Reject
 from tapehouse.quality import DayQuality, Finding, ReportedDay, Thresholds, read_quality, report_quality, score_lines
-from tapehouse.ranges import TimeRange
+from tapehouse.ranges import TimeRange, Unavailable
 from tapehouse.store.books import write_books
 from tapehouse.store.candles import write_candles
 from tapehouse.store.connection import Connection
@@ -142,6 +143,17 @@ def test_what_lies_before_the_listing_is_not_missing(connection: Connection, mak
     found = judged(connection, series)
 
     assert (found.expected, found.known, found.findings) == (60, 60, ())
+
+
+def test_what_the_exchange_no_longer_gives_takes_nothing_off(connection: Connection, make_series: SeriesFactory):
+    series = make_series()
+    store(connection, series, moving(60, start=at(60)), [(at(60), at(120))])
+    refused = [Unavailable(DAY - timedelta(days=1), at(60), "beyond_exchange_history")]
+    write_candles(connection, series, moving(0), asked=[], covered=[], refused=refused)
+
+    found = judged(connection, series)
+
+    assert (found.expected, found.score, found.findings) == (60, 100.0, ())
 
 
 def test_bars_are_not_missing_where_trades_say_that_there_was_none(
@@ -375,6 +387,31 @@ def test_what_has_changed_since_the_day_before_is_told(connection: Connection, m
         connection, exchange=series.instrument.exchange, start=NEXT, end=NEXT + timedelta(hours=1)
     )
     assert again == second_
+
+
+def test_a_day_that_is_not_over_is_compared_with_none(connection: Connection, make_series: SeriesFactory):
+    series = make_series()
+    now = datetime.now(UTC)
+    today = timeframe("1d").floor(now)
+    store(connection, series, moving(1440, start=today - timedelta(days=1)), [(today - timedelta(days=1), now)])
+
+    days = report_quality(
+        connection, exchange=series.instrument.exchange, start=today - timedelta(days=1), end=now + timedelta(minutes=2)
+    )
+
+    # At midnight there is none of today yet.
+    assert [(one.changes, one.changes_text) for one in days[1:]] in ([], [(None, "not over")])
+    assert days[0].is_over
+
+
+def test_seconds_are_told_as_such():
+    day = DayQuality(
+        "kraken", "BTC/USD", "trade", None, NEXT, expected=86_400.0, known=86_400.0, rows=9, gaps=0, rejected=0
+    )
+
+    before = replace(day, day=DAY, expected=5450.3, known=5450.3)
+
+    assert ReportedDay(day, before).changes_text == "expected +80,949.7 s"
 
 
 def test_a_report_is_replaced_by_the_next_and_goes_with_the_rows(connection: Connection, make_series: SeriesFactory):

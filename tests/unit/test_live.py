@@ -141,6 +141,28 @@ def test_what_is_stored_is_forgotten_once_readers_have_had_time(monkeypatch: pyt
     assert series_of(live).covered_us == (START_US + 5000, START_US + 9000)
 
 
+def test_what_is_left_of_a_stream_is_forgotten_in_the_end(monkeypatch: pytest.MonkeyPatch):
+    live = LiveTape()
+    assert live.find(*NAMES) is None
+    live.market(*NAMES)
+    # Nothing is live of a market that somebody only listens to.
+    assert live.find(*NAMES) is None
+    live.opened(*NAMES, "trade", None)
+    live.trade(*NAMES, trade(START_US, 1))
+    live.closed(*NAMES, "trade", None)
+    assert live.find(*NAMES) is live.market(*NAMES)
+    monkeypatch.setattr(tape, "monotonic", lambda: monotonic() + 601.0)
+    assert live.find(*NAMES) is None
+
+
+def test_what_is_of_the_future_is_not_believed():
+    live = LiveTape()
+    live.opened(*NAMES, "trade", None)
+    live.trade(*NAMES, trade(2 * START_US, 1))
+    assert live.market(*NAMES).newest_us == 0
+    assert not len(series_of(live).rows)
+
+
 def test_several_threads_may_tell_and_read():
     live = LiveTape()
     counts: list[int] = []

@@ -1,0 +1,146 @@
+"""What waits for the database: bounded in memory, the rest on disk, in order, and nothing of it lost."""
+
+import asyncio
+from contextlib import closing, suppress
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tapehouse.errors import InputError, ServiceError
+from tapehouse.instrument import Listing
+from tapehouse.store.connection import connect
+from tapehouse.store.instruments import TradeSeries, ensure_trade_series, find_instrument, sync_listings
+from tapehouse.stream.batcher import Batcher, Flushing
+from tapehouse.stream.spill import Spill
+from tapehouse.stream.statistics import StreamStatistics
+from tapehouse.stream.trade_lane import TradeLane
+from tapehouse.stream.writer import Writer
+from tests.query.relay import Relay
+from tests.stream.test_trade_lane import trade
+
+ROWS = 20_000
+BOUND = 2_000
+
+
+@pytest.fixture
+def series(store_url: str) -> TradeSeries:
+    """The trades of a market of an exchange of its own."""
+    exchange = f"exchange-{uuid4().hex[:12]}"
+    listing = Listing(
+        exchange=exchange,
+        symbol="BTC/USDT",
+        base="BTC",
+        quote="USDT",
+        settle=None,
+        kind="spot",
+        contract_size=None,
+        amount_unit="base",
+        trade_unit="base",
+        tick_size=0.01,
+        lot_size=0.001,
+        price_decimals=2,
+        amount_decimals=3,
+        active=True,
+        from_sandbox=True,
+        raw={},
+    )
+    with connect(store_url) as connection:
+        sync_listings(connection, exchange, [listing])
+        return ensure_trade_series(connection, find_instrument(connection, exchange, "BTC/USDT"))
+
+
+def stored_ids(url: str, series: TradeSeries) -> list[int]:
+    with connect(url) as connection:
+        rows = connection.execute(
+            "select trade_id from trade where instrument_id = %s order by time, trade_id",
+            (series.instrument.instrument_id,),
+        ).fetchall()
+    return [trade_id for (trade_id,) in rows]
+
+
+def left_in(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
+def a_spill(folder: Path, series: TradeSeries) -> Spill:
+    return Spill(folder, "binance", lambda *_: series)
+
+
+async def test_what_memory_can_not_hold_waits_on_disk_and_is_written_in_the_end(
+    store_url: str, series: TradeSeries, tmp_path: Path
+):
+    lane, statistics = TradeLane(series, counts_trades=True, known_until_ms=None), StreamStatistics()
+    with Relay(store_url) as relay, closing(Writer(relay.url, depth=20)) as writer:
+        relay.go_away()
+        with closing(a_spill(tmp_path, series)) as spill:
+            batcher = Batcher([lane], writer, spill, Flushing(100, timedelta(seconds=0.1), BOUND), statistics)
+            running = asyncio.create_task(batcher.run())
+            most = 0
+            for number in range(ROWS):
+                lane.add(trade(number, number), 1, now_s=0.0)
+                batcher.told()
+                most = max(most, statistics.waiting)
+                if number % 500 == 0:
+                    await asyncio.sleep(0.01)
+            # A piece more than the bound, as what goes to disk does so a thousand rows at a time.
+            assert most <= BOUND + 1001
+            assert statistics.spilled >= ROWS - BOUND - 1001
+            relay.come_back()
+            while statistics.spilled or statistics.waiting > 10:
+                await asyncio.wait([running], timeout=0.05)
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+            await batcher.finish()
+    assert stored_ids(store_url, series) == list(range(ROWS))
+    assert (statistics.inserted, statistics.waiting, statistics.spilled) == (ROWS, 0, 0)
+    assert left_in(tmp_path) == []
+
+
+async def test_what_can_not_be_written_at_the_end_is_written_by_the_next_run(
+    store_url: str, series: TradeSeries, tmp_path: Path
+):
+    lane, statistics = TradeLane(series, counts_trades=True, known_until_ms=None), StreamStatistics()
+    with Relay(store_url) as relay, closing(Writer(relay.url, depth=20)) as writer:
+        relay.go_away()
+        with closing(a_spill(tmp_path, series)) as spill:
+            batcher = Batcher([lane], writer, spill, Flushing(), statistics)
+            for number in range(50):
+                lane.add(trade(number, number), 1, now_s=0.0)
+                batcher.told()
+            await batcher.finish()
+    assert statistics.spilled == 50
+    assert stored_ids(store_url, series) == []
+
+    with closing(Writer(store_url, depth=20)) as writer, closing(a_spill(tmp_path, series)) as spill:
+        assert spill.rows == 50
+        await Batcher([], writer, spill, Flushing(), StreamStatistics()).flush()
+    assert stored_ids(store_url, series) == list(range(50))
+    assert left_in(tmp_path) == []
+
+
+def test_a_line_that_was_cut_off_and_one_of_another_database_are_left_out(series: TradeSeries, tmp_path: Path):
+    (tmp_path / "binance-0123.jsonl").write_text('3 {"symbol":"BTC/USDT","dataset":"trade","timefr')
+    with closing(Spill(tmp_path, "binance", lambda *_: None)) as spill:
+        assert spill.first() is None
+    assert left_in(tmp_path) == []
+
+
+def test_what_another_process_has_is_left_to_it(series: TradeSeries, tmp_path: Path):
+    with closing(a_spill(tmp_path, series)), closing(a_spill(tmp_path, series)):
+        assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_folder_that_can_not_be_written_is_said_so(series: TradeSeries, tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ServiceError, match="choose another folder"):
+        a_spill(tmp_path / "file", series)
+
+
+@pytest.mark.parametrize("values", [(0, 1, 10), (1, 0, 10), (100, 1, 10)])
+def test_flushes_that_make_no_sense_are_refused(values: tuple[int, int, int]):
+    rows, seconds, most = values
+    with pytest.raises(InputError):
+        Flushing(rows, timedelta(seconds=seconds), most)

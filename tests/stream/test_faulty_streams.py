@@ -1,0 +1,165 @@
+"""Generated markets of Binance and Kraken, streamed with faults: all that comes is what requests give as well."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+import pytest
+
+from tapehouse.sandbox import Fault, ReplayClock, Sandbox, generated_markets
+from tapehouse.store.connection import connect
+from tapehouse.store.instruments import Dataset
+from tapehouse.stream import Flushing, StreamRequest, StreamStatistics, stream
+from tapehouse.timeframe import from_ms, to_ms
+
+SPEED: Final = 30
+START: Final = datetime(2026, 5, 5, 11, 59, 50, tzinfo=UTC)
+# In which all faults strike, and three minutes close.
+LASTING: Final = timedelta(minutes=4)
+MARKETS: Final = {"binance": "SOL/USDT", "kraken": "BTC/USD"}
+PATHS: Final = {"binance": ("aggTrade", "depth"), "kraken": ("trade", "book")}
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """What was streamed of a market, and the sandbox that it came from."""
+
+    exchange: str
+    url: str
+    sandbox: Sandbox
+    statistics: StreamStatistics
+
+    @property
+    def history(self) -> Any:
+        """What the market did."""
+        (market,) = [
+            one for one in self.sandbox.markets if (one.exchange, one.symbol) == (self.exchange, MARKETS[self.exchange])
+        ]
+        return market.history
+
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        with connect(self.url) as connection:
+            return connection.execute(statement, {"exchange": self.exchange}).fetchall()  # pyright: ignore[reportArgumentType] -- of this file
+
+    def covered(self, dataset: Dataset) -> list[tuple[datetime, datetime]]:
+        ranges = self.rows(
+            "select lower(r), upper(r) from coverage join series using (series_id) join instrument using "
+            f"(instrument_id) cross join unnest(covered) r where exchange = %(exchange)s and dataset = '{dataset}'"
+        )
+        return [(start, end) for start, end in ranges]
+
+
+def faults(exchange: str) -> Sequence[Fault]:
+    trades, books = PATHS[exchange]
+    at = {seconds: to_ms(START + timedelta(seconds=seconds)) for seconds in range(0, 240, 10)}
+    return [
+        Fault("ws_drop", path=trades, start_ms=at[40], count=1),
+        Fault("ws_duplicate", path=trades, start_ms=at[60], end_ms=at[90]),
+        Fault("ws_gap", path=books, start_ms=at[100], count=1),
+        Fault("ws_drop", path=books, start_ms=at[140], count=1),
+        Fault("ws_checksum", path=books, start_ms=at[170], count=1),
+    ]
+
+
+@pytest.fixture(scope="module", params=MARKETS)
+def streamed(request: pytest.FixtureRequest, schema_url: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """One market of an exchange, all of its datasets, with faults."""
+    exchange = request.param
+    clock, statistics = ReplayClock(to_ms(START), speed=SPEED, waits_for=3), StreamStatistics()
+
+    async def run(url: str) -> None:
+        streaming = asyncio.create_task(
+            stream(
+                StreamRequest(exchange, [MARKETS[exchange]], depth=10),
+                database_url=schema_url,
+                spill_folder=tmp_path_factory.mktemp("spill"),
+                base_url=url,
+                flushing=Flushing(every=timedelta(seconds=1)),
+                statistics=statistics,
+            )
+        )
+        while clock() == to_ms(START):  # noqa: ASYNC110 -- another thread's
+            await asyncio.sleep(0.05)
+        await asyncio.wait([streaming], timeout=LASTING.total_seconds() / SPEED + 2)
+        streaming.cancel()
+        with suppress(asyncio.CancelledError):
+            await streaming
+
+    with Sandbox(generated_markets(seed=7), clock_ms=clock) as sandbox:
+        for fault in faults(exchange):
+            sandbox.faults.add(fault)
+        asyncio.run(run(sandbox.url))
+        struck = {fault["kind"] for fault in sandbox.faults.as_json() if fault["struck"]}
+    assert struck == {"ws_drop", "ws_duplicate", "ws_gap", "ws_checksum"} - (
+        {"ws_checksum"} if exchange == "binance" else set[str]()
+    )
+    return Streamed(exchange, schema_url, sandbox, statistics)
+
+
+def test_what_is_covered_of_the_trades_is_all_there_was(streamed: Streamed):
+    stored = streamed.rows(
+        "select trade_id::bigint, round(price * 10 ^ price_decimals)::bigint, side "
+        "from trade_view join instrument using (exchange, symbol) where exchange = %(exchange)s order by 1"
+    )
+    covered = streamed.covered("trade")
+    traded = streamed.history.trades(to_ms(covered[0][0]), to_ms(covered[-1][1]))
+    decimals = streamed.history.price_decimals
+    ((stored_decimals,),) = streamed.rows(
+        "select price_decimals from instrument where exchange = %(exchange)s and symbol = "
+        f"'{MARKETS[streamed.exchange]}'"
+    )
+    prices = [price * 10**stored_decimals // 10**decimals for price in traded.price.tolist()]
+    sides = ["buy" if bought == 1 else "sell" for bought in traded.buyer_took.tolist()]
+    assert len(covered) == 1
+    assert stored == list(zip(traded.trade_id.tolist(), prices, sides, strict=True))
+    assert covered[-1][1] > START + LASTING - timedelta(seconds=90)
+
+
+def test_candles_are_those_that_requests_give(streamed: Streamed):
+    stored = streamed.rows(
+        "select time, open, high, low, close from candle where exchange = %(exchange)s and timeframe = '1m' order by 1"
+    )
+    times = [time for time, *_ in stored]
+    assert times == list(pd.date_range(times[0], times[-1], freq="1min"))
+    assert len(times) >= 3
+    from tapehouse.sandbox.bars import Grid  # the sandbox's own words for a minute
+
+    bars = streamed.history.bars(
+        Grid(60_000), to_ms(times[0]), to_ms(times[-1]) + 60_000, now_ms=to_ms(times[-1]) + 10**6
+    )
+    unit = 10**streamed.history.price_decimals
+    expected = {
+        from_ms(int(time)): tuple(value / unit for value in values)
+        for time, *values in zip(bars.open_ms, bars.open, bars.high, bars.low, bars.close, strict=True)
+    }
+    assert {time: tuple(values) for time, *values in stored if time in expected} == expected
+
+
+def test_snapshots_are_the_books_of_their_times(streamed: Streamed, tmp_path: Path):
+    stored = streamed.rows(
+        "select (extract(epoch from time) * 1000)::bigint, bid_price, bid_amount, ask_price, ask_amount, "
+        "price_decimals, amount_decimals from order_book join instrument using (instrument_id) "
+        "where exchange = %(exchange)s order by time"
+    )
+    assert len(stored) > 60
+    history = streamed.history
+    for time_ms, *levels, price_decimals, amount_decimals in stored:
+        book = history.book(time_ms, 10)
+        units = 10 ** (price_decimals - history.price_decimals), 10 ** (amount_decimals - history.amount_decimals)
+        expected = [
+            [value * units[number % 2] for value in getattr(book, name).tolist()]
+            for number, name in enumerate(("bid_price", "bid_amount", "ask_price", "ask_amount"))
+        ]
+        assert levels == expected, from_ms(time_ms)
+
+
+def test_breaks_are_counted_and_holes_filled(streamed: Streamed):
+    statistics = streamed.statistics
+    assert statistics.breaks >= 3
+    assert statistics.holes == statistics.filled
+    assert (statistics.rejected, statistics.waiting, statistics.spilled) == (0, 0, 0)
