@@ -78,7 +78,7 @@ class Capture:
                 "method": answer.method,
                 "sent": answer.sent,
                 "status": answer.status,
-                "headers": dict(answer.headers),
+                "headers": {name: value for name, value in answer.headers.items() if name.lower() != "set-cookie"},
                 "of_streams": answer.of_streams,
                 "tells_time": answer.tells_time,
                 "text": answer.body,

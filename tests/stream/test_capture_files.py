@@ -69,7 +69,9 @@ def test_what_is_read_is_what_was_told(tmp_path: Path):
         kept.received(7, '{"price":"1.5","name":"\u00e9"}')
         kept.closed(7)
         kept.closed(7)
-        kept.answered(HttpAnswer("GET", "https://example.com/a?b=1", None, 200, {"A": "b"}, "[1]", True, False))
+        kept.answered(
+            HttpAnswer("GET", "https://example.com/a?b=1", None, 200, {"A": "b", "Set-Cookie": "c"}, "[1]", True, False)
+        )
 
     (stream,) = captured_streams(tmp_path)
     told = list(stream.events())
