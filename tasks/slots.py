@@ -12,6 +12,8 @@ from prefect.client.orchestration import get_client
 from prefect.concurrency.asyncio import AcquireConcurrencySlotTimeoutError, concurrency
 from prefect.exceptions import ObjectAlreadyExists
 
+from tapehouse.errors import ServiceError
+
 # Every minute's run waits for the day's, not for one that fetches years.
 WAIT_S: Final = 300.0
 # The shortest there is: so long the place of a run that was killed stays taken.
@@ -24,8 +26,11 @@ def slot_name(exchange_id: str, dataset: str, *, of_history: bool = False) -> st
 
 
 @asynccontextmanager
-async def only_run(names: Iterable[str]) -> AsyncGenerator[None]:
-    """Hold the slots of those names during the block; after five minutes of waiting, begin without."""
+async def only_run(names: Iterable[str], *, beside_others: bool = True) -> AsyncGenerator[None]:
+    """Hold the slots of those names during the block; after five minutes of waiting, begin without.
+
+    Raises ServiceError instead where the work can't go on `beside_others`.
+    """
     wanted = sorted(set(names))
     for name in wanted:
         await _ensure_limit(name)
@@ -40,7 +45,9 @@ async def only_run(names: Iterable[str]) -> AsyncGenerator[None]:
         )
         try:
             await stack.enter_async_context(slots)
-        except AcquireConcurrencySlotTimeoutError:
+        except AcquireConcurrencySlotTimeoutError as error:
+            if not beside_others:
+                raise ServiceError(f"Another run is at {', '.join(wanted)}: cancel it to start this one.") from error
             get_run_logger().warning(
                 "Another run has been working at %s for %.0f minutes: going on beside it.",
                 ", ".join(wanted),

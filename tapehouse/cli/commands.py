@@ -24,6 +24,7 @@ from tapehouse.cli.quality import quality
 from tapehouse.cli.quarantine import quarantine
 from tapehouse.cli.refresh import refresh
 from tapehouse.cli.repair import repair
+from tapehouse.cli.replay import replay
 from tapehouse.cli.sandbox import sandbox
 from tapehouse.cli.status import status
 from tapehouse.cli.stream import stream
@@ -61,6 +62,7 @@ def main(*, debug: bool) -> None:
 _COMMANDS: Final = (
     ingest,
     stream,
+    replay,
     backfill,
     candles,
     trades,

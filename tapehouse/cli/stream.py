@@ -28,7 +28,7 @@ Examples:
   tapehouse stream --exchange binance --symbol BTC/USDT,ETH/USDT
   tapehouse stream --exchange binance --symbol BTC/USDT --dataset trades,order-books --every 500ms
   tapehouse stream --exchange kraken --symbol BTC/USD --dataset ohlcv --timeframe 5m --for 1h --json
-  tapehouse stream --sandbox --exchange binance --symbol BTC/USDT --for 30s
+  tapehouse stream --sandbox --exchange binance --symbol BTC/USDT --for 30s --capture heard
 
 \b
 It runs until Ctrl-C or SIGTERM, and then writes all that came. Where a connection breaks it is opened again, and
@@ -37,7 +37,7 @@ away trades and candles wait in memory and then on disk, of an order book the ne
 enough; several write the same rows.
 """
 _NAMES: Final[dict[str, "Dataset"]] = {"trades": "trade", "order-books": "order_book", "ohlcv": "ohlcv"}
-_COLUMNS: Final = (
+STREAM_COLUMNS: Final = (
     Column("exchange"),
     *(Column(name, align="right") for name in ("received", "stored", "rejected", "breaks", "holes", "filled")),
     Column("p50 ms lag", align="right"),
@@ -82,6 +82,11 @@ _COLUMNS: Final = (
     help="The folder for what memory can't hold; by default in the data directory.",
 )
 @click.option(
+    "--capture",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="A folder in which to keep all messages as they come, compressed: `tapehouse replay` streams them again.",
+)
+@click.option(
     "--heartbeat",
     type=click.Path(dir_okay=False, path_type=Path),
     help="A file to renew every 5 seconds, with the statistics as JSON, for who looks after the process.",
@@ -102,6 +107,7 @@ def stream(
     flush_every: timedelta,
     most_waiting: int,
     spill: Path | None,
+    capture: Path | None,
     heartbeat: Path | None,
     lasting: timedelta | None,
     sandbox: bool,
@@ -123,14 +129,15 @@ def stream(
             spill_folder=spill or settings_from_environment().data_dir / "spill",
             base_url=base_url,
             flushing=flushing,
+            capture=capture,
             lasting=lasting,
             heartbeat=heartbeat,
-            progress=_tell,
+            progress=tell_progress,
         )
     if as_json:
         print_json({"exchange": exchange_id, **done.as_json()})
     else:
-        print_table(_COLUMNS, [_row(exchange_id, done)], title=f"{exchange_id} streamed")
+        print_table(STREAM_COLUMNS, [stream_row(exchange_id, done)], title=f"{exchange_id} streamed")
     if done.spilled:
         remark(f"{done.spilled:,} rows wait on disk for the database: the next stream of {exchange_id} writes them.")
 
@@ -159,21 +166,14 @@ def _request(
     )
 
 
-def _tell(statistics: "StreamStatistics") -> None:
-    lag_ms = statistics.lag_percentile_ms(99)
-    if lag_ms is None:
-        return
-    parts = [
-        f"{statistics.received:,} received",
-        f"{statistics.inserted + statistics.changed:,} stored",
-        f"{statistics.waiting + statistics.spilled:,} waiting",
-        f"99 of 100 written within {lag_ms:,.0f} ms",
-    ]
-    counts = (("rejected", statistics.rejected), ("breaks", statistics.breaks), ("holes", statistics.holes))
-    remark(", ".join(parts + [f"{count:,} {name}" for name, count in counts if count]))
+def tell_progress(statistics: "StreamStatistics") -> None:
+    """Say how far it is."""
+    if statistics.lags_s:
+        remark(str(statistics))
 
 
-def _row(exchange_id: str, done: "StreamStatistics") -> list[object]:
+def stream_row(exchange_id: str, done: "StreamStatistics") -> list[object]:
+    """The cells of `STREAM_COLUMNS`."""
     lags = [done.lag_percentile_ms(percent) for percent in (50, 99)]
     counts = (done.received, done.inserted + done.changed, done.rejected, done.breaks, done.holes, done.filled)
     return [exchange_id, *counts, *("" if lag is None else f"{lag:.1f}" for lag in lags)]

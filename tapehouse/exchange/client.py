@@ -29,6 +29,7 @@ from tapehouse.exchange.retry import RetryPolicy
 from tapehouse.exchange.rows import time_of
 from tapehouse.exchange.trade_requests import TradeRequests
 from tapehouse.exchange.trades import TradePage
+from tapehouse.exchange.wire import Wire
 from tapehouse.instrument import Listing
 from tapehouse.timeframe import Timeframe, aware_range, from_ms, timeframe_or_none, to_ms
 
@@ -244,19 +245,22 @@ async def open_exchange(
     timeout_s: float = 10.0,
     retry: RetryPolicy | None = None,
     pacer: Pacer | None = None,
+    wire: Wire | None = None,
 ) -> AsyncGenerator[Exchange]:
     """An exchange by ccxt's name for it, closed at the end.
 
     `base_url` routes every request through that address, the original host being the first
     part of the path; `timeout_s` is for one request; `pacer` is asked before each one, instead of
-    ccxt's own limiter, which knows of this process alone. Raises UnknownExchange and MissingExtra.
+    ccxt's own limiter, which knows of this process alone; `wire` is told of each answer. Raises
+    UnknownExchange and MissingExtra.
     """
     with needs_extra("Exchanges need", "ccxt", "aiohttp", extra="ingest"):
         # ccxt takes a second and 100 MB to import, so only those who open an exchange pay for it.
         from tapehouse.exchange.connection import Connection
     habits = habits_of(exchange_id)
+    retry = retry or RetryPolicy()
     connection = Connection(
-        exchange_id, habits, base_url=base_url, timeout_s=timeout_s, retry=retry or RetryPolicy(), pacer=pacer
+        exchange_id, habits, base_url=base_url, timeout_s=timeout_s, retry=retry, pacer=pacer, wire=wire
     )
     try:
         yield Exchange(connection, habits)

@@ -19,7 +19,8 @@ from tapehouse.exchange.pacing import Pacer
 from tapehouse.exchange.retry import RetryPolicy
 from tapehouse.exchange.routing import route_through
 from tapehouse.exchange.translate import translate
-from tapehouse.exchange.watched import watched_exchange
+from tapehouse.exchange.watched import asking_for_time, watched_exchange
+from tapehouse.exchange.wire import Wire
 from tapehouse.timeframe import from_us
 
 _logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Connection:
         retry: RetryPolicy,
         pacer: Pacer | None,
         streams: bool = False,
+        wire: Wire | None = None,
     ) -> None:
         self.exchange_id = exchange_id
         self.requests = 0
@@ -58,6 +60,7 @@ class Connection:
             on_headers=self._note_sandbox,
             pacer=pacer,
             streams=streams,
+            wire=wire,
         )
         # What a clock that tells whole seconds leaves out at most.
         self._left_out = _MOST_LEFT_OUT if habits.tells_whole_seconds else timedelta(0)
@@ -141,7 +144,8 @@ class Connection:
             await asyncio.sleep(pause_s)
 
     async def _ask_for_time(self) -> "_ClockReading":
-        time_ms = await self.ccxt.fetch_time()
+        with asking_for_time():
+            time_ms = await self.ccxt.fetch_time()
         if not isinstance(time_ms, int):
             raise BadPage(f"{self.exchange_id} was asked for the time and gave none: try again later.")
         return _ClockReading(time_ms, time.monotonic())

@@ -17,6 +17,7 @@ from tapehouse.exchange.habits import Habits, habits_of
 from tapehouse.exchange.pacing import Pacer
 from tapehouse.exchange.retry import RetryPolicy
 from tapehouse.exchange.rows import trade_row
+from tapehouse.exchange.wire import Wire
 from tapehouse.timeframe import Timeframe
 
 if TYPE_CHECKING:
@@ -207,6 +208,7 @@ async def open_live_exchange(
     timeout_s: float = 10.0,
     retry: RetryPolicy | None = None,
     pacer: Pacer | None = None,
+    wire: Wire | None = None,
 ) -> AsyncGenerator[LiveExchange]:
     """The streams of an exchange by ccxt's name for it, closed at the end; the options are those of `open_exchange`.
 
@@ -216,7 +218,7 @@ async def open_live_exchange(
         from tapehouse.exchange.connection import Connection
     habits, retry = habits_of(exchange_id), retry or RetryPolicy(cap_s=10.0)
     connection = Connection(
-        exchange_id, habits, base_url=base_url, timeout_s=timeout_s, retry=retry, pacer=pacer, streams=True
+        exchange_id, habits, base_url=base_url, timeout_s=timeout_s, retry=retry, pacer=pacer, streams=True, wire=wire
     )
     try:
         yield LiveExchange(connection, habits, retry=retry)

@@ -37,6 +37,14 @@ def route_through(exchange: RoutableExchange, base_url: str) -> None:
     exchange.urls["api"] = _rerouted(exchange.urls["api"], base, exchange.hostname)
 
 
+def original_address(url: str, base_url: str | None) -> str:
+    """`host/path?query` of an address as the exchange knows it, whether it was routed through another or not."""
+    rest = url.partition("://")[2]
+    if base_url is None:
+        return rest
+    return rest.removeprefix(_understood(base_url)[0].partition("://")[2] + "/")
+
+
 def _understood(base_url: str) -> tuple[str, str | None]:
     """The address without `user:password`, and those; no error repeats what may hold a password."""
     base = urlsplit(base_url)

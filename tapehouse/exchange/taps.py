@@ -5,12 +5,15 @@ to it: of a burst some are gone by then. Here each trade, candle and book is tol
 """
 
 import itertools
+import json
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from ccxt.async_support.base.ws.cache import ArrayCache, ArrayCacheByTimestamp
 from ccxt.async_support.base.ws.order_book import OrderBook
+
+from tapehouse.exchange.wire import Wire
 
 # So long a connection may be silent before it is asked whether anybody is there; twice without an answer it is dropped.
 _SILENCE_MS: Final = 5_000
@@ -47,8 +50,8 @@ class Taps:
 
     `link` numbers the connection that what is being told of came over, `message` is what it was made of, and
     `heard_at_s` says when that came by `time.monotonic`; `reopened` counts connections that took the place of others.
-    `on_book` is told of each state of a book. A message that ccxt can't read ends its connection, which would else be
-    deaf from then on without a word.
+    `on_book` is told of each state of a book, `wire` of all that comes and goes. A message that ccxt can't read ends
+    its connection, which would else be deaf from then on without a word.
     """
 
     link: int = 0
@@ -56,6 +59,7 @@ class Taps:
     message: Any = None
     heard_at_s: float = 0.0
     on_book: Callable[[Mapping[str, Any]], None] | None = None
+    wire: Wire | None = None
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._addresses = set[str]()
@@ -70,11 +74,30 @@ class Taps:
             self._tap(client)
         return client
 
+    async def close(self) -> None:
+        """Close all connections, which are not lost by that."""
+        self.wire = None
+        await _ccxt(super()).close()
+
     def on_connected(self, client: Any, message: object = None) -> None:  # noqa: ANN401 -- ccxt has no types
         """Called by ccxt once a connection stands."""
         self.reopened += client.url in self._addresses
         self._addresses.add(client.url)
         _ccxt(super()).on_connected(client, message)
+        if self.wire is not None:
+            self.wire.opened(client.link, client.url)
+
+    def on_error(self, client: Any, error: object) -> None:  # noqa: ANN401 -- ccxt has no types
+        """Called by ccxt when it gives a connection up."""
+        _ccxt(super()).on_error(client, error)
+        if self.wire is not None:
+            self.wire.closed(client.link)
+
+    def on_close(self, client: Any, error: object) -> None:  # noqa: ANN401 -- ccxt has no types
+        """Called by ccxt when a connection was closed by the other side."""
+        _ccxt(super()).on_close(client, error)
+        if self.wire is not None:
+            self.wire.closed(client.link)
 
     def handle_message(self, client: Any, message: object) -> None:  # noqa: ANN401 -- ccxt has no types
         """Called by ccxt with each message."""
@@ -101,6 +124,22 @@ class Taps:
             return resolve(result, message_hash)
 
         client.resolve = tell
+        if self.wire is not None:
+            _tell_wire(client, self.wire)
+
+
+def _tell_wire(client: Any, wire: Wire) -> None:  # noqa: ANN401 -- ccxt has no types
+    read, send = client.handle_text_or_binary_message, client.send
+
+    def read_and_tell(data: str | bytes) -> None:
+        wire.received(client.link, data if isinstance(data, str) else data.decode(errors="replace"))
+        read(data)
+
+    async def send_and_tell(message: object) -> None:
+        wire.sent(client.link, message if isinstance(message, str) else json.dumps(message, separators=(",", ":")))
+        await send(message)
+
+    client.handle_text_or_binary_message, client.send = read_and_tell, send_and_tell
 
 
 def _ccxt(exchange: object) -> Any:  # noqa: ANN401 -- ccxt has no types

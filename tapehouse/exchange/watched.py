@@ -4,7 +4,9 @@ It paces and counts requests, judges every answer while its status, headers and 
 reads it as `parsing` says, or what is streamed as `taps` does. All else is ccxt's.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, cast
 
 import ccxt.async_support as ccxt_async
@@ -16,6 +18,9 @@ from tapehouse.exchange.pacing import Pacer
 from tapehouse.exchange.parsing import PlainParsing
 from tapehouse.exchange.taps import Taps
 from tapehouse.exchange.translate import Answer, translate
+from tapehouse.exchange.wire import HttpAnswer, Wire
+
+_asks_for_time: ContextVar[bool] = ContextVar("_asks_for_time", default=False)
 
 
 def watched_exchange(
@@ -27,17 +32,29 @@ def watched_exchange(
     on_headers: Callable[[Mapping[str, str]], None],
     pacer: Pacer | None,
     streams: bool = False,
+    wire: Wire | None = None,
 ) -> object:
-    """An instance of ccxt's async class for the exchange, or of the one that `streams`.
+    """An instance of ccxt's async class for the exchange, or of the one that `streams`; `wire` is told of all.
 
     Raises UnknownExchange, naming the closest ones, and PermanentError where ccxt has no streams of it.
     """
     require_exchange(exchange_id)
     read_class = _streaming_class(exchange_id) if streams else _requesting_class(exchange_id, habits)
-    watched_class = _watched_class(read_class, exchange_id, on_request, on_headers, pacer)
+    watched_class = _watched_class(read_class, exchange_id, on_request, on_headers, pacer, wire, streams=streams)
     exchange = watched_class({"enableRateLimit": True, "timeout": round(timeout_s * 1000)})
+    exchange.wire = wire
     _load_less(exchange, habits)
     return exchange
+
+
+@contextmanager
+def asking_for_time() -> Generator[None]:
+    """What is asked in the block, by its own task, is what time it is."""
+    token = _asks_for_time.set(True)
+    try:
+        yield
+    finally:
+        _asks_for_time.reset(token)
 
 
 def _requesting_class(exchange_id: str, habits: Habits) -> type[Any]:
@@ -66,6 +83,9 @@ def _watched_class(
     on_request: Callable[[], None],
     on_headers: Callable[[Mapping[str, str]], None],
     pacer: Pacer | None,
+    wire: Wire | None,
+    *,
+    streams: bool,
 ) -> type[Any]:
     class WatchedExchange(read_class):
         async def throttle(self, cost: float | None = None) -> None:
@@ -81,6 +101,8 @@ def _watched_class(
 
         def handle_errors(self, code: int, *context: Any) -> None:  # noqa: ANN401 -- passed on as it is
             """Called by ccxt with (reason, url, method, headers, body, parsed JSON, ...) of each answer."""
+            if wire is not None:
+                wire.answered(_told_answer(code, context, of_streams=streams))
             error = _error_of(cast("Callable[..., object]", super().handle_errors), code, *context)
             _, _, _, headers, body, parsed, *_ = context
             on_headers(headers)
@@ -91,6 +113,11 @@ def _watched_class(
                 raise translate(error, exchange_id=exchange_id, answer=Answer(code, headers, body)) from error
 
     return WatchedExchange
+
+
+def _told_answer(code: int, context: tuple[Any, ...], *, of_streams: bool) -> HttpAnswer:
+    _, url, method, headers, body, _, _, sent = context
+    return HttpAnswer(method, url, sent, code, headers, body, of_streams, _asks_for_time.get())
 
 
 def _error_of(check: Callable[..., object], *args: object) -> Exception | None:

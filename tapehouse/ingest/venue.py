@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from tapehouse.exchange import Exchange, RetryPolicy, open_exchange
 from tapehouse.exchange.live import LiveExchange, open_live_exchange
 from tapehouse.exchange.pacing import SharedPacer
+from tapehouse.exchange.wire import Wire
 from tapehouse.ingest.pages import finish_in_thread
 from tapehouse.store.budget import RateBudget
 
@@ -36,16 +37,18 @@ async def open_shared_exchange(
 
 @asynccontextmanager
 async def open_shared_streams(
-    exchange_id: str, database_url: str, *, base_url: str | None = None
+    exchange_id: str, database_url: str, *, base_url: str | None = None, wire: Wire | None = None
 ) -> AsyncGenerator[tuple[Exchange, LiveExchange]]:
     """An exchange as `open_shared_exchange` gives it and its streams, whose requests keep to the same budget.
+
+    `wire` is told of all that goes to them and comes from them.
 
     Raises what `open_live_exchange` does besides.
     """
     async with (
         _shared_pacer(exchange_id, database_url, base_url) as pacer,
-        open_exchange(exchange_id, base_url=base_url, pacer=pacer) as exchange,
-        open_live_exchange(exchange_id, base_url=base_url, pacer=pacer) as live,
+        open_exchange(exchange_id, base_url=base_url, pacer=pacer, wire=wire) as exchange,
+        open_live_exchange(exchange_id, base_url=base_url, pacer=pacer, wire=wire) as live,
     ):
         yield exchange, live
 

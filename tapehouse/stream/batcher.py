@@ -30,7 +30,7 @@ _LONGEST_PAUSE_S: Final = 5.0
 # What goes to disk does so in pieces of so many rows: each is a transaction of its own later.
 _PIECE_ROWS: Final = 1000
 # A database that comes and goes is no reason to wait for ever at the end.
-_LAST_TRY_S: Final = 10.0
+LAST_TRY_S: Final = 10.0
 
 _logger = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class Batcher:
         for lane in self._lanes:
             lane.close()
         try:
-            async with asyncio.timeout(_LAST_TRY_S):
+            async with asyncio.timeout(LAST_TRY_S):
                 await self._write_all()
         except (TimeoutError, StoreUnreachable) as error:
             _logger.warning("%s What waits is kept for the next start.", error)

@@ -8,7 +8,7 @@ from contextlib import closing
 from datetime import datetime
 from typing import Final
 
-from tapehouse.errors import ExchangeError, QualityError, StoreUnreachable
+from tapehouse.errors import ExchangeError, PermanentError, QualityError, StoreUnreachable
 from tapehouse.exchange import Exchange
 from tapehouse.ingest import IngestPlan, ingest_chunk, ingest_plan, plan_series
 from tapehouse.ingest.plan import TRAILING_TRADES
@@ -66,30 +66,37 @@ class HoleFiller:
 
     async def _fill(self, connection: Connection, lane: Lane, hole: Hole) -> None:
         """Fetch it, or leave it to be repaired later; either way what waits for it goes on."""
+        is_filled = False
         try:
-            for attempt in range(1, _ATTEMPTS + 1):
-                if await self._try_fill(connection, lane, hole, is_last=attempt == _ATTEMPTS):
-                    self._statistics.filled += 1
-                    return
-                await asyncio.sleep(_PAUSE_S * attempt)
+            is_filled = await self._try_to_fill(connection, lane, hole)
         finally:
             lane.fill(hole)
+            self._statistics.filled += is_filled
+            self._statistics.missed += not is_filled
 
-    async def _try_fill(self, connection: Connection, lane: Lane, hole: Hole, *, is_last: bool) -> bool:
+    async def _try_to_fill(self, connection: Connection, lane: Lane, hole: Hole) -> bool:
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                await self._ask_for(connection, lane, hole)
+            except ExchangeError as error:
+                if attempt == _ATTEMPTS or isinstance(error, PermanentError):
+                    await asyncio.to_thread(record_failed, connection, lane.series, hole.span)
+                    _logger.warning("%s What %s lacks there is a gap now, see `tapehouse gaps`.", error, lane.series)
+                    break
+                await asyncio.sleep(_PAUSE_S * attempt)
+            else:
+                return True
+        return False
+
+    async def _ask_for(self, connection: Connection, lane: Lane, hole: Hole) -> None:
         series = lane.series
         assert not isinstance(series, BookSeries)
         start, end = hole.span
+        await self._until(end)
         try:
-            await self._until(end)
             await ingest_chunk(self._exchange, connection, series, (start, end))
         except QualityError as error:
             _logger.warning("%s", error)
-        except ExchangeError as error:
-            if is_last:
-                await asyncio.to_thread(record_failed, connection, series, hole.span)
-                _logger.warning("%s What %s lacks there is a gap now, see `tapehouse gaps`.", error, series)
-            return False
-        return True
 
     async def _until(self, end: datetime) -> None:
         """Return once that time has come by the exchange's clock: only what is over can be asked for."""

@@ -15,6 +15,7 @@ from typing import Final, cast
 from tapehouse.errors import ExchangeError, StoreError, UnknownSymbol
 from tapehouse.exchange import Exchange
 from tapehouse.exchange.live import LiveExchange
+from tapehouse.exchange.wire import Wire
 from tapehouse.ingest.pages import finish_in_thread
 from tapehouse.ingest.venue import open_shared_streams
 from tapehouse.live import LiveTape
@@ -50,16 +51,18 @@ async def stream(
     flushing: Flushing | None = None,
     statistics: StreamStatistics | None = None,
     tape: LiveTape | None = None,
+    wire: Wire | None = None,
 ) -> None:
     """Stream until cancelled; then all that came is written, or kept on disk for the next start.
 
     `statistics` are kept up to date meanwhile; what can't be written waits in `spill_folder`. A `tape`, which is the
-    `live` of a `MarketData`, has what comes at once, before it is written. Raises UnknownExchange,
-    UnknownSymbol, PermanentError where the exchange streams no such thing, and StoreError for what waiting does not
-    mend, which a database that is away is not.
+    `live` of a `MarketData`, has what comes at once, before it is written; a `wire` is told of it as it is. Raises
+    UnknownExchange, UnknownSymbol, PermanentError where the exchange streams no such thing, and StoreError for what
+    waiting does not mend, which a database that is away is not.
     """
     statistics = statistics if statistics is not None else StreamStatistics()
-    async with open_shared_streams(request.exchange_id, database_url, base_url=base_url) as (exchange, live):
+    opening = open_shared_streams(request.exchange_id, database_url, base_url=base_url, wire=wire)
+    async with opening as (exchange, live):
         with closing(connect(database_url)) as connection:
             lanes = await open_lanes(exchange, connection, request)
         telling = None if tape is None else Telling(tape)

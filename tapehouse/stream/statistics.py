@@ -19,8 +19,8 @@ class StreamStatistics:
     `received` are trades, candles that closed and snapshots of books that were due; `inserted`, `changed`, `unchanged`
     and `rejected` what the store made of them; `waiting` and `spilled` what is still in memory and on disk; `coalesced`
     snapshots that were let go while the database was away. `retried` counts writes that had to be tried again, `breaks`
-    lost connections and sequences that did not hold, `holes` what was missed by then and `filled` what of that was
-    fetched. `skew_ms` is how far the exchange's clock is ahead of ours.
+    lost connections and sequences that did not hold, `holes` what was missed by then, `filled` what of that was
+    fetched and `missed` what could not be. `skew_ms` is how far the exchange's clock is ahead of ours.
     """
 
     received: int = 0
@@ -35,6 +35,7 @@ class StreamStatistics:
     breaks: int = 0
     holes: int = 0
     filled: int = 0
+    missed: int = 0
     skew_ms: float | None = None
     lags_s: "deque[float]" = field(default_factory=lambda: deque[float](maxlen=_LAGS_KEPT), repr=False)
 
@@ -50,6 +51,18 @@ class StreamStatistics:
     def lag_percentile_ms(self, percent: float) -> float | None:
         """That percentile of how long the oldest row of a write had waited when it was stored, None before any."""
         return float(np.percentile(self.lags_s, percent)) * 1000 if self.lags_s else None
+
+    def __str__(self) -> str:
+        """The counts that are worth a line."""
+        parts = [
+            f"{self.received:,} received",
+            f"{self.inserted + self.changed:,} stored",
+            f"{self.waiting + self.spilled:,} waiting",
+        ]
+        if (lag_ms := self.lag_percentile_ms(99)) is not None:
+            parts.append(f"99 of 100 written within {lag_ms:,.0f} ms")
+        counts = (("rejected", self.rejected), ("breaks", self.breaks), ("holes", self.holes))
+        return ", ".join(parts + [f"{count:,} {name}" for name, count in counts if count])
 
     def as_json(self) -> dict[str, object]:
         """The counts, and the lags that half and 99 of 100 writes kept to."""

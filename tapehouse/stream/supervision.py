@@ -4,14 +4,16 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tapehouse.errors import ServiceError
 from tapehouse.stream.batcher import Flushing
+from tapehouse.stream.beside import until_first
+from tapehouse.stream.capture import Capture
 from tapehouse.stream.request import StreamRequest
 from tapehouse.stream.service import stream
 from tapehouse.stream.statistics import StreamStatistics
@@ -27,69 +29,65 @@ def run_stream(
     spill_folder: Path,
     base_url: str | None = None,
     flushing: Flushing | None = None,
+    capture: Path | None = None,
     lasting: timedelta | None = None,
     heartbeat: Path | None = None,
     progress: Callable[[StreamStatistics], None] | None = None,
 ) -> StreamStatistics:
     """Stream until SIGINT or SIGTERM, or for so long; gives what was done once all of it is written.
 
-    Every five seconds `progress` is called, and `heartbeat` becomes a file of JSON with the statistics and the time:
-    one that is older means that the stream hangs. Raises as `stream` does, and ServiceError where that file can't be
-    written.
+    What comes is kept in the folder `capture` as it is. Every five seconds `progress` is called, and `heartbeat`
+    becomes a file of JSON with the statistics and the time: one that is older means that the stream hangs. Raises as
+    `stream` does, and ServiceError where one of these can't be written.
     """
-    return asyncio.run(
-        _run(
-            request,
-            database_url=database_url,
-            spill_folder=spill_folder,
-            base_url=base_url,
-            flushing=flushing,
-            lasting=lasting,
-            heartbeat=heartbeat,
-            progress=progress,
-        )
-    )
+
+    async def work(statistics: StreamStatistics) -> None:
+        with _capturing(capture, request, base_url) as wire:
+            streaming = stream(
+                request,
+                database_url=database_url,
+                spill_folder=spill_folder,
+                base_url=base_url,
+                flushing=flushing,
+                statistics=statistics,
+                wire=wire,
+            )
+            await (streaming if wire is None else until_first(streaming, wire.watch()))
+
+    return run_until_told(work, lasting=lasting, heartbeat=heartbeat, progress=progress)
 
 
-async def _run(
-    request: StreamRequest,
+def run_until_told(
+    work: Callable[[StreamStatistics], Coroutine[Any, Any, None]],
     *,
-    database_url: str,
-    spill_folder: Path,
-    base_url: str | None,
-    flushing: Flushing | None,
-    lasting: timedelta | None,
-    heartbeat: Path | None,
-    progress: Callable[[StreamStatistics], None] | None,
+    lasting: timedelta | None = None,
+    heartbeat: Path | None = None,
+    progress: Callable[[StreamStatistics], None] | None = None,
 ) -> StreamStatistics:
-    statistics, is_told = StreamStatistics(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, is_told.set)
-    streaming = asyncio.create_task(
-        stream(
-            request,
-            database_url=database_url,
-            spill_folder=spill_folder,
-            base_url=base_url,
-            flushing=flushing,
-            statistics=statistics,
-        )
-    )
-    stopping = asyncio.create_task(_until_told(is_told, lasting))
-    beating = asyncio.create_task(_beat(statistics, heartbeat, progress))
-    try:
-        done, _ = await asyncio.wait((streaming, stopping, beating), return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in (streaming, stopping, beating):
-            task.cancel()
-        with suppress(asyncio.CancelledError):
-            await streaming
+    """Let that work go on until it ends, or SIGINT or SIGTERM, or for so long; gives what it counted."""
+    statistics = StreamStatistics()
+
+    async def run() -> None:
+        is_told, loop = asyncio.Event(), asyncio.get_running_loop()
         for number in _SIGNALS:
-            loop.remove_signal_handler(number)
+            loop.add_signal_handler(number, is_told.set)
+        try:
+            await until_first(work(statistics), _until_told(is_told, lasting), _beat(statistics, heartbeat, progress))
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+
+    asyncio.run(run())
     return statistics
+
+
+@contextmanager
+def _capturing(folder: Path | None, request: StreamRequest, base_url: str | None) -> Generator[Capture | None]:
+    if folder is None:
+        yield None
+        return
+    with closing(Capture(folder, request, base_url=base_url)) as capture:
+        yield capture
 
 
 async def _until_told(is_told: asyncio.Event, lasting: timedelta | None) -> None:

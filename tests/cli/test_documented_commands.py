@@ -41,6 +41,8 @@ def _typed(line: str) -> list[str]:
     """The arguments of a line as the shell would pass them, up to a pipe; what takes long is cut short."""
     line = line.replace("--end 2025-06-01", "--end 2025-05-02")
     line = re.sub(r"--for \S+", "--for 1s", re.sub(r"--every \S+", "--every 500ms", line))
+    if line.startswith("tapehouse stream") and "--for" not in line:
+        line = line.replace("tapehouse stream", "tapehouse stream --for 1s")
     # The examples before it leave more than a year of 1m candles to be fetched.
     line = line.replace("tapehouse repair", "tapehouse repair --start 2025-05-01 --end 2025-05-03")
     arguments = shlex.split(line.partition("|")[0].partition(">")[0], comments=True)

@@ -14,6 +14,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from flows.settings import SERVER, WORKER
 from tapehouse.cli.metrics import metrics
+from tapehouse.cli.stream import stream
+from tapehouse.stream.batcher import LAST_TRY_S
 from tests.flows.services import ROOT
 
 FOLDER: Final = ROOT / "deployments"
@@ -26,7 +28,7 @@ _PINNED_IMAGE: Final = re.compile(r"[a-z/]+:v?\d+\.\d+(\.\d+)?(-pg\d+)?")
 def test_the_compose_file_has_the_services_that_a_server_needs() -> None:
     runs = {"database", "prefect-database", "prefect", "migrate", "deploy", "worker", "maintenance"}
     watches = {"metrics", "prometheus", "grafana"}
-    assert set(SERVICES) == runs | watches
+    assert set(SERVICES) == runs | watches | {"stream"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -107,6 +109,22 @@ def test_who_fetches_does_not_own_the_tables_and_every_queue_has_a_worker() -> N
     assert set(workers) == queues
     assert f"create role {workers['default']} login" in (FOLDER / "roles.sh").read_text()
     assert f"--ingest {workers['default']}" in SERVICES["migrate"]["command"][-1]
+
+
+def test_the_stream_runs_as_a_role_that_may_write_and_is_looked_after() -> None:
+    """Its command is one that `tapehouse` understands, and the file that it renews is the one that is looked at."""
+    service = SERVICES["stream"]
+    given = dict(part.removeprefix("--").split("=", 1) for part in service["command"][4:])
+    (folder,) = [volume.partition(":")[2] for volume in service["volumes"]]
+
+    assert service["command"][:4] == ["python", "-m", "tapehouse", stream.name]
+    assert set(given) <= {option.removeprefix("--") for parameter in stream.params for option in parameter.opts}
+    assert given["heartbeat"] in service["healthcheck"]["test"][-1]
+    assert _user(service) == "tapehouse_ingest"
+    assert service["environment"]["TAPEHOUSE_DATA_DIR"] == folder
+    assert folder in (FOLDER / "Dockerfile").read_text()
+    # Longer than it tries to reach the database for the last time.
+    assert int(service["stop_grace_period"].removesuffix("s")) > 2 * LAST_TRY_S
 
 
 def test_the_places_that_runs_hold_outlive_the_container_of_prefect() -> None:

@@ -1,6 +1,7 @@
 """The deployments of prefect.yaml on a real Prefect server: put there as a user does, run by a real worker."""
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -52,6 +53,7 @@ def test_every_flow_is_deployed_with_its_schedules(deployed: dict[str, dict[str,
         "compare-candles/daily": ["30 0 * * *"],
         "report-quality/daily": ["50 0 * * *"],
         "backfill/on-request": [],
+        "stream/on-request": [],
         "repair-gaps/hourly": ["40 * * * *"],
         "find-gaps/daily": ["45 0 * * *"],
         "sync-instruments/daily": ["0 0 * * *"],
@@ -196,6 +198,39 @@ def test_a_schedule_fires_by_itself_and_its_run_completes(
     ).fetchall()
     just_now = {(exchange, symbol) for exchange, symbol, time in newest if time > started_at - timedelta(minutes=3)}
     assert just_now == {("binance", "BTC/USDT"), ("binance", "ETH/USDT"), ("kraken", "BTC/USD"), ("kraken", "ETH/USD")}
+
+
+def test_a_stream_that_is_cancelled_on_the_servers_pages_has_written_all_that_came(
+    server: PrefectServer, deployed: dict[str, dict[str, Any]], database: Connection, tmp_path: Path
+) -> None:
+    deployment_id = deployed["stream/on-request"]["id"]
+    markets = [{"exchange": "binance", "symbols": ["ETH/BTC"]}]
+    asked = {"markets": markets, "datasets": ["order_book"], "every": "500ms"}
+    run_id = server.post(f"/deployments/{deployment_id}/create_flow_run", {"parameters": asked})["id"]
+
+    def stored() -> int:
+        query = "select count(*) from order_book join instrument using (instrument_id) where symbol = 'ETH/BTC'"
+        return (database.execute(query).fetchone() or (0,))[0]
+
+    before = stored()
+    log, environment = tmp_path / "worker.log", {**server.environment, "TAPEHOUSE_DATA_DIR": str(tmp_path)}
+    with background(["-m", "prefect", "worker", "start", "--pool", "tapehouse"], environment, log):
+        _await(lambda: stored() > before)
+        server.post(f"/flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING"}})
+        _await(lambda: bool(_runs(server, deployment_id, "CANCELLED", "CRASHED")))
+
+    said = server.post("/logs/filter", {"logs": {"flow_run_id": {"any_": [run_id]}}, "sort": "TIMESTAMP_ASC"})
+    counts = [line["message"] for line in said if " received, " in line["message"]][-1]
+    written = stored() - before
+    assert counts.startswith(f"binance: {written} received, {written} stored, 0 waiting, ")
+    assert list((tmp_path / "spill").iterdir()) == []
+
+
+def _await(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _RUN_WITHIN_S
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
 
 
 def _await_completed(server: PrefectServer, deployment_id: str, log: Path) -> dict[str, Any]:
