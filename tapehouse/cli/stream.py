@@ -16,7 +16,6 @@ from tapehouse.cli.options import (
 )
 from tapehouse.cli.output import Column, print_json, print_table, remark
 from tapehouse.cli.venue import exchange_address
-from tapehouse.config import settings_from_environment
 from tapehouse.errors import InputError
 
 if TYPE_CHECKING:
@@ -126,7 +125,7 @@ def stream(
         done = run_stream(
             request,
             database_url=database,
-            spill_folder=spill or settings_from_environment().data_dir / "spill",
+            spill_folder=spill,
             base_url=base_url,
             flushing=flushing,
             capture=capture,

@@ -66,11 +66,6 @@ class CandleLane:
     def close(self) -> None:
         """Nothing waits for that either: nobody knows whether the open candle is whole."""
 
-    @property
-    def known_until_ms(self) -> int | None:
-        """Up to where the candles are known, but for holes."""
-        return self._known_until_ms if self._open_ms < 0 else self._open_ms
-
     def note_known(self, until_ms: int) -> None:
         """What came before any candle was streamed is known up to there."""
         self._known_until_ms = until_ms

@@ -10,16 +10,17 @@ from typing import Final
 
 from tapehouse.errors import ExchangeError, PermanentError, QualityError, StoreUnreachable
 from tapehouse.exchange import Exchange
-from tapehouse.ingest import ingest_chunk, ingest_plan, plan_series
+from tapehouse.ingest import IngestPlan, ingest_chunk, ingest_plan, plan_series
 from tapehouse.ingest.plan import TRAILING_TRADES
 from tapehouse.store.connection import Connection, connect
-from tapehouse.store.instruments import BookSeries
-from tapehouse.store.ledger import record_asked, record_failed
+from tapehouse.store.instruments import BookSeries, CandleSeries, TradeSeries
+from tapehouse.store.ledger import begin_of, record_asked, record_failed
 from tapehouse.stream.candle_lane import CandleLane
 from tapehouse.stream.parcel import Hole, Lane
+from tapehouse.stream.request import LONGEST_CATCH_UP
 from tapehouse.stream.statistics import StreamStatistics
 from tapehouse.stream.trade_lane import TradeLane
-from tapehouse.timeframe import from_ms, to_ms
+from tapehouse.timeframe import to_ms
 
 _LOOK_S: Final = 0.25
 # A series that is silent for so long is asked for, since nothing else tells whether it is quiet or not heard.
@@ -118,18 +119,24 @@ class HoleFiller:
                 pass
 
     async def _catch_up(self, connection: Connection, lane: TradeLane | CandleLane) -> None:
-        """Ask for what has come since, if anything was known of the series before."""
-        if (since_ms := lane.known_until_ms) is None:
-            return
+        """Ask for what is missing up to now, of the time since the series begins here; at most of the last day."""
         try:
             now = await self._exchange.now()
-            since = from_ms(since_ms)
-            plan = await asyncio.to_thread(plan_series, connection, lane.series, since, now, now=now)
+            if (plan := await asyncio.to_thread(_plan, connection, lane.series, now)) is None:
+                return
             await ingest_plan(self._exchange, connection, lane.series, plan)
             # The last seconds are asked for again, in which some may have come late.
-            lane.note_known(max(since_ms, to_ms(now - TRAILING_TRADES)))
+            lane.note_known(to_ms(now - TRAILING_TRADES))
         except (ExchangeError, QualityError) as error:
             _logger.warning("%s", error)
+
+
+def _plan(connection: Connection, series: TradeSeries | CandleSeries, now: datetime) -> IngestPlan | None:
+    """What is missing, None where nothing was ever fetched."""
+    _, covered_from, _ = begin_of(connection, series)
+    if covered_from is None:
+        return None
+    return plan_series(connection, series, max(covered_from, now - LONGEST_CATCH_UP), now, now=now)
 
 
 def _patience_s(lane: TradeLane | CandleLane) -> float:

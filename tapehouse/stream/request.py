@@ -28,7 +28,7 @@ from tapehouse.timeframe import Timeframe, timeframe, to_ms
 
 DATASETS: Final[tuple[Dataset, ...]] = ("trade", "order_book", "ohlcv")
 # What was missed in longer than that before a start is left to ingest and repair.
-_LONGEST_CATCH_UP: Final = timedelta(days=1)
+LONGEST_CATCH_UP: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,4 +94,4 @@ async def open_lanes(exchange: Exchange, connection: Connection, request: Stream
 def _known_until_ms(connection: Connection, series: Series, trailing: timedelta, now: datetime) -> int | None:
     """How far the series is known for good, if what came since is to be caught up with."""
     known = covered_until(connection, series, now)
-    return to_ms(known - trailing) if known is not None and now - known <= _LONGEST_CATCH_UP else None
+    return to_ms(known - trailing) if known is not None and now - known <= LONGEST_CATCH_UP else None

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, cast
 
+from tapehouse.config import settings_from_environment
 from tapehouse.errors import ExchangeError, StoreError, UnknownSymbol
 from tapehouse.exchange import Exchange
 from tapehouse.exchange.live import LiveExchange
@@ -19,6 +20,7 @@ from tapehouse.exchange.wire import Wire
 from tapehouse.ingest.pages import finish_in_thread
 from tapehouse.ingest.venue import open_shared_streams
 from tapehouse.live import LiveTape
+from tapehouse.store import address
 from tapehouse.store.connection import connect
 from tapehouse.store.features import refresh_features
 from tapehouse.store.instruments import ensure_book_series, ensure_candle_series, ensure_trade_series, find_instrument
@@ -45,8 +47,8 @@ _logger = logging.getLogger(__name__)
 async def stream(
     request: StreamRequest,
     *,
-    database_url: str,
-    spill_folder: Path,
+    database_url: str | None = None,
+    spill_folder: Path | None = None,
     base_url: str | None = None,
     flushing: Flushing | None = None,
     statistics: StreamStatistics | None = None,
@@ -55,21 +57,23 @@ async def stream(
 ) -> None:
     """Stream until cancelled; then all that came is written, or kept on disk for the next start.
 
-    `statistics` are kept up to date meanwhile; what can't be written waits in `spill_folder`. A `tape`, which is the
+    The database is the one of the environment unless `database_url` names another, and what can't be written waits in
+    `spill_folder`, by default in the data directory. `statistics` are kept up to date meanwhile. A `tape`, which is the
     `live` of a `MarketData`, has what comes at once, before it is written; a `wire` is told of it as it is. Raises
     UnknownExchange, UnknownSymbol, PermanentError where the exchange streams no such thing, and StoreError for what
     waiting does not mend, which a database that is away is not.
     """
     statistics = statistics if statistics is not None else StreamStatistics()
-    opening = open_shared_streams(request.exchange_id, database_url, base_url=base_url, wire=wire)
+    url, folder = address.database_url(database_url), spill_folder or settings_from_environment().data_dir / "spill"
+    opening = open_shared_streams(request.exchange_id, url, base_url=base_url, wire=wire)
     async with opening as (exchange, live):
-        with closing(connect(database_url)) as connection:
+        with closing(connect(url)) as connection:
             lanes = await open_lanes(exchange, connection, request)
         telling = None if tape is None else Telling(tape)
         with (
             _told_of(lanes, telling),
-            closing(Writer(database_url, depth=request.depth)) as writer,
-            closing(Spill(spill_folder, request.exchange_id, _finder(request.exchange_id, database_url))) as spill,
+            closing(Writer(url, depth=request.depth)) as writer,
+            closing(Spill(folder, request.exchange_id, _finder(request.exchange_id, url))) as spill,
         ):
             batcher = Batcher(lanes.all, writer, spill, flushing or Flushing(), statistics, telling)
             hearing = Hearing(exchange, lanes, batcher, telling)
@@ -78,9 +82,9 @@ async def stream(
                     for work in (
                         *hearing.following(live, request),
                         batcher.run(),
-                        HoleFiller(exchange, database_url, lanes.all, statistics).run(),
+                        HoleFiller(exchange, url, lanes.all, statistics).run(),
                         _keep_watch(exchange, live, hearing, statistics),
-                        _keep_features(database_url),
+                        _keep_features(url),
                     ):
                         group.create_task(work)
             except BaseExceptionGroup as failures:

@@ -25,8 +25,8 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 def run_stream(
     request: StreamRequest,
     *,
-    database_url: str,
-    spill_folder: Path,
+    database_url: str | None = None,
+    spill_folder: Path | None = None,
     base_url: str | None = None,
     flushing: Flushing | None = None,
     capture: Path | None = None,

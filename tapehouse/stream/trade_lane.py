@@ -98,11 +98,6 @@ class TradeLane:
         """Whether something is missing that is still asked for."""
         return bool(self._open_holes)
 
-    @property
-    def known_until_ms(self) -> int | None:
-        """Up to where the trades are known, but for holes that are being filled."""
-        return self._known_until_ms if self._from_ms < 0 else self._from_ms
-
     def note_known(self, until_ms: int) -> None:
         """What came before any trade was streamed is known up to there."""
         self._known_until_ms = until_ms

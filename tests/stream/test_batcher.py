@@ -1,6 +1,7 @@
 """What waits for the database: bounded in memory, the rest on disk, in order, and nothing of it lost."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -65,7 +66,17 @@ def left_in(folder: Path) -> list[Path]:
 
 
 def a_spill(folder: Path, series: TradeSeries) -> Spill:
-    return Spill(folder, "binance", lambda *_: series)
+    return Spill(folder, "binance", found(series))
+
+
+def found(series: TradeSeries | None) -> Callable[[str, str, str | None, int], TradeSeries | None]:
+    """Whatever is looked for, that series."""
+
+    def find(symbol: str, dataset: str, timeframe: str | None, series_id: int) -> TradeSeries | None:
+        del symbol, dataset, timeframe, series_id
+        return series
+
+    return find
 
 
 async def test_what_memory_can_not_hold_waits_on_disk_and_is_written_in_the_end(
@@ -123,7 +134,7 @@ async def test_what_can_not_be_written_at_the_end_is_written_by_the_next_run(
 
 def test_a_line_that_was_cut_off_and_one_of_another_database_are_left_out(series: TradeSeries, tmp_path: Path):
     (tmp_path / "binance-0123.jsonl").write_text('3 {"symbol":"BTC/USDT","dataset":"trade","timefr')
-    with closing(Spill(tmp_path, "binance", lambda *_: None)) as spill:
+    with closing(Spill(tmp_path, "binance", found(None))) as spill:
         assert spill.first() is None
     assert left_in(tmp_path) == []
 
