@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, closing, suppress
 from datetime import datetime
 from typing import Final
 
@@ -49,7 +49,7 @@ class HoleFiller:
         while True:
             try:
                 # In threads, all that could have to wait for the database: the stream does not.
-                with closing(await asyncio.to_thread(connect, self._database_url)) as connection:
+                async with _connected(self._database_url) as connection:
                     await self._fill_over(connection)
             except StoreUnreachable as error:
                 _logger.warning("%s What was missed is asked for when it is back.", error)
@@ -137,6 +137,20 @@ def _plan(connection: Connection, series: TradeSeries | CandleSeries, now: datet
     if covered_from is None:
         return None
     return plan_series(connection, series, max(covered_from, now - LONGEST_CATCH_UP), now, now=now)
+
+
+@asynccontextmanager
+async def _connected(database_url: str) -> AsyncGenerator[Connection]:
+    """A connection that is made in a thread, and closed also where nobody waits for it any more."""
+    connecting = asyncio.create_task(asyncio.to_thread(connect, database_url))
+    try:
+        connection = await asyncio.shield(connecting)
+    except asyncio.CancelledError:
+        with suppress(StoreUnreachable):
+            (await connecting).close()
+        raise
+    with closing(connection):
+        yield connection
 
 
 def _patience_s(lane: TradeLane | CandleLane) -> float:
