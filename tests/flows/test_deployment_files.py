@@ -134,7 +134,7 @@ def test_the_places_that_runs_hold_outlive_the_container_of_prefect() -> None:
 
     assert SERVICES["prefect"]["volumes"] == [f"prefect:{home}"]
     # A new volume belongs to whom the folder of the image belongs to.
-    assert re.search(rf"install --directory --owner {user} .*{home}$", dockerfile, re.MULTILINE)
+    assert re.search(rf"install --directory --owner {user} .*{home}( |$)", dockerfile, re.MULTILINE)
 
 
 def _option(service: Mapping[str, Any], name: str) -> str:
