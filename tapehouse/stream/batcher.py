@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from tapehouse.errors import InputError, StoreUnreachable
+from tapehouse.errors import BeyondRetention, InputError, StoreUnreachable
 from tapehouse.ingest.pages import finish_in_thread
 from tapehouse.store.batch import WriteResult
 from tapehouse.stream.book_lane import BookLane
@@ -75,13 +75,16 @@ class Batcher:
         self._pending: deque[Parcel] = deque()
         self._pending_rows = 0
         self._due = asyncio.Event()
+        # Since the last flush began: rows that wait for something else than a flush make none due.
+        self._told = 0
 
     def told(self) -> None:
         """A row has come into a lane."""
         statistics = self._statistics
         statistics.received += 1
         statistics.waiting += 1
-        if statistics.waiting >= self._flushing.rows:
+        self._told += 1
+        if self._told >= self._flushing.rows:
             self._due.set()
         if statistics.waiting > self._flushing.most_waiting and self._rows_in_lanes >= _PIECE_ROWS:
             self._make_room()
@@ -99,6 +102,7 @@ class Batcher:
     async def flush(self) -> None:
         """Write all that waits, on disk and in memory; while the database is away this goes on trying."""
         self._due.clear()
+        self._told = 0
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
@@ -146,7 +150,12 @@ class Batcher:
 
         def work() -> None:
             nonlocal written
-            written = self._writer.write(parcel)
+            try:
+                written = self._writer.write(parcel)
+            except BeyondRetention as error:
+                # However often it was tried again, and by which run.
+                _logger.warning("%s %d rows are left out.", error, len(parcel.rows))
+                written = WriteResult(0, 0, 0, 0, 0)
 
         try:
             await finish_in_thread(work)

@@ -18,8 +18,9 @@ from tapehouse.stream.spill import Spill
 from tapehouse.stream.statistics import StreamStatistics
 from tapehouse.stream.trade_lane import TradeLane
 from tapehouse.stream.writer import Writer
+from tapehouse.timeframe import from_ms
 from tests.query.relay import Relay
-from tests.stream.test_trade_lane import trade
+from tests.stream.test_trade_lane import START_MS, trade
 
 ROWS = 20_000
 BOUND = 2_000
@@ -28,6 +29,10 @@ BOUND = 2_000
 @pytest.fixture
 def series(store_url: str) -> TradeSeries:
     """The trades of a market of an exchange of its own."""
+    return new_series(store_url)
+
+
+def new_series(url: str) -> TradeSeries:
     exchange = f"exchange-{uuid4().hex[:12]}"
     listing = Listing(
         exchange=exchange,
@@ -47,7 +52,7 @@ def series(store_url: str) -> TradeSeries:
         from_sandbox=True,
         raw={},
     )
-    with connect(store_url) as connection:
+    with connect(url) as connection:
         sync_listings(connection, exchange, [listing])
         return ensure_trade_series(connection, find_instrument(connection, exchange, "BTC/USDT"))
 
@@ -155,3 +160,21 @@ def test_flushes_that_make_no_sense_are_refused(values: tuple[int, int, int]):
     rows, seconds, most = values
     with pytest.raises(InputError):
         Flushing(rows, timedelta(seconds=seconds), most)
+
+
+async def test_what_retention_has_dropped_holds_up_nothing(schema_url: str, tmp_path: Path):
+    series = new_series(schema_url)
+    with connect(schema_url) as connection:
+        connection.execute("insert into retention values ('trade', 0, %s)", (from_ms(START_MS + 10),))
+    lanes = [a_lane_of(series, first_ms=first_ms) for first_ms in (0, 100)]
+    with closing(Writer(schema_url, depth=20)) as writer, closing(a_spill(tmp_path, series)) as spill:
+        await Batcher(lanes, writer, spill, Flushing(), StreamStatistics()).finish()
+    assert stored_ids(schema_url, series) == [100, 101, 102]
+
+
+def a_lane_of(series: TradeSeries, *, first_ms: int) -> TradeLane:
+    """A lane with three trades, the first of them at that millisecond."""
+    lane = TradeLane(series, counts_trades=True, known_until_ms=None)
+    for number in range(first_ms, first_ms + 3):
+        lane.add(trade(number, number), 1, now_s=0.0)
+    return lane
