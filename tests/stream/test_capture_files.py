@@ -173,7 +173,12 @@ def test_a_folder_that_takes_nothing_is_refused(tmp_path: Path):
         Capture(tmp_path / "file" / "below", REQUEST)
 
 
-@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"no json\n"), gzip.compress(b'{"kind":"other"}\n')])
+@pytest.mark.parametrize(
+    "content",
+    [b"no gzip", gzip.compress(b"no json\n"), gzip.compress(b'{"kind":"other"}\n')],
+    # Compressed bytes hold the time.
+    ids=["no gzip", "no json", "other json"],
+)
 def test_a_file_of_something_else_is_named(tmp_path: Path, content: bytes):
     (tmp_path / "binance-20260101T000000.000000Z-00001.jsonl.gz").write_bytes(content)
 
