@@ -38,7 +38,7 @@ def stream_flush_lag_p99_ms(setting: Setting) -> Outcome:
     key = "stream_flush_lag_p99_ms"
     if not setting.recordings.is_dir():
         return Skipped(key, f"no recordings in {setting.recordings}")
-    trades = min(_TRADES, 10 * setting.sizes.written_rows)
+    trades = min(_TRADES, setting.sizes.written_rows)
 
     def lag_ms() -> float:
         return _run_stream(setting, _THOUSAND_A_SECOND, str(trades))["lag_ms"]
@@ -69,7 +69,7 @@ def stream_rss_flat_10_min(setting: Setting) -> Outcome:
 def _streamed(setting: Setting, key: str, what: str, speed: str) -> Outcome:
     if not setting.recordings.is_dir():
         return Skipped(key, f"no recordings in {setting.recordings}")
-    trades = min(_TRADES, 10 * setting.sizes.written_rows)
+    trades = min(_TRADES, setting.sizes.written_rows)
     rounds = min(setting.sizes.rounds, _ROUNDS)
 
     def ours() -> float:

@@ -216,7 +216,7 @@ async def open_live_exchange(
     """
     with needs_extra("Exchanges need", "ccxt", "aiohttp", extra="ingest"):
         from tapehouse.exchange.connection import Connection
-    habits, retry = habits_of(exchange_id), retry or RetryPolicy(cap_s=10.0)
+    habits, retry = habits_of(exchange_id), retry or RetryPolicy(base_s=0.1, cap_s=10.0)
     connection = Connection(
         exchange_id, habits, base_url=base_url, timeout_s=timeout_s, retry=retry, pacer=pacer, streams=True, wire=wire
     )

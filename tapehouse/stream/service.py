@@ -91,6 +91,7 @@ async def stream(
                 raise _first(failures) from failures
             finally:
                 hearing.end()
+                statistics.breaks = live.breaks
                 await batcher.finish()
 
 

@@ -26,8 +26,8 @@ from tests.query.relay import Relay
 from tests.stream.conftest import DEPTH, SYMBOLS, Session, stored_books, stored_trades
 
 IS_FULL: Final = os.environ.get("TAPEHOUSE_CAMPAIGN") == "full"
-SPEED: Final = 20
-OUTAGE_S: Final = 30 if IS_FULL else 6
+SPEED: Final = 20 if IS_FULL else 40
+OUTAGE_S: Final = 30 if IS_FULL else 3
 # In seconds of the session: what goes wrong with the first stream, when that is killed, and with the second.
 CUT_AT: Final = (20, 40, 60, 400, 480)
 SKIPPED_AT: Final = (30, 50, 440)
