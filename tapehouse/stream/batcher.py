@@ -172,7 +172,7 @@ class Batcher:
     def _tell_stored(self, parcel: Parcel) -> None:
         """Tell readers up to where all is in the database, unless what was streamed before still waits for a hole."""
         is_waiting = any(isinstance(lane, TradeLane) and lane.has_holes for lane in self._lanes)
-        if self._telling is not None and not is_waiting and not self._spill.rows:
+        if self._telling is not None and parcel.windows and not is_waiting and not self._spill.rows:
             self._telling.store(parcel.series, to_us(max(end for _, end in parcel.windows)))
 
     def _collect(self) -> None:

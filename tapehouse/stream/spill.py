@@ -7,7 +7,7 @@ streams the same exchange into the same database. A parcel that was written and 
 import fcntl
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
@@ -17,6 +17,7 @@ from uuid import uuid4
 
 from tapehouse.book import BookSample
 from tapehouse.errors import ServiceError
+from tapehouse.ranges import TimeRange
 from tapehouse.store.instruments import BookSeries
 from tapehouse.stream.parcel import Parcel, StreamedSeries
 from tapehouse.timeframe import from_us, to_us
@@ -159,12 +160,17 @@ def _encoded(parcel: Parcel) -> str:
             "dataset": parcel.series.dataset,
             "timeframe": parcel.series.timeframe_name,
             "series_id": parcel.series.series_id,
-            "windows": [[to_us(start), to_us(end)] for start, end in parcel.windows],
+            "windows": _in_us(parcel.windows),
+            "unproven": _in_us(parcel.unproven),
             "rows": list(_encoded_rows(parcel)),
         },
         default=str,
         separators=(",", ":"),
     )
+
+
+def _in_us(windows: Sequence[TimeRange]) -> list[tuple[int, int]]:
+    return [(to_us(start), to_us(end)) for start, end in windows]
 
 
 def _encoded_rows(parcel: Parcel) -> Iterator[object]:
@@ -176,9 +182,11 @@ def _encoded_rows(parcel: Parcel) -> Iterator[object]:
 
 
 def _parcel(told: dict[str, Any], series: StreamedSeries) -> Parcel:
-    windows = [(from_us(start_us), from_us(end_us)) for start_us, end_us in told["windows"]]
+    windows, unproven = (
+        [(from_us(start_us), from_us(end_us)) for start_us, end_us in told[name]] for name in ("windows", "unproven")
+    )
     decode = _sample if isinstance(series, BookSeries) else _row
-    return Parcel(series, [decode(row) for row in told["rows"]], windows, 0.0)
+    return Parcel(series, [decode(row) for row in told["rows"]], windows, 0.0, unproven)
 
 
 def _row(row: object) -> object:

@@ -29,18 +29,19 @@ class TradeLane:
         # Of the present run of trades: up to where it was handed over, and the last millisecond that it has come to.
         self._from_ms = self._last_ms = -1
         self._run: list[tuple[int, object]] = []
-        # Rows that lie in windows of their own: ends of runs, and what came late.
         self._settled: list[object] = []
         self._windows: list[TimeRange] = []
+        # Milliseconds of which there may be more: ends of runs, and what came late or too early.
+        self._unproven: list[TimeRange] = []
         self._open_holes: list[Hole] = []
         self._new_holes: list[Hole] = []
         self._oldest_s: float | None = None
         self.last_told_s = 0.0
 
-    def add(self, row: tuple[object, ...], link: int, now_s: float) -> int | None:
+    def add(self, row: tuple[object, ...], link: int, now_s: float, *, is_ahead: bool = False) -> int | None:
         """Take in a trade (ms, id, side, price, amount, the trade as received) that came over that connection.
 
-        Gives the millisecond from which on nothing is missing, if something may be before it.
+        A time that `is_ahead` of the clock says nothing about what came before it. Gives the millisecond from which on nothing is missing, if something may be before it.
         """
         self.last_told_s = now_s
         if self._oldest_s is None:
@@ -52,12 +53,17 @@ class TradeLane:
             return None
         trade_id = _number(row[1]) if self._counts_trades else None
         follows = self._follows(trade_id, link)
+        if is_ahead and not follows:
+            self._settle_alone(time_ms, row)
+            return None
         if not follows:
             self._begin_run(time_ms)
         self._link = link
         if trade_id is not None:
             self._last_id = max(trade_id, self._last_id or 0)
-        if time_ms < self._from_ms:
+        if is_ahead:
+            self._settle_alone(time_ms, row)
+        elif time_ms < self._from_ms:
             self._add_late(time_ms, row)
         else:
             self._last_ms = max(self._last_ms, time_ms)
@@ -69,10 +75,10 @@ class TradeLane:
         if self._last_ms >= 0:
             is_settled = now_s - self.last_told_s > _SETTLED_S
             self._settle(self._last_ms + 1 if is_settled else self._last_ms)
-        if not self._windows:
+        if not self._windows and not self._unproven:
             return None
-        parcel = Parcel(self.series, self._settled, self._windows, self._oldest_s or now_s)
-        self._settled, self._windows = [], []
+        parcel = Parcel(self.series, self._settled, self._windows, self._oldest_s or now_s, self._unproven)
+        self._settled, self._windows, self._unproven = [], [], []
         self._oldest_s = now_s if self._run else None
         return parcel
 
@@ -133,7 +139,7 @@ class TradeLane:
 
     def _settle_alone(self, time_ms: int, row: object) -> None:
         self._settled.append(row)
-        self._windows.append((from_ms(time_ms), from_ms(time_ms + 1)))
+        self._unproven.append((from_ms(time_ms), from_ms(time_ms + 1)))
 
     def _settle(self, until_ms: int) -> None:
         """What the run has before that millisecond is complete."""

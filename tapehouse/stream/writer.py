@@ -9,6 +9,7 @@ from tapehouse.ingest.candles import write_candle_pages
 from tapehouse.ingest.pages import Pages
 from tapehouse.ingest.sampling import write_samples
 from tapehouse.ingest.trades import write_trade_pages
+from tapehouse.ranges import Unavailable, merge_ranges
 from tapehouse.store.batch import WriteResult
 from tapehouse.store.connection import Connection, connect
 from tapehouse.store.instruments import BookSeries, CandleSeries, TradeSeries
@@ -33,7 +34,8 @@ class Writer:
         connection = self._connected()
         match parcel.series:
             case TradeSeries() as series:
-                page = TradePage(list(parcel.rows), list(parcel.windows), [])
+                lacking = [Unavailable(start, end, "failed") for start, end in merge_ranges(parcel.unproven)]
+                page = TradePage(list(parcel.rows), list(parcel.windows), lacking)
                 return write_trade_pages(connection, series, Pages([page]))
             case CandleSeries() as series:
                 page = CandlePage(list(parcel.rows), list(parcel.windows), [])

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import closing, suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -13,14 +14,16 @@ from tapehouse.errors import InputError, ServiceError
 from tapehouse.instrument import Listing
 from tapehouse.store.connection import connect
 from tapehouse.store.instruments import TradeSeries, ensure_trade_series, find_instrument, sync_listings
+from tapehouse.store.ledger import missing_ranges
 from tapehouse.stream.batcher import Batcher, Flushing
+from tapehouse.stream.parcel import Parcel
 from tapehouse.stream.spill import Spill
 from tapehouse.stream.statistics import StreamStatistics
 from tapehouse.stream.trade_lane import TradeLane
 from tapehouse.stream.writer import Writer
 from tapehouse.timeframe import from_ms
 from tests.query.relay import Relay
-from tests.stream.test_trade_lane import START_MS, trade
+from tests.stream.test_trade_lane import START_MS, in_ms, trade
 
 ROWS = 20_000
 BOUND = 2_000
@@ -64,6 +67,11 @@ def stored_ids(url: str, series: TradeSeries) -> list[int]:
             (series.instrument.instrument_id,),
         ).fetchall()
     return [trade_id for (trade_id,) in rows]
+
+
+def missing_ms(url: str, series: TradeSeries, until_ms: int) -> list[tuple[int, int]]:
+    with connect(url) as connection:
+        return [in_ms(one) for one in missing_ranges(connection, series, (from_ms(START_MS), from_ms(until_ms)))]
 
 
 def left_in(folder: Path) -> list[Path]:
@@ -113,6 +121,26 @@ async def test_what_memory_can_not_hold_waits_on_disk_and_is_written_in_the_end(
     assert stored_ids(store_url, series) == list(range(ROWS))
     assert (statistics.inserted, statistics.waiting, statistics.spilled) == (ROWS, 0, 0)
     assert left_in(tmp_path) == []
+
+
+async def test_the_ends_of_a_hole_that_nobody_filled_are_stored_and_asked_for_again(
+    store_url: str, series: TradeSeries, tmp_path: Path
+):
+    lane, statistics = TradeLane(series, counts_trades=True, known_until_ms=None), StreamStatistics()
+    with closing(Writer(store_url, depth=20)) as writer, closing(a_spill(tmp_path, series)) as spill:
+        batcher = Batcher([lane], writer, spill, Flushing(), statistics)
+        for trade_id, time_ms in ((1, 0), (2, 5), (3, 7), (6, 20), (7, 21)):
+            lane.add(trade(trade_id, time_ms), 1, now_s=0.0)
+            batcher.told()
+        await batcher.finish()
+        assert stored_ids(store_url, series) == [1, 2, 3, 6, 7]
+        # Trades of the same milliseconds as the third and the sixth may be among those that were missed.
+        assert missing_ms(store_url, series, START_MS + 22) == [(0, 1), (7, 21)]
+        fetched = Parcel(series, [trade(one, at) for one, at in ((3, 7), (4, 7), (5, 20), (6, 20))], [], 0.0)
+        written = writer.write(replace(fetched, windows=[(from_ms(START_MS + 7), from_ms(START_MS + 21))]))
+    assert (written.inserted, written.unchanged) == (2, 2)
+    assert stored_ids(store_url, series) == [1, 2, 3, 4, 5, 6, 7]
+    assert missing_ms(store_url, series, START_MS + 22) == [(0, 1)]
 
 
 async def test_what_can_not_be_written_at_the_end_is_written_by_the_next_run(
