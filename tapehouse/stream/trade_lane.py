@@ -41,7 +41,8 @@ class TradeLane:
     def add(self, row: tuple[object, ...], link: int, now_s: float, *, is_ahead: bool = False) -> int | None:
         """Take in a trade (ms, id, side, price, amount, the trade as received) that came over that connection.
 
-        A time that `is_ahead` of the clock says nothing about what came before it. Gives the millisecond from which on nothing is missing, if something may be before it.
+        A time that `is_ahead` of the clock says nothing about what came before it. Gives the millisecond from which on
+        nothing is missing, if something may be before it.
         """
         self.last_told_s = now_s
         if self._oldest_s is None:

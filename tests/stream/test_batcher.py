@@ -1,7 +1,6 @@
 """What waits for the database: bounded in memory, the rest on disk, in order, and nothing of it lost."""
 
 import asyncio
-from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -17,7 +16,7 @@ from tapehouse.store.instruments import TradeSeries, ensure_trade_series, find_i
 from tapehouse.store.ledger import missing_ranges
 from tapehouse.stream.batcher import Batcher, Flushing
 from tapehouse.stream.parcel import Parcel
-from tapehouse.stream.spill import Spill
+from tapehouse.stream.spill import FindSeries, Spill
 from tapehouse.stream.statistics import StreamStatistics
 from tapehouse.stream.trade_lane import TradeLane
 from tapehouse.stream.writer import Writer
@@ -82,11 +81,11 @@ def a_spill(folder: Path, series: TradeSeries) -> Spill:
     return Spill(folder, "binance", found(series))
 
 
-def found(series: TradeSeries | None) -> Callable[[str, str, str | None, int], TradeSeries | None]:
+def found(series: TradeSeries | None) -> FindSeries:
     """Whatever is looked for, that series."""
 
-    def find(symbol: str, dataset: str, timeframe: str | None, series_id: int) -> TradeSeries | None:
-        del symbol, dataset, timeframe, series_id
+    def find(symbol: str, dataset: str, timeframe: str | None) -> TradeSeries | None:
+        del symbol, dataset, timeframe
         return series
 
     return find
@@ -165,11 +164,30 @@ async def test_what_can_not_be_written_at_the_end_is_written_by_the_next_run(
     assert left_in(tmp_path) == []
 
 
-def test_a_line_that_was_cut_off_and_one_of_another_database_are_left_out(series: TradeSeries, tmp_path: Path):
+def test_a_line_that_was_cut_off_is_left_out(series: TradeSeries, tmp_path: Path):
     (tmp_path / "binance-0123.jsonl").write_text('3 {"symbol":"BTC/USDT","dataset":"trade","timefr')
     with closing(Spill(tmp_path, "binance", found(None))) as spill:
         assert spill.first() is None
     assert left_in(tmp_path) == []
+
+
+def test_what_was_not_written_to_another_database_is_left_to_it(series: TradeSeries, tmp_path: Path):
+    lane = TradeLane(series, counts_trades=True, known_until_ms=None)
+    for number in range(3):
+        lane.add(trade(number, number), 1, now_s=0.0)
+    parcel = lane.take(0.0)
+    assert parcel is not None
+    with closing(a_spill(tmp_path, series)) as spill:
+        spill.append(parcel)
+    # There the first series has the same number.
+    instrument = series.instrument
+    elsewhere = replace(instrument, first_seen_at=instrument.first_seen_at + timedelta(seconds=1))
+    for other in (None, replace(series, instrument=elsewhere)):
+        with closing(Spill(tmp_path, "binance", found(other))) as spill:
+            assert (spill.first(), spill.rows) == (None, 0)
+    with closing(a_spill(tmp_path, series)) as spill:
+        assert (waiting := spill.first()) is not None
+        assert (list(waiting.rows), waiting.windows) == (list(parcel.rows), parcel.windows)
 
 
 def test_what_another_process_has_is_left_to_it(series: TradeSeries, tmp_path: Path):
