@@ -53,15 +53,16 @@ class TradeLane:
             self._run.append((self._last_ms, row))
             return None
         trade_id = _number(row[1]) if self._counts_trades else None
-        follows = self._follows(trade_id, link)
-        if is_ahead and not follows:
+        follows = self._follows(trade_id, time_ms, link)
+        if not follows and (is_ahead or time_ms < self._reached_ms):
+            # No run begins with a time that is wrong, or with what is repeated of the one before.
             self._settle_alone(time_ms, row)
             return None
         if not follows:
             self._begin_run(time_ms)
         self._link = link
         if trade_id is not None:
-            self._last_id = max(trade_id, self._last_id or 0)
+            self._last_id = max(trade_id, self._last_id or 0) if follows else trade_id
         if is_ahead:
             self._settle_alone(time_ms, row)
         elif time_ms < self._from_ms:
@@ -109,13 +110,19 @@ class TradeLane:
         """What came before any trade was streamed is known up to there."""
         self._known_until_ms = until_ms
 
-    def _follows(self, trade_id: int | None, link: int) -> bool:
+    @property
+    def _reached_ms(self) -> int:
+        """How far the trades go that came, or were known before any did."""
+        return self._last_ms if self._last_ms >= 0 else self._known_until_ms or -1
+
+    def _follows(self, trade_id: int | None, time_ms: int, link: int) -> bool:
         """Whether nothing can be missing between the trade before and this one."""
         if self._last_ms < 0:
             return False
         if trade_id is None or self._last_id is None:
             return link == self._link
-        return trade_id <= self._last_id + 1
+        # Ids run with time: a lower one that is later says that they were counted anew, or that one was wrong.
+        return trade_id == self._last_id + 1 or (trade_id <= self._last_id and time_ms <= self._last_ms)
 
     def _begin_run(self, time_ms: int) -> None:
         """Something may be missing up to that millisecond, and of it."""
@@ -123,7 +130,7 @@ class TradeLane:
         if self._last_ms >= 0:
             self._settle(self._last_ms)
             start_ms = self._last_ms
-        start_ms = time_ms if start_ms is None else min(start_ms, time_ms)
+        start_ms = time_ms if start_ms is None else start_ms
         # Rows that tell no time go with those beside them.
         hole = Hole((from_ms(start_ms), from_ms(time_ms + 1)), [(max(one, start_ms), row) for one, row in self._run])
         self._run = []

@@ -140,6 +140,21 @@ def test_a_trade_of_what_is_missing_waits_until_that_was_asked_for():
     assert taken(lane, 10.0) == (["1", "3", "2"], [])
 
 
+def test_no_run_begins_before_what_came():
+    lane = a_lane(counts_trades=False)
+    for trade_id, time_ms, link in ((1, 0, 1), (2, 5, 1), (3, -(10**9), 2), (4, 50, 2), (5, 60, 2)):
+        lane.add(trade(trade_id, time_ms), link, now_s=10.0)
+    assert [in_ms(hole.span) for hole in lane.take_holes()] == [(0, 1), (5, 51)]
+    assert taken(lane, 10.0) == (["3"], [(1, 5), (51, 60)])
+
+
+def test_one_wrong_id_hides_no_hole():
+    lane = a_lane()
+    for trade_id, time_ms in ((1, 0), (2, 5), (10**15, 6), (4, 10), (9, 20)):
+        lane.add(trade(trade_id, time_ms), 1, now_s=10.0)
+    assert [in_ms(hole.span) for hole in lane.take_holes()] == [(0, 1), (5, 7), (6, 11), (10, 21)]
+
+
 def test_a_row_without_a_time_is_handed_over_too():
     lane = a_lane()
     lane.add(trade(1, 0), 1, now_s=10.0)
