@@ -122,7 +122,9 @@ class Batcher:
         try:
             async with asyncio.timeout(LAST_TRY_S):
                 await self._write_all()
-        except (TimeoutError, StoreUnreachable) as error:
+        except TimeoutError:
+            _logger.warning("The database takes too long. What waits is kept for the next start.")
+        except StoreUnreachable as error:
             _logger.warning("%s What waits is kept for the next start.", error)
         finally:
             self._collect()

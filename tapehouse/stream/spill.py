@@ -160,10 +160,12 @@ class _File:
             self._read_at = self._size = 0
 
     def close(self) -> None:
-        if self.is_read:
-            with suppress(OSError):
+        # What a full disk did not take was said when that was to be kept.
+        with suppress(OSError):
+            if self.is_read:
                 self.path.unlink()
-        self._file.close()
+        with suppress(OSError):
+            self._file.close()
 
 
 def _key(series: StreamedSeries) -> _Key:

@@ -1,6 +1,7 @@
 """What waits for the database: bounded in memory, the rest on disk, in order, and nothing of it lost."""
 
 import asyncio
+import resource
 from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -75,6 +76,10 @@ def missing_ms(url: str, series: TradeSeries, until_ms: int) -> list[tuple[int, 
 
 def left_in(folder: Path) -> list[Path]:
     return list(folder.iterdir())
+
+
+def a_parcel(series: TradeSeries) -> Parcel:
+    return Parcel(series, [trade(1, 1), trade(2, 2)], [(from_ms(START_MS + 1), from_ms(START_MS + 3))], 0.0)
 
 
 def a_spill(folder: Path, series: TradeSeries) -> Spill:
@@ -172,11 +177,7 @@ def test_a_line_that_was_cut_off_is_left_out(series: TradeSeries, tmp_path: Path
 
 
 def test_what_was_not_written_to_another_database_is_left_to_it(series: TradeSeries, tmp_path: Path):
-    lane = TradeLane(series, counts_trades=True, known_until_ms=None)
-    for number in range(3):
-        lane.add(trade(number, number), 1, now_s=0.0)
-    parcel = lane.take(0.0)
-    assert parcel is not None
+    parcel = a_parcel(series)
     with closing(a_spill(tmp_path, series)) as spill:
         spill.append(parcel)
     # There the first series has the same number.
@@ -188,6 +189,41 @@ def test_what_was_not_written_to_another_database_is_left_to_it(series: TradeSer
     with closing(a_spill(tmp_path, series)) as spill:
         assert (waiting := spill.first()) is not None
         assert (list(waiting.rows), waiting.windows) == (list(parcel.rows), parcel.windows)
+
+
+def test_the_series_of_what_others_have_left_is_looked_up_once(series: TradeSeries, tmp_path: Path):
+    looked_up: list[str] = []
+
+    def find(symbol: str, dataset: str, timeframe: str | None) -> TradeSeries:
+        looked_up.append(f"{symbol} {dataset} {timeframe}")
+        return series
+
+    with closing(a_spill(tmp_path, series)) as spill:
+        for _ in range(5):
+            spill.append(a_parcel(series))
+    with closing(Spill(tmp_path, "binance", find)) as spill:
+        while spill.first() is not None:
+            spill.drop()
+    assert looked_up == ["BTC/USDT trade None"]
+
+
+def test_a_full_disk_is_said_once(series: TradeSeries, tmp_path: Path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with closing(a_spill(tmp_path, series)) as spill:
+        spill.append(a_parcel(series))
+        (path,) = tmp_path.iterdir()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, limits[1]))
+        try:
+            with pytest.raises(ServiceError, match="make room"):
+                spill.append(a_parcel(series))
+            # What waits in a buffer is too much for the disk still.
+            spill.close()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with closing(a_spill(tmp_path, series)) as spill:
+        assert spill.first() is not None
+        spill.drop()
+        assert spill.first() is None
 
 
 def test_what_another_process_has_is_left_to_it(series: TradeSeries, tmp_path: Path):
