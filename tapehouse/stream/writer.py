@@ -1,7 +1,12 @@
 """The write of parcels into the store: as an ingest by requests writes them, checked and with what they cover."""
 
+import os
+import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import cast
+
+import psycopg
 
 from tapehouse.book import BookSample
 from tapehouse.exchange import CandlePage, TradePage
@@ -28,6 +33,14 @@ class Writer:
         """Close the connection."""
         if self._connection is not None:
             self._connection.close()
+
+    def interrupt(self) -> None:
+        """Have a write that hangs in its thread fail, as if the server were gone; callable from another one."""
+        with suppress(OSError, psycopg.Error):
+            if self._connection is not None:
+                # A request to cancel would have to wait for the same server.
+                with socket.socket(fileno=os.dup(self._connection.fileno())) as ours:
+                    ours.shutdown(socket.SHUT_RDWR)
 
     def write(self, parcel: Parcel) -> WriteResult:
         """Write a parcel in one transaction; raises StoreError, and then nothing of it is written."""

@@ -127,6 +127,24 @@ async def test_what_memory_can_not_hold_waits_on_disk_and_is_written_in_the_end(
     assert left_in(tmp_path) == []
 
 
+async def test_a_database_that_hangs_does_not_hold_up_the_end(store_url: str, series: TradeSeries, tmp_path: Path):
+    statistics, lane = StreamStatistics(), TradeLane(series, counts_trades=True, known_until_ms=None)
+    for number in range(50):
+        lane.add(trade(number, number), 1, now_s=0.0)
+        statistics.waiting += 1
+    with connect(store_url) as other, closing(Writer(store_url, depth=20)) as writer:
+        with closing(a_spill(tmp_path, series)) as spill, other.transaction():
+            other.execute("select from series where series_id = %s for update", (series.series_id,))
+            batcher = Batcher([lane], writer, spill, Flushing(), statistics)
+            running = asyncio.create_task(batcher.flush())
+            await asyncio.sleep(0.5)
+            running.cancel()
+            # Until the other transaction ends: a test that hangs is one that fails.
+            await asyncio.wait([running], timeout=20)
+            assert running.cancelled()
+    assert stored_ids(store_url, series) == []
+
+
 async def test_the_ends_of_a_hole_that_nobody_filled_are_stored_and_asked_for_again(
     store_url: str, series: TradeSeries, tmp_path: Path
 ):
