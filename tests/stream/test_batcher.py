@@ -132,16 +132,19 @@ async def test_a_database_that_hangs_does_not_hold_up_the_end(store_url: str, se
     for number in range(50):
         lane.add(trade(number, number), 1, now_s=0.0)
         statistics.waiting += 1
-    with connect(store_url) as other, closing(Writer(store_url, depth=20)) as writer:
-        with closing(a_spill(tmp_path, series)) as spill, other.transaction():
-            other.execute("select from series where series_id = %s for update", (series.series_id,))
-            batcher = Batcher([lane], writer, spill, Flushing(), statistics)
-            running = asyncio.create_task(batcher.flush())
-            await asyncio.sleep(0.5)
-            running.cancel()
-            # Until the other transaction ends: a test that hangs is one that fails.
-            await asyncio.wait([running], timeout=20)
-            assert running.cancelled()
+    with (
+        closing(Writer(store_url, depth=20)) as writer,
+        closing(a_spill(tmp_path, series)) as spill,
+        connect(store_url) as other,
+        other.transaction(),
+    ):
+        other.execute("select from series where series_id = %s for update", (series.series_id,))
+        running = asyncio.create_task(Batcher([lane], writer, spill, Flushing(), statistics).flush())
+        await asyncio.sleep(0.5)
+        running.cancel()
+        await asyncio.wait([running], timeout=20)
+        # It would go on once the other transaction has ended.
+        assert running.cancelled()
     assert stored_ids(store_url, series) == []
 
 
