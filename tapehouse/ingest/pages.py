@@ -49,7 +49,7 @@ class Pages:
         self.rows = [row for page in pages for row in page.rows]
         self.asked = merge_ranges(window for page in pages for window in page.answered)
         self.refused = [refusal for page in pages for refusal in page.refused]
-        windows = self.asked or [(one.start, one.end) for one in self.refused]
+        windows = [*self.asked, *((one.start, one.end) for one in self.refused)]
         self.bounds = min(start for start, _ in windows), max(end for _, end in windows)
 
     def covered(self, within_bounds: Sequence[TimeRange]) -> list[TimeRange]:

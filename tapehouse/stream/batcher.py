@@ -14,7 +14,6 @@ from datetime import timedelta
 from typing import Final
 
 from tapehouse.errors import BeyondRetention, InputError, StoreUnreachable
-from tapehouse.ingest.pages import finish_in_thread
 from tapehouse.store.batch import WriteResult
 from tapehouse.stream.book_lane import BookLane
 from tapehouse.stream.parcel import Lane, Parcel
@@ -31,6 +30,8 @@ _LONGEST_PAUSE_S: Final = 5.0
 _PIECE_ROWS: Final = 1000
 # A database that comes and goes is no reason to wait for ever at the end.
 LAST_TRY_S: Final = 10.0
+# So long a write that has begun may take when it is to end.
+_LAST_WRITE_S: Final = 3.0
 
 _logger = logging.getLogger(__name__)
 
@@ -122,7 +123,9 @@ class Batcher:
         try:
             async with asyncio.timeout(LAST_TRY_S):
                 await self._write_all()
-        except (TimeoutError, StoreUnreachable) as error:
+        except TimeoutError:
+            _logger.warning("The database takes too long. What waits is kept for the next start.")
+        except StoreUnreachable as error:
             _logger.warning("%s What waits is kept for the next start.", error)
         finally:
             self._collect()
@@ -158,12 +161,24 @@ class Batcher:
                 written = WriteResult(0, 0, 0, 0, 0)
 
         try:
-            await finish_in_thread(work)
+            await self._in_thread(work)
         finally:
             if written is not None:
                 self._statistics.count(parcel, written, time.monotonic())
                 forget(len(parcel.rows))
                 self._tell_stored(parcel)
+
+    async def _in_thread(self, work: Callable[[], None]) -> None:
+        """Run it in a thread; when cancelled, wait for it first, but not for a database that hangs."""
+        running = asyncio.ensure_future(asyncio.to_thread(work))
+        try:
+            await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await asyncio.wait([running], timeout=_LAST_WRITE_S)
+            if not running.done():
+                self._writer.interrupt()
+            await asyncio.gather(running, return_exceptions=True)
+            raise
 
     def _drop_spilled(self, rows: int) -> None:  # noqa: ARG002 -- it knows
         self._spill.drop()
@@ -172,7 +187,7 @@ class Batcher:
     def _tell_stored(self, parcel: Parcel) -> None:
         """Tell readers up to where all is in the database, unless what was streamed before still waits for a hole."""
         is_waiting = any(isinstance(lane, TradeLane) and lane.has_holes for lane in self._lanes)
-        if self._telling is not None and not is_waiting and not self._spill.rows:
+        if self._telling is not None and parcel.windows and not is_waiting and not self._spill.rows:
             self._telling.store(parcel.series, to_us(max(end for _, end in parcel.windows)))
 
     def _collect(self) -> None:

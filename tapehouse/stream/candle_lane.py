@@ -18,7 +18,7 @@ class CandleLane:
         self.series = series
         self._known_until_ms = known_until_ms
         self._link = 0
-        self._open_ms = -1
+        self._open_ms = self._doubted_ms = -1
         self._open: tuple[object, ...] = ()
         self._settled: list[object] = []
         self._windows: list[TimeRange] = []
@@ -26,8 +26,10 @@ class CandleLane:
         self._oldest_s: float | None = None
         self.last_told_s = 0.0
 
-    def add(self, row: tuple[object, ...], link: int, now_s: float) -> tuple[tuple[object, ...] | None, int | None]:
-        """Take in a state of a candle (ms, open, high, low, close, volume).
+    def add(
+        self, row: tuple[object, ...], link: int, now_s: float, *, is_ahead: bool = False
+    ) -> tuple[tuple[object, ...] | None, int | None]:
+        """Take in a state of a candle (ms, open, high, low, close, volume); one whose time `is_ahead` twice at least.
 
         Gives the candle that is whole by it, and the millisecond from which on nothing is missing, if something may
         be before it.
@@ -38,6 +40,10 @@ class CandleLane:
             self._settled.append(row)
             return None, None
         if time_ms < self._open_ms:
+            return None, None
+        if is_ahead and time_ms not in (self._open_ms, self._doubted_ms):
+            # A single wrong time would close the candle too early, and all until then would be missed.
+            self._doubted_ms = time_ms
             return None, None
         whole = since_ms = None
         if time_ms > self._open_ms:

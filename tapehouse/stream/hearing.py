@@ -3,7 +3,7 @@
 import time
 from collections.abc import Coroutine, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from tapehouse.exchange import Exchange
 from tapehouse.exchange.live import LiveExchange
@@ -11,7 +11,10 @@ from tapehouse.exchange.rows import time_of
 from tapehouse.stream.batcher import Batcher
 from tapehouse.stream.request import Lanes, StreamRequest
 from tapehouse.stream.telling import Telling
-from tapehouse.timeframe import from_ms
+from tapehouse.timeframe import from_ms, to_ms
+
+# Clocks differ; what tells a time further ahead than that is not believed alone.
+_MOST_AHEAD_MS: Final = 60_000
 
 
 class Hearing:
@@ -60,8 +63,9 @@ class Hearing:
         if self._is_over:
             return
         lane = self._lanes.trades[symbol]
-        since_ms = lane.add(row, link, time.monotonic())
-        self._latest_ms = time_of(row) or self._latest_ms
+        time_ms = time_of(row)
+        since_ms = lane.add(row, link, time.monotonic(), is_ahead=self._is_ahead(time_ms))
+        self._latest_ms = time_ms or self._latest_ms
         if self._telling is not None:
             if since_ms is not None:
                 self._telling.miss(lane.series, since_ms * 1000)
@@ -72,7 +76,7 @@ class Hearing:
         if self._is_over:
             return
         lane = self._lanes.candles[symbol]
-        whole, since_ms = lane.add(row, link, time.monotonic())
+        whole, since_ms = lane.add(row, link, time.monotonic(), is_ahead=self._is_ahead(time_of(row)))
         if self._telling is not None:
             if whole is not None:
                 self._telling.candle(lane.series, whole, is_closed=True)
@@ -88,6 +92,10 @@ class Hearing:
         lane, clock = self._lanes.books[symbol], self._exchange.told_now()
         if (latest := self.latest) is not None:
             clock = max(clock, latest)
+        if self._is_ahead(book["timestamp"]):
+            # The next state has all that this one has.
+            self._latest_ms = book["timestamp"]
+            return
         sample, since_us = lane.add(book, link, time.monotonic(), clock=clock)
         self._latest_ms = book["timestamp"] or self._latest_ms
         if sample is None:
@@ -97,6 +105,14 @@ class Hearing:
                 self._telling.miss(lane.series, since_us)
             self._telling.book(lane.series, sample)
         self._batcher.told()
+
+    def _is_ahead(self, time_ms: int | None) -> bool:
+        """Whether that time has not come, by what the trade or book before told and by the clock."""
+        return (
+            time_ms is not None
+            and time_ms > self._latest_ms + _MOST_AHEAD_MS
+            and time_ms > to_ms(self._exchange.told_now()) + _MOST_AHEAD_MS
+        )
 
     def _lose_books(self) -> None:
         """What comes of order books need not follow on what came."""

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from datetime import datetime
@@ -11,6 +12,7 @@ from typing import Final
 from tapehouse.errors import ExchangeError, PermanentError, QualityError, StoreUnreachable
 from tapehouse.exchange import Exchange
 from tapehouse.ingest import IngestPlan, ingest_chunk, ingest_plan, plan_series
+from tapehouse.ingest.pages import finish_in_thread
 from tapehouse.ingest.plan import TRAILING_TRADES
 from tapehouse.store.connection import Connection, connect
 from tapehouse.store.instruments import BookSeries, CandleSeries, TradeSeries
@@ -41,6 +43,8 @@ class HoleFiller:
         self._database_url = database_url
         self._lanes = lanes
         self._statistics = statistics
+        # What was missed and not asked for yet, which outlives the connection.
+        self._waiting: deque[tuple[Lane, Hole]] = deque()
         # What came since the last run is asked for at once.
         self._asked_at_s = dict.fromkeys(range(len(lanes)), float("-inf"))
 
@@ -60,19 +64,19 @@ class HoleFiller:
             for place, lane in enumerate(self._lanes):
                 for hole in lane.take_holes():
                     self._statistics.holes += 1
-                    await self._fill(connection, lane, hole)
+                    self._waiting.append((lane, hole))
+                while self._waiting:
+                    await self._fill(connection, *self._waiting[0])
+                    self._waiting.popleft()
                 await self._look_after(connection, place, lane)
             await asyncio.sleep(_LOOK_S)
 
     async def _fill(self, connection: Connection, lane: Lane, hole: Hole) -> None:
         """Fetch it, or leave it to be repaired later; either way what waits for it goes on."""
-        is_filled = False
-        try:
-            is_filled = await self._try_to_fill(connection, lane, hole)
-        finally:
-            lane.fill(hole)
-            self._statistics.filled += is_filled
-            self._statistics.missed += not is_filled
+        is_filled = await self._try_to_fill(connection, lane, hole)
+        lane.fill(hole)
+        self._statistics.filled += is_filled
+        self._statistics.missed += not is_filled
 
     async def _try_to_fill(self, connection: Connection, lane: Lane, hole: Hole) -> bool:
         for attempt in range(1, _ATTEMPTS + 1):
@@ -80,7 +84,7 @@ class HoleFiller:
                 await self._ask_for(connection, lane, hole)
             except ExchangeError as error:
                 if attempt == _ATTEMPTS or isinstance(error, PermanentError):
-                    await asyncio.to_thread(record_failed, connection, lane.series, hole.span)
+                    await finish_in_thread(lambda: record_failed(connection, lane.series, hole.span))
                     _logger.warning("%s What %s lacks there is a gap now, see `tapehouse gaps`.", error, lane.series)
                     break
                 await asyncio.sleep(_PAUSE_S * attempt)
@@ -111,7 +115,7 @@ class HoleFiller:
         if now_s - self._asked_at_s[place] < _SILENCE_S:
             return
         self._asked_at_s[place] = now_s
-        await asyncio.to_thread(record_asked, connection, lane.series)
+        await finish_in_thread(lambda: record_asked(connection, lane.series))
         match lane:
             case TradeLane() | CandleLane() if now_s - lane.last_told_s > _patience_s(lane):
                 await self._catch_up(connection, lane)
@@ -122,7 +126,7 @@ class HoleFiller:
         """Ask for what is missing up to now, of the time since the series begins here; at most of the last day."""
         try:
             now = await self._exchange.now()
-            if (plan := await asyncio.to_thread(_plan, connection, lane.series, now)) is None:
+            if (plan := await finish_in_thread(lambda: _plan(connection, lane.series, now))) is None:
                 return
             await ingest_plan(self._exchange, connection, lane.series, plan)
             # The last seconds are asked for again, in which some may have come late.

@@ -15,13 +15,15 @@ class Parcel:
     """Rows of one series as received, and the windows that they are all there is of.
 
     Of order books each row is a `BookSample`, and has a window of its own at the same place. `received_s` is when the
-    oldest of them came, by `time.monotonic`.
+    oldest of them came, by `time.monotonic`. `unproven` are windows of other rows, of which nobody knows whether they
+    are all: they lack something unless it was fetched otherwise.
     """
 
     series: StreamedSeries
     rows: Sequence[object]
     windows: Sequence[TimeRange]
     received_s: float
+    unproven: Sequence[TimeRange] = ()
 
 
 @dataclass(slots=True, eq=False)

@@ -6,7 +6,7 @@ What it misses meanwhile, for whatever reason, is fetched by requests, as is wha
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,7 +29,7 @@ from tapehouse.stream.hearing import Hearing
 from tapehouse.stream.holes import HoleFiller
 from tapehouse.stream.parcel import StreamedSeries
 from tapehouse.stream.request import Lanes, StreamRequest, open_lanes
-from tapehouse.stream.spill import Spill
+from tapehouse.stream.spill import FindSeries, Spill
 from tapehouse.stream.statistics import StreamStatistics
 from tapehouse.stream.telling import Telling
 from tapehouse.stream.writer import Writer
@@ -142,23 +142,20 @@ def _refresh(database_url: str) -> None:
         refresh_features(connection)
 
 
-def _finder(exchange_id: str, database_url: str) -> Callable[[str, str, str | None, int], StreamedSeries | None]:
+def _finder(exchange_id: str, database_url: str) -> FindSeries:
     """Finds the series of what another run has left on disk."""
 
-    def find(symbol: str, dataset: str, timeframe_name: str | None, series_id: int) -> StreamedSeries | None:
+    def find(symbol: str, dataset: str, timeframe_name: str | None) -> StreamedSeries | None:
         with closing(connect(database_url)) as connection:
             try:
                 instrument = find_instrument(connection, exchange_id, symbol)
             except UnknownSymbol:
                 return None
-            series: StreamedSeries
             if dataset == "trade":
-                series = ensure_trade_series(connection, instrument)
-            elif dataset == "order_book":
-                series = ensure_book_series(connection, instrument)
-            else:
-                series = ensure_candle_series(connection, instrument, timeframe(timeframe_name or ""))
-        return series if series.series_id == series_id else None
+                return ensure_trade_series(connection, instrument)
+            if dataset == "order_book":
+                return ensure_book_series(connection, instrument)
+            return ensure_candle_series(connection, instrument, timeframe(timeframe_name or ""))
 
     return find
 

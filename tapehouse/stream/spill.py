@@ -7,24 +7,26 @@ streams the same exchange into the same database. A parcel that was written and 
 import fcntl
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, Final, cast
+from typing import IO, Any, Final, TypeAlias, cast
 from uuid import uuid4
 
 from tapehouse.book import BookSample
 from tapehouse.errors import ServiceError
+from tapehouse.ranges import TimeRange
 from tapehouse.store.instruments import BookSeries
 from tapehouse.stream.parcel import Parcel, StreamedSeries
 from tapehouse.timeframe import from_us, to_us
 
 _TIMES: Final = ("received_at", "exchange_at")
 
-# The series of an exchange's symbol, dataset and timeframe; None where that database has no such series of that number.
-FindSeries = Callable[[str, str, str | None, int], StreamedSeries | None]
+# The series of an exchange's symbol, dataset and timeframe; None where the database has no such symbol.
+FindSeries = Callable[[str, str, str | None], StreamedSeries | None]
+_Key: TypeAlias = tuple[str, str, str | None]
 
 _logger = logging.getLogger(__name__)
 
@@ -34,10 +36,12 @@ class Spill:
 
     def __init__(self, folder: Path, exchange_id: str, find_series: FindSeries) -> None:
         self._find_series = find_series
+        self._series: dict[_Key, StreamedSeries | None] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             left = sorted(folder.glob(f"{exchange_id}-*.jsonl"), key=lambda path: path.stat().st_mtime)
-            self._files = [file for path in left if (file := _File.take_over(path)) is not None]
+            taken = [file for path in left if (file := _File.take_over(path)) is not None]
+            self._files = [file for file in taken if self._is_ours(file)]
             self._own = _File.take_over(folder / f"{exchange_id}-{uuid4().hex[:12]}.jsonl")
         except OSError as error:
             raise ServiceError(f"Nothing can be kept in {folder} ({error.strerror}): choose another folder.") from error
@@ -54,6 +58,7 @@ class Spill:
         assert self._own is not None
         try:
             self._own.append(_encoded(parcel), len(parcel.rows))
+            self._series[_key(parcel.series)] = parcel.series
         except OSError as error:
             raise ServiceError(
                 f"{self._own.path} can't be written ({error.strerror}): make room, then start the stream again. "
@@ -78,17 +83,32 @@ class Spill:
         for file in self._files:
             file.close()
 
+    def _is_ours(self, file: "_File") -> bool:
+        """Whether a process on this database has left it; that of another one waits for who streams into that."""
+        line = file.first()
+        told = None if line is None else _told(line)
+        if told is None or self._series_of(told) is not None:
+            return True
+        _logger.warning("%s waits for another database, and is left as it is.", file.path)
+        file.close()
+        return False
+
     def _decoded(self, line: str, path: Path) -> Parcel | None:
-        try:
-            told = json.loads(line.partition(" ")[2])
-            series = self._find_series(told["symbol"], told["dataset"], told["timeframe"], told["series_id"])
-        except (ValueError, KeyError):
+        if (told := _told(line)) is None:
             _logger.warning("A line of %s is cut off, as by a crash, and was left out.", path)
             return None
-        if series is None:
-            _logger.warning("%s holds %s that is not of this database, and was left out.", path, told["symbol"])
+        if (series := self._series_of(told)) is None:
+            _logger.warning("%s holds %s that this database has no more, and was left out.", path, told["symbol"])
             return None
         return _parcel(told, series)
+
+    def _series_of(self, told: dict[str, Any]) -> StreamedSeries | None:
+        """The series of a parcel, looked up once; numbers alone are the same in many databases."""
+        key = told["symbol"], told["dataset"], told["timeframe"]
+        if key not in self._series:
+            self._series[key] = self._find_series(*key)
+        series = self._series[key]
+        return series if series is not None and _identity(series) == told["of"] else None
 
 
 class _File:
@@ -140,10 +160,29 @@ class _File:
             self._read_at = self._size = 0
 
     def close(self) -> None:
-        if self.is_read:
-            with suppress(OSError):
+        # What a full disk did not take was said when that was to be kept.
+        with suppress(OSError):
+            if self.is_read:
                 self.path.unlink()
-        self._file.close()
+        with suppress(OSError):
+            self._file.close()
+
+
+def _key(series: StreamedSeries) -> _Key:
+    return series.instrument.symbol, series.dataset, series.timeframe_name
+
+
+def _identity(series: StreamedSeries) -> list[int]:
+    """What no two databases have in common: the series' number, and when its instrument was seen first."""
+    return [series.series_id, to_us(series.instrument.first_seen_at)]
+
+
+def _told(line: str) -> dict[str, Any] | None:
+    """What a line holds, None where it is cut off."""
+    try:
+        return json.loads(line.partition(" ")[2])
+    except ValueError:
+        return None
 
 
 def _rows_in(line: str) -> int:
@@ -158,13 +197,18 @@ def _encoded(parcel: Parcel) -> str:
             "symbol": parcel.series.instrument.symbol,
             "dataset": parcel.series.dataset,
             "timeframe": parcel.series.timeframe_name,
-            "series_id": parcel.series.series_id,
-            "windows": [[to_us(start), to_us(end)] for start, end in parcel.windows],
+            "of": _identity(parcel.series),
+            "windows": _in_us(parcel.windows),
+            "unproven": _in_us(parcel.unproven),
             "rows": list(_encoded_rows(parcel)),
         },
         default=str,
         separators=(",", ":"),
     )
+
+
+def _in_us(windows: Sequence[TimeRange]) -> list[tuple[int, int]]:
+    return [(to_us(start), to_us(end)) for start, end in windows]
 
 
 def _encoded_rows(parcel: Parcel) -> Iterator[object]:
@@ -176,9 +220,11 @@ def _encoded_rows(parcel: Parcel) -> Iterator[object]:
 
 
 def _parcel(told: dict[str, Any], series: StreamedSeries) -> Parcel:
-    windows = [(from_us(start_us), from_us(end_us)) for start_us, end_us in told["windows"]]
+    windows, unproven = (
+        [(from_us(start_us), from_us(end_us)) for start_us, end_us in told[name]] for name in ("windows", "unproven")
+    )
     decode = _sample if isinstance(series, BookSeries) else _row
-    return Parcel(series, [decode(row) for row in told["rows"]], windows, 0.0)
+    return Parcel(series, [decode(row) for row in told["rows"]], windows, 0.0, unproven)
 
 
 def _row(row: object) -> object:

@@ -29,18 +29,20 @@ class TradeLane:
         # Of the present run of trades: up to where it was handed over, and the last millisecond that it has come to.
         self._from_ms = self._last_ms = -1
         self._run: list[tuple[int, object]] = []
-        # Rows that lie in windows of their own: ends of runs, and what came late.
         self._settled: list[object] = []
         self._windows: list[TimeRange] = []
+        # Milliseconds of which there may be more: ends of runs, and what came late or too early.
+        self._unproven: list[TimeRange] = []
         self._open_holes: list[Hole] = []
         self._new_holes: list[Hole] = []
         self._oldest_s: float | None = None
         self.last_told_s = 0.0
 
-    def add(self, row: tuple[object, ...], link: int, now_s: float) -> int | None:
+    def add(self, row: tuple[object, ...], link: int, now_s: float, *, is_ahead: bool = False) -> int | None:
         """Take in a trade (ms, id, side, price, amount, the trade as received) that came over that connection.
 
-        Gives the millisecond from which on nothing is missing, if something may be before it.
+        A time that `is_ahead` of the clock says nothing about what came before it. Gives the millisecond from which on
+        nothing is missing, if something may be before it.
         """
         self.last_told_s = now_s
         if self._oldest_s is None:
@@ -51,13 +53,19 @@ class TradeLane:
             self._run.append((self._last_ms, row))
             return None
         trade_id = _number(row[1]) if self._counts_trades else None
-        follows = self._follows(trade_id, link)
+        follows = self._follows(trade_id, time_ms, link)
+        if not follows and (is_ahead or time_ms < self._reached_ms):
+            # No run begins with a time that is wrong, or with what is repeated of the one before.
+            self._settle_alone(time_ms, row)
+            return None
         if not follows:
             self._begin_run(time_ms)
         self._link = link
         if trade_id is not None:
-            self._last_id = max(trade_id, self._last_id or 0)
-        if time_ms < self._from_ms:
+            self._last_id = max(trade_id, self._last_id or 0) if follows else trade_id
+        if is_ahead:
+            self._settle_alone(time_ms, row)
+        elif time_ms < self._from_ms:
             self._add_late(time_ms, row)
         else:
             self._last_ms = max(self._last_ms, time_ms)
@@ -69,10 +77,10 @@ class TradeLane:
         if self._last_ms >= 0:
             is_settled = now_s - self.last_told_s > _SETTLED_S
             self._settle(self._last_ms + 1 if is_settled else self._last_ms)
-        if not self._windows:
+        if not self._windows and not self._unproven:
             return None
-        parcel = Parcel(self.series, self._settled, self._windows, self._oldest_s or now_s)
-        self._settled, self._windows = [], []
+        parcel = Parcel(self.series, self._settled, self._windows, self._oldest_s or now_s, self._unproven)
+        self._settled, self._windows, self._unproven = [], [], []
         self._oldest_s = now_s if self._run else None
         return parcel
 
@@ -102,13 +110,19 @@ class TradeLane:
         """What came before any trade was streamed is known up to there."""
         self._known_until_ms = until_ms
 
-    def _follows(self, trade_id: int | None, link: int) -> bool:
+    @property
+    def _reached_ms(self) -> int:
+        """How far the trades go that came, or were known before any did."""
+        return self._last_ms if self._last_ms >= 0 else self._known_until_ms or -1
+
+    def _follows(self, trade_id: int | None, time_ms: int, link: int) -> bool:
         """Whether nothing can be missing between the trade before and this one."""
         if self._last_ms < 0:
             return False
         if trade_id is None or self._last_id is None:
             return link == self._link
-        return trade_id <= self._last_id + 1
+        # Ids run with time: a lower one that is later says that they were counted anew, or that one was wrong.
+        return trade_id == self._last_id + 1 or (trade_id <= self._last_id and time_ms <= self._last_ms)
 
     def _begin_run(self, time_ms: int) -> None:
         """Something may be missing up to that millisecond, and of it."""
@@ -116,7 +130,7 @@ class TradeLane:
         if self._last_ms >= 0:
             self._settle(self._last_ms)
             start_ms = self._last_ms
-        start_ms = time_ms if start_ms is None else min(start_ms, time_ms)
+        start_ms = time_ms if start_ms is None else start_ms
         # Rows that tell no time go with those beside them.
         hole = Hole((from_ms(start_ms), from_ms(time_ms + 1)), [(max(one, start_ms), row) for one, row in self._run])
         self._run = []
@@ -133,7 +147,7 @@ class TradeLane:
 
     def _settle_alone(self, time_ms: int, row: object) -> None:
         self._settled.append(row)
-        self._windows.append((from_ms(time_ms), from_ms(time_ms + 1)))
+        self._unproven.append((from_ms(time_ms), from_ms(time_ms + 1)))
 
     def _settle(self, until_ms: int) -> None:
         """What the run has before that millisecond is complete."""

@@ -1,7 +1,12 @@
 """The write of parcels into the store: as an ingest by requests writes them, checked and with what they cover."""
 
+import os
+import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import cast
+
+import psycopg
 
 from tapehouse.book import BookSample
 from tapehouse.exchange import CandlePage, TradePage
@@ -9,6 +14,7 @@ from tapehouse.ingest.candles import write_candle_pages
 from tapehouse.ingest.pages import Pages
 from tapehouse.ingest.sampling import write_samples
 from tapehouse.ingest.trades import write_trade_pages
+from tapehouse.ranges import Unavailable, merge_ranges
 from tapehouse.store.batch import WriteResult
 from tapehouse.store.connection import Connection, connect
 from tapehouse.store.instruments import BookSeries, CandleSeries, TradeSeries
@@ -28,12 +34,21 @@ class Writer:
         if self._connection is not None:
             self._connection.close()
 
+    def interrupt(self) -> None:
+        """Have a write that hangs in its thread fail, as if the server were gone; callable from another one."""
+        with suppress(OSError, psycopg.Error):
+            if self._connection is not None:
+                # A request to cancel would have to wait for the same server.
+                with socket.socket(fileno=os.dup(self._connection.fileno())) as ours:
+                    ours.shutdown(socket.SHUT_RDWR)
+
     def write(self, parcel: Parcel) -> WriteResult:
         """Write a parcel in one transaction; raises StoreError, and then nothing of it is written."""
         connection = self._connected()
         match parcel.series:
             case TradeSeries() as series:
-                page = TradePage(list(parcel.rows), list(parcel.windows), [])
+                lacking = [Unavailable(start, end, "failed") for start, end in merge_ranges(parcel.unproven)]
+                page = TradePage(list(parcel.rows), list(parcel.windows), lacking)
                 return write_trade_pages(connection, series, Pages([page]))
             case CandleSeries() as series:
                 page = CandlePage(list(parcel.rows), list(parcel.windows), [])

@@ -1,8 +1,9 @@
 """What waits for the database: bounded in memory, the rest on disk, in order, and nothing of it lost."""
 
 import asyncio
-from collections.abc import Callable
+import resource
 from contextlib import closing, suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -13,14 +14,16 @@ from tapehouse.errors import InputError, ServiceError
 from tapehouse.instrument import Listing
 from tapehouse.store.connection import connect
 from tapehouse.store.instruments import TradeSeries, ensure_trade_series, find_instrument, sync_listings
+from tapehouse.store.ledger import missing_ranges
 from tapehouse.stream.batcher import Batcher, Flushing
-from tapehouse.stream.spill import Spill
+from tapehouse.stream.parcel import Parcel
+from tapehouse.stream.spill import FindSeries, Spill
 from tapehouse.stream.statistics import StreamStatistics
 from tapehouse.stream.trade_lane import TradeLane
 from tapehouse.stream.writer import Writer
 from tapehouse.timeframe import from_ms
 from tests.query.relay import Relay
-from tests.stream.test_trade_lane import START_MS, trade
+from tests.stream.test_trade_lane import START_MS, in_ms, trade
 
 ROWS = 20_000
 BOUND = 2_000
@@ -66,19 +69,28 @@ def stored_ids(url: str, series: TradeSeries) -> list[int]:
     return [trade_id for (trade_id,) in rows]
 
 
+def missing_ms(url: str, series: TradeSeries, until_ms: int) -> list[tuple[int, int]]:
+    with connect(url) as connection:
+        return [in_ms(one) for one in missing_ranges(connection, series, (from_ms(START_MS), from_ms(until_ms)))]
+
+
 def left_in(folder: Path) -> list[Path]:
     return list(folder.iterdir())
+
+
+def a_parcel(series: TradeSeries) -> Parcel:
+    return Parcel(series, [trade(1, 1), trade(2, 2)], [(from_ms(START_MS + 1), from_ms(START_MS + 3))], 0.0)
 
 
 def a_spill(folder: Path, series: TradeSeries) -> Spill:
     return Spill(folder, "binance", found(series))
 
 
-def found(series: TradeSeries | None) -> Callable[[str, str, str | None, int], TradeSeries | None]:
+def found(series: TradeSeries | None) -> FindSeries:
     """Whatever is looked for, that series."""
 
-    def find(symbol: str, dataset: str, timeframe: str | None, series_id: int) -> TradeSeries | None:
-        del symbol, dataset, timeframe, series_id
+    def find(symbol: str, dataset: str, timeframe: str | None) -> TradeSeries | None:
+        del symbol, dataset, timeframe
         return series
 
     return find
@@ -115,6 +127,47 @@ async def test_what_memory_can_not_hold_waits_on_disk_and_is_written_in_the_end(
     assert left_in(tmp_path) == []
 
 
+async def test_a_database_that_hangs_does_not_hold_up_the_end(store_url: str, series: TradeSeries, tmp_path: Path):
+    statistics, lane = StreamStatistics(), TradeLane(series, counts_trades=True, known_until_ms=None)
+    for number in range(50):
+        lane.add(trade(number, number), 1, now_s=0.0)
+        statistics.waiting += 1
+    with (
+        closing(Writer(store_url, depth=20)) as writer,
+        closing(a_spill(tmp_path, series)) as spill,
+        connect(store_url) as other,
+        other.transaction(),
+    ):
+        other.execute("select from series where series_id = %s for update", (series.series_id,))
+        running = asyncio.create_task(Batcher([lane], writer, spill, Flushing(), statistics).flush())
+        await asyncio.sleep(0.5)
+        running.cancel()
+        await asyncio.wait([running], timeout=20)
+        # It would go on once the other transaction has ended.
+        assert running.cancelled()
+    assert stored_ids(store_url, series) == []
+
+
+async def test_the_ends_of_a_hole_that_nobody_filled_are_stored_and_asked_for_again(
+    store_url: str, series: TradeSeries, tmp_path: Path
+):
+    lane, statistics = TradeLane(series, counts_trades=True, known_until_ms=None), StreamStatistics()
+    with closing(Writer(store_url, depth=20)) as writer, closing(a_spill(tmp_path, series)) as spill:
+        batcher = Batcher([lane], writer, spill, Flushing(), statistics)
+        for trade_id, time_ms in ((1, 0), (2, 5), (3, 7), (6, 20), (7, 21)):
+            lane.add(trade(trade_id, time_ms), 1, now_s=0.0)
+            batcher.told()
+        await batcher.finish()
+        assert stored_ids(store_url, series) == [1, 2, 3, 6, 7]
+        # Trades of the same milliseconds as the third and the sixth may be among those that were missed.
+        assert missing_ms(store_url, series, START_MS + 22) == [(0, 1), (7, 21)]
+        fetched = Parcel(series, [trade(one, at) for one, at in ((3, 7), (4, 7), (5, 20), (6, 20))], [], 0.0)
+        written = writer.write(replace(fetched, windows=[(from_ms(START_MS + 7), from_ms(START_MS + 21))]))
+    assert (written.inserted, written.unchanged) == (2, 2)
+    assert stored_ids(store_url, series) == [1, 2, 3, 4, 5, 6, 7]
+    assert missing_ms(store_url, series, START_MS + 22) == [(0, 1)]
+
+
 async def test_what_can_not_be_written_at_the_end_is_written_by_the_next_run(
     store_url: str, series: TradeSeries, tmp_path: Path
 ):
@@ -137,11 +190,61 @@ async def test_what_can_not_be_written_at_the_end_is_written_by_the_next_run(
     assert left_in(tmp_path) == []
 
 
-def test_a_line_that_was_cut_off_and_one_of_another_database_are_left_out(series: TradeSeries, tmp_path: Path):
+def test_a_line_that_was_cut_off_is_left_out(series: TradeSeries, tmp_path: Path):
     (tmp_path / "binance-0123.jsonl").write_text('3 {"symbol":"BTC/USDT","dataset":"trade","timefr')
     with closing(Spill(tmp_path, "binance", found(None))) as spill:
         assert spill.first() is None
     assert left_in(tmp_path) == []
+
+
+def test_what_was_not_written_to_another_database_is_left_to_it(series: TradeSeries, tmp_path: Path):
+    parcel = a_parcel(series)
+    with closing(a_spill(tmp_path, series)) as spill:
+        spill.append(parcel)
+    # There the first series has the same number.
+    instrument = series.instrument
+    elsewhere = replace(instrument, first_seen_at=instrument.first_seen_at + timedelta(seconds=1))
+    for other in (None, replace(series, instrument=elsewhere)):
+        with closing(Spill(tmp_path, "binance", found(other))) as spill:
+            assert (spill.first(), spill.rows) == (None, 0)
+    with closing(a_spill(tmp_path, series)) as spill:
+        assert (waiting := spill.first()) is not None
+        assert (list(waiting.rows), waiting.windows) == (list(parcel.rows), parcel.windows)
+
+
+def test_the_series_of_what_others_have_left_is_looked_up_once(series: TradeSeries, tmp_path: Path):
+    looked_up: list[str] = []
+
+    def find(symbol: str, dataset: str, timeframe: str | None) -> TradeSeries:
+        looked_up.append(f"{symbol} {dataset} {timeframe}")
+        return series
+
+    with closing(a_spill(tmp_path, series)) as spill:
+        for _ in range(5):
+            spill.append(a_parcel(series))
+    with closing(Spill(tmp_path, "binance", find)) as spill:
+        while spill.first() is not None:
+            spill.drop()
+    assert looked_up == ["BTC/USDT trade None"]
+
+
+def test_a_full_disk_is_said_once(series: TradeSeries, tmp_path: Path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with closing(a_spill(tmp_path, series)) as spill:
+        spill.append(a_parcel(series))
+        (path,) = tmp_path.iterdir()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, limits[1]))
+        try:
+            with pytest.raises(ServiceError, match="make room"):
+                spill.append(a_parcel(series))
+            # What waits in a buffer is too much for the disk still.
+            spill.close()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with closing(a_spill(tmp_path, series)) as spill:
+        assert spill.first() is not None
+        spill.drop()
+        assert spill.first() is None
 
 
 def test_what_another_process_has_is_left_to_it(series: TradeSeries, tmp_path: Path):

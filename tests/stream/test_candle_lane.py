@@ -73,3 +73,16 @@ def test_what_is_old_changes_nothing():
     for minute, close in ((0, 11.0), (1, 12.0), (0, 99.0), (2, 13.0)):
         lane.add(state(minute, close), 1, 0.0)
     assert taken(lane) == [(0, 11.0), (1, 12.0)]
+
+
+def test_a_single_state_of_a_candle_that_has_not_begun_ends_none():
+    lane = a_lane()
+    lane.add(state(0, 11.0), 1, 0.0)
+    lane.add(state(10**6, 12.0), 1, 0.0, is_ahead=True)
+    lane.add(state(0, 13.0), 1, 0.0)
+    lane.add(state(1, 14.0), 1, 0.0)
+    assert taken(lane) == [(0, 13.0)]
+    assert holes(lane) == []
+    lane.add(state(2, 15.0), 1, 0.0, is_ahead=True)
+    lane.add(state(2, 16.0), 1, 0.0, is_ahead=True)
+    assert taken(lane) == [(1, 14.0)]

@@ -106,7 +106,9 @@ def streamed(request: pytest.FixtureRequest, schema_url: str, tmp_path_factory: 
 def test_what_is_covered_of_the_trades_is_all_there_was(streamed: Streamed):
     stored = streamed.rows(
         "select trade_id::bigint, round(price * 10 ^ price_decimals)::bigint, side "
-        "from trade_view join instrument using (exchange, symbol) where exchange = %(exchange)s order by 1"
+        "from trade_view t join instrument i using (exchange, symbol) join series s using (instrument_id) "
+        "join coverage c using (series_id) "
+        "where exchange = %(exchange)s and s.dataset = 'trade' and c.covered @> t.time order by 1"
     )
     covered = streamed.covered("trade")
     ((decimals,),) = streamed.rows(

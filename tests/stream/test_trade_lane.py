@@ -78,9 +78,13 @@ def test_what_is_missed_is_a_hole_from_the_last_millisecond_to_the_first_that_ca
     assert taken(lane, 10.0) == (["2"], [(1, 7)])
     lane.fill(second)
     # Those at its ends were not claimed, and are not lost.
-    assert taken(lane, 10.0) == (["3", "6"], [(7, 8), (20, 21)])
+    # Whoever asks for the rest of their milliseconds proves that it is all: if nobody could, it is missing.
+    parcel = lane.take(10.0)
+    assert parcel is not None
+    assert [row[1] for row in parcel.rows] == ["3", "6"]  # pyright: ignore[reportIndexIssue, reportUnknownVariableType] -- rows of trades
+    assert (list(parcel.windows), [in_ms(one) for one in parcel.unproven]) == ([], [(7, 8), (20, 21)])
     lane.fill(first)
-    assert taken(lane, 12.0) == (["1", "7"], [(0, 1), (21, 22)])
+    assert taken(lane, 12.0) == (["1", "7"], [(21, 22)])
 
 
 def test_another_connection_that_goes_on_with_the_next_id_has_missed_nothing():
@@ -104,13 +108,26 @@ def test_what_was_known_before_is_where_the_first_hole_begins():
     assert [in_ms(hole.span) for hole in lane.take_holes()] == [(-500, 1)]
 
 
-def test_a_trade_that_comes_late_has_a_window_of_its_own():
+def test_a_trade_that_comes_late_proves_nothing():
     lane = a_lane(counts_trades=False)
     for trade_id, time_ms in ((1, 0), (3, 10), (4, 20)):
         lane.add(trade(trade_id, time_ms), 1, now_s=10.0)
     lane.take(10.0)
     lane.add(trade(2, 5), 1, now_s=10.0)
-    assert taken(lane, 10.0) == (["2"], [(5, 6)])
+    assert taken(lane, 10.0) == (["2"], [])
+
+
+def test_a_time_that_has_not_come_ends_no_run():
+    lane = a_lane()
+    lane.add(trade(1, 0), 1, now_s=10.0)
+    lane.add(trade(2, 5), 1, now_s=10.0)
+    lane.add(trade(3, 10**11), 1, now_s=10.0, is_ahead=True)
+    lane.add(trade(4, 9), 1, now_s=10.0)
+    lane.add(trade(7, 10**11), 1, now_s=10.0, is_ahead=True)
+    lane.add(trade(8, 12), 1, now_s=10.0)
+    first, second = lane.take_holes()
+    assert (in_ms(first.span), in_ms(second.span)) == ((0, 1), (9, 13))
+    assert taken(lane, 10.0) == (["3", "7", "2"], [(1, 9)])
 
 
 def test_a_trade_of_what_is_missing_waits_until_that_was_asked_for():
@@ -120,7 +137,22 @@ def test_a_trade_of_what_is_missing_waits_until_that_was_asked_for():
     assert taken(lane, 10.0) == ([], [(11, 20)])
     for hole in lane.take_holes():
         lane.fill(hole)
-    assert taken(lane, 10.0) == (["1", "3", "2"], [(0, 1), (10, 11), (5, 6)])
+    assert taken(lane, 10.0) == (["1", "3", "2"], [])
+
+
+def test_no_run_begins_before_what_came():
+    lane = a_lane(counts_trades=False)
+    for trade_id, time_ms, link in ((1, 0, 1), (2, 5, 1), (3, -(10**9), 2), (4, 50, 2), (5, 60, 2)):
+        lane.add(trade(trade_id, time_ms), link, now_s=10.0)
+    assert [in_ms(hole.span) for hole in lane.take_holes()] == [(0, 1), (5, 51)]
+    assert taken(lane, 10.0) == (["3"], [(1, 5), (51, 60)])
+
+
+def test_one_wrong_id_hides_no_hole():
+    lane = a_lane()
+    for trade_id, time_ms in ((1, 0), (2, 5), (10**15, 6), (4, 10), (9, 20)):
+        lane.add(trade(trade_id, time_ms), 1, now_s=10.0)
+    assert [in_ms(hole.span) for hole in lane.take_holes()] == [(0, 1), (5, 7), (6, 11), (10, 21)]
 
 
 def test_a_row_without_a_time_is_handed_over_too():
