@@ -16,7 +16,7 @@ from tapehouse.cli.options import (
 )
 from tapehouse.cli.output import Column, print_json, print_table, remark
 from tapehouse.cli.venue import exchange_address
-from tapehouse.errors import InputError
+from tapehouse.errors import InputError, RetryableError
 
 if TYPE_CHECKING:
     from tapehouse.store.instruments import Dataset
@@ -34,11 +34,19 @@ It runs until Ctrl-C or SIGTERM, and then writes all that came. Where a connecti
 what was missed is fetched by requests, as is what was missed since the last run, up to a day. While the database is
 away trades and candles wait in memory and then on disk, of an order book the newest snapshot. One stream a market is
 enough; several write the same rows.
+
+\b
+What the table counts: rows received, stored, unchanged since they were stored already (by another stream, or by
+a request for what was missed), and rejected; connections and sequences that broke; holes that were found, also where
+a connection began, and those of them that requests have filled; how long the oldest row of a write had waited.
 """
 _NAMES: Final[dict[str, "Dataset"]] = {"trades": "trade", "order-books": "order_book", "ohlcv": "ohlcv"}
 STREAM_COLUMNS: Final = (
     Column("exchange"),
-    *(Column(name, align="right") for name in ("received", "stored", "rejected", "breaks", "holes", "filled")),
+    *(
+        Column(name, align="right")
+        for name in ("received", "stored", "unchanged", "rejected", "breaks", "holes", "filled")
+    ),
     Column("p50 ms lag", align="right"),
     Column("p99 ms lag", align="right"),
 )
@@ -117,6 +125,8 @@ def stream(
     """Store what an exchange streams of one or more of its markets."""
     from tapehouse.stream import Flushing, run_stream
 
+    if lasting is not None and lasting <= timedelta(0):
+        raise InputError("A stream lasts some time: give --for 30s or more, or leave it out.")
     request = _request(exchange_id, symbols, datasets, timeframe, depth, every)
     flushing = Flushing(flush_rows, flush_every, most_waiting)
     database = usable_database(url)
@@ -133,6 +143,8 @@ def stream(
             heartbeat=heartbeat,
             progress=tell_progress,
         )
+    if lasting is not None and done.skew_ms is None:
+        raise RetryableError(f"{exchange_id} could not be reached within that time: try again later, or longer.")
     if as_json:
         print_json({"exchange": exchange_id, **done.as_json()})
     else:
@@ -174,5 +186,6 @@ def tell_progress(statistics: "StreamStatistics") -> None:
 def stream_row(exchange_id: str, done: "StreamStatistics") -> list[object]:
     """The cells of `STREAM_COLUMNS`."""
     lags = [done.lag_percentile_ms(percent) for percent in (50, 99)]
-    counts = (done.received, done.inserted + done.changed, done.rejected, done.breaks, done.holes, done.filled)
+    stored = done.inserted + done.changed
+    counts = (done.received, stored, done.unchanged, done.rejected, done.breaks, done.holes, done.filled)
     return [exchange_id, *counts, *("" if lag is None else f"{lag:.1f}" for lag in lags)]

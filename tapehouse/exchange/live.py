@@ -8,6 +8,7 @@ import logging
 from bisect import bisect_left
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from math import log10
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
@@ -143,7 +144,8 @@ class LiveExchange:
     def _require(self, method: str, what: str) -> None:
         if not self._ccxt.has.get(method):
             raise PermanentError(
-                f"{self._connection.exchange_id} streams no {what} through ccxt: ingest them on a schedule instead."
+                f"{self._connection.exchange_id} streams no {what} through ccxt: leave them out with --dataset, and "
+                "ingest them on a schedule instead."
             )
 
     async def _follow(
@@ -181,6 +183,11 @@ class LiveExchange:
                 ours = translate(error, exchange_id=self._connection.exchange_id)
                 if not isinstance(ours, RetryableError):
                     raise ours from error
+                if _status_of(error) == HTTPStatus.NOT_FOUND:
+                    raise PermanentError(
+                        f"{self._connection.exchange_id} has no {what} to stream at the address that is asked: "
+                        "see whether the gateway, or the sandbox, has streams of it."
+                    ) from error
                 failures += 1
                 self._unordered += isinstance(error, InvalidNonce)
                 pause_s = self._retry.pause_s(failures, ours)
@@ -234,6 +241,13 @@ def _depth_to_subscribe(depth: int, habits: Habits, exchange_id: str) -> int | N
     if place == len(depths):
         raise InputError(f"{exchange_id} streams no {depth} levels of an order book: ask for {depths[-1]} or fewer.")
     return depths[place]
+
+
+def _status_of(error: Exception) -> int | None:
+    """The status of the answer to the request for a connection, where ccxt's error is about one."""
+    reason: object = error.args[0] if error.args else None
+    status = getattr(reason, "status", None)
+    return status if isinstance(status, int) else None
 
 
 def _with_other_side(row: tuple[object, ...]) -> tuple[object, ...]:

@@ -56,8 +56,13 @@ def connect(url: str) -> Connection:
         # Its clients share one session, so statements are prepared without a name.
         connection.prepare_threshold = None
     register_columns(connection)
-    # Ranges and times come back in the session's zone, and are compared and shown.
-    connection.execute(query("use_utc"))
+    try:
+        with store_errors():
+            # Ranges and times come back in the session's zone, and are compared and shown.
+            connection.execute(query("use_utc"))
+    except StoreError:
+        connection.close()
+        raise
     return connection
 
 

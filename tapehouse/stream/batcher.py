@@ -48,8 +48,10 @@ class Flushing:
     most_waiting: int = 50_000
 
     def __post_init__(self) -> None:
-        if self.rows < 1 or self.every <= timedelta(0):
-            raise InputError("A flush needs at least one row, and some time: give --flush-rows 1 or more.")
+        if self.rows < 1:
+            raise InputError("A flush needs at least one row: give --flush-rows 1 or more.")
+        if self.every <= timedelta(0):
+            raise InputError("Flushes need some time between them: give --flush-every 100ms or more.")
         if self.most_waiting < self.rows:
             raise InputError(f"{self.most_waiting} rows in memory are fewer than one flush of {self.rows}: allow more.")
 

@@ -136,9 +136,9 @@ class HoleFiller:
 
 
 def _plan(connection: Connection, series: TradeSeries | CandleSeries, now: datetime) -> IngestPlan | None:
-    """What is missing, None where nothing was ever fetched."""
+    """What is missing, None where nothing was ever fetched, or by that time: a replay begins before what it stores."""
     _, covered_from, _ = begin_of(connection, series)
-    if covered_from is None:
+    if covered_from is None or covered_from >= now:
         return None
     return plan_series(connection, series, max(covered_from, now - LONGEST_CATCH_UP), now, now=now)
 

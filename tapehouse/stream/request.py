@@ -70,7 +70,7 @@ class Lanes:
 
 
 async def open_lanes(exchange: Exchange, connection: Connection, request: StreamRequest) -> Lanes:
-    """A lane for each series, which the store knows of from then on; raises UnknownSymbol and MixedOrigins."""
+    """A lane for each series, which the store knows of from then on; raises as `open_series` of an ingest does."""
     lanes, now = Lanes(), await exchange.now()
     counts_trades = habits_of(request.exchange_id).counts_trades
     for symbol in dict.fromkeys(request.symbols):
@@ -80,6 +80,7 @@ async def open_lanes(exchange: Exchange, connection: Connection, request: Stream
             known_ms = _known_until_ms(connection, trades, TRAILING_TRADES, now)
             lanes.trades[symbol] = TradeLane(trades, counts_trades=counts_trades, known_until_ms=known_ms)
         if "ohlcv" in request.datasets:
+            exchange.require_candles(request.timeframe)
             candles = ensure_candle_series(connection, instrument, request.timeframe)
             known_ms = _known_until_ms(connection, candles, TRAILING_CANDLES * request.timeframe.length, now)
             lanes.candles[symbol] = CandleLane(candles, known_until_ms=known_ms)

@@ -58,14 +58,24 @@ async def stream(
     """Stream until cancelled; then all that came is written, or kept on disk for the next start.
 
     The database is the one of the environment unless `database_url` names another, and what can't be written waits in
-    `spill_folder`, by default in the data directory. `statistics` are kept up to date meanwhile. A `tape`, which is the
-    `live` of a `MarketData`, has what comes at once, before it is written; a `wire` is told of it as it is. Raises
-    UnknownExchange, UnknownSymbol, PermanentError where the exchange streams no such thing, and StoreError for what
-    waiting does not mend, which a database that is away is not.
+    `spill_folder`, by default in the data directory; `base_url` leads to the exchange by another way than the
+    environment's. `statistics` are kept up to date meanwhile. A `tape`, which is the `live` of a `MarketData`, has what
+    comes at once, before it is written; a `wire` is told of it as it is.
+
+        async with AsyncMarketData.connect() as market, asyncio.TaskGroup() as group:
+            group.create_task(stream(StreamRequest("binance", ["BTC/USDT"]), tape=market.live))
+            async for event in market.subscribe("BTC/USDT", exchange="binance", datasets=["trade"]):
+                ...
+
+    Raises RetryableError where the exchange can't be reached to begin with, which is tried for a while, UnknownExchange,
+    UnknownSymbol, PermanentError where the exchange streams no such thing, and StoreError for what waiting does not
+    mend, which a database that is away is not.
     """
     statistics = statistics if statistics is not None else StreamStatistics()
-    url, folder = address.database_url(database_url), spill_folder or settings_from_environment().data_dir / "spill"
-    opening = open_shared_streams(request.exchange_id, url, base_url=base_url, wire=wire)
+    settings = settings_from_environment()
+    url, folder = address.database_url(database_url), spill_folder or settings.data_dir / "spill"
+    way = base_url or settings.exchange_url
+    opening = open_shared_streams(request.exchange_id, url, base_url=way, wire=wire)
     async with opening as (exchange, live):
         with closing(connect(url)) as connection:
             lanes = await open_lanes(exchange, connection, request)

@@ -60,7 +60,7 @@ class StreamStatistics:
             f"{self.waiting + self.spilled:,} waiting",
         ]
         if (lag_ms := self.lag_percentile_ms(99)) is not None:
-            parts.append(f"99 of 100 written within {lag_ms:,.0f} ms")
+            parts.append(f"99 % written after {lag_ms / 1000:,.1f} s or less")
         counts = (("rejected", self.rejected), ("breaks", self.breaks), ("holes", self.holes))
         return ", ".join(parts + [f"{count:,} {name}" for name, count in counts if count])
 

@@ -78,6 +78,8 @@ def run_until_told(
                 loop.remove_signal_handler(number)
 
     asyncio.run(run())
+    if heartbeat is not None:
+        _write_heartbeat(heartbeat, statistics)
     return statistics
 
 
