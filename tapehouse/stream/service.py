@@ -67,9 +67,9 @@ async def stream(
             async for event in market.subscribe("BTC/USDT", exchange="binance", datasets=["trade"]):
                 ...
 
-    Raises RetryableError where the exchange can't be reached to begin with, which is tried for a while, UnknownExchange,
-    UnknownSymbol, PermanentError where the exchange streams no such thing, and StoreError for what waiting does not
-    mend, which a database that is away is not.
+    Raises RetryableError where the exchange can't be reached to begin with, which is tried for a while,
+    UnknownExchange, UnknownSymbol, PermanentError where the exchange streams no such thing, and StoreError for what
+    waiting does not mend, which a database that is away is not.
     """
     statistics = statistics if statistics is not None else StreamStatistics()
     settings = settings_from_environment()
