@@ -87,9 +87,10 @@ class Hearing:
             self._batcher.told()
 
     def _book(self, symbol: str, book: Mapping[str, Any], link: int) -> None:
-        if self._is_over:
+        # ccxt tells some books by another symbol than they were asked for: Coinbase's of USDC by that of USD.
+        if self._is_over or (lane := self._lanes.books.get(symbol)) is None:
             return
-        lane, clock = self._lanes.books[symbol], self._exchange.told_now()
+        clock = self._exchange.told_now()
         if (latest := self.latest) is not None:
             clock = max(clock, latest)
         if self._is_ahead(book["timestamp"]):
