@@ -1,5 +1,6 @@
 """`tapehouse metrics`: what `tapehouse status` shows, for Prometheus."""
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
@@ -7,7 +8,7 @@ import click
 
 from tapehouse.cli.options import database_option, duration_option
 from tapehouse.cli.output import remark
-from tapehouse.errors import InputError, needs_extra
+from tapehouse.errors import InputError, StoreUnreachable, needs_extra
 
 _SHORTEST: Final = timedelta(seconds=1)
 _EPILOG: Final = """\b
@@ -41,5 +42,10 @@ def metrics(*, port: int, host: str, every: timedelta, url: str | None) -> None:
     with needs_extra("Metrics need", "prometheus_client", extra="metrics"):
         from tapehouse.metrics import serve
     from tapehouse.store.address import database_url
+    from tapehouse.store.connection import connect
 
-    serve(database_url(url), host=host, port=port, fresh_s=every.total_seconds(), tell=remark)
+    database = database_url(url)
+    # A database that is away may come back; one that refuses will not let anybody in later either.
+    with suppress(StoreUnreachable):
+        connect(database).close()
+    serve(database, host=host, port=port, fresh_s=every.total_seconds(), tell=remark)

@@ -45,8 +45,8 @@ def replay(*, folder: Path, speed: float | None, url: str | None, as_json: bool)
 
     if speed is not None and not speed >= 1:
         raise InputError(f"A speed of {speed:g} would let connections die of silence: give --speed 1 or more.")
-    captured = captured_streams(folder)
     database, replayed = usable_database(url), Replayed()
+    captured = captured_streams(folder)
     exchanges = ", ".join(sorted({one.request.exchange_id for one in captured}))
     remark(f"{exchanges}: replaying {len(captured)} captured {'stream' if len(captured) == 1 else 'streams'}.")
 

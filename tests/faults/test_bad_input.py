@@ -181,7 +181,7 @@ _INPUT = (
         "Error: binance has no symbol 'BTC/USDTT': did you mean BTC/USDT",
         *("ingest", "order-books", "--exchange", "binance", "--symbol", "BTC/USDTT", "--for", "1s"),
     ),
-    _asked("comparison of the future", 2, "is in the future", "compare", "--since", "2099-01-01"),
+    _asked("comparison of the future", 2, "is in the future", "compare", "--start", "2099-01-01"),
     _asked("Parquet on a terminal", 2, "name a file with --output FILE", *_CANDLES, "--format", "parquet"),
     _asked("table into a file", 2, "choose --format csv, json or parquet", *_CANDLES, "--output", "{folder}/table"),
     _asked(

@@ -72,6 +72,8 @@ async def test_it_stores_what_the_exchange_has_and_tells_of_each_series(
 async def test_it_refreshes_candles_and_features_over_what_it_wrote(
     server: PrefectServer, database: Connection
 ) -> None:
+    # What other files' tests have left.
+    database.execute("delete from stale_rollup")
     await ingest(("binance", ["ETH/USDT"]), minutes=30)
 
     refreshed = {

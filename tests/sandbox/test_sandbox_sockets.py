@@ -212,7 +212,8 @@ async def test_a_gap_leaves_one_change_of_the_book_out(live: Sandbox) -> None:
 async def test_ccxt_finds_the_gap_and_makes_the_book_anew(live: Sandbox, watch: Connect) -> None:
     exchange = await watch("binance", live)
     await exchange.watch_order_book("BTC/USDT")
-    live.faults.add(Fault("ws_gap", count=1))
+    # Of what the book does not have yet, however far what is pushed is behind.
+    live.faults.add(Fault("ws_gap", start_ms=await exchange.fetch_time() + 1000, count=1))
 
     with pytest.raises(ccxt.ChecksumError):
         await forever(lambda: exchange.watch_order_book("BTC/USDT"))
