@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from datetime import datetime
+from math import inf
 from typing import Final
 
 from tapehouse.errors import ExchangeError, PermanentError, QualityError, StoreUnreachable
@@ -46,7 +47,7 @@ class HoleFiller:
         # What was missed and not asked for yet, which outlives the connection.
         self._waiting: deque[tuple[Lane, Hole]] = deque()
         # What came since the last run is asked for at once.
-        self._asked_at_s = dict.fromkeys(range(len(lanes)), float("-inf"))
+        self._asked_at_s = dict.fromkeys(range(len(lanes)), -inf)
 
     async def run(self) -> None:
         """Fill holes for ever, as they come."""
@@ -114,8 +115,10 @@ class HoleFiller:
         now_s = time.monotonic()
         if now_s - self._asked_at_s[place] < _SILENCE_S:
             return
-        self._asked_at_s[place] = now_s
-        await finish_in_thread(lambda: record_asked(connection, lane.series))
+        # That it is followed was noted when its lane was opened.
+        is_first, self._asked_at_s[place] = self._asked_at_s[place] == -inf, now_s
+        if not is_first:
+            await finish_in_thread(lambda: record_asked(connection, lane.series))
         match lane:
             case TradeLane() | CandleLane() if now_s - lane.last_told_s > _patience_s(lane):
                 await self._catch_up(connection, lane)

@@ -254,8 +254,8 @@ def test_a_capture_that_was_cut_off_before_anything_came_is_replayed_to_its_end(
         (("--speed", "nan"), "give --speed 1 or more"),
     ],
 )
-def test_a_replay_that_makes_no_sense_is_refused(tmp_path: Path, arguments: tuple[str, ...], said: str):
-    refused = CliRunner().invoke(main, ["replay", str(tmp_path), *arguments])
+def test_a_replay_that_makes_no_sense_is_refused(store_url: str, tmp_path: Path, arguments: tuple[str, ...], said: str):
+    refused = CliRunner().invoke(main, ["replay", str(tmp_path), "--url", store_url, *arguments])
 
     assert refused.exit_code == 2
     assert said in refused.stderr
