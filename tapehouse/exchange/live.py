@@ -12,7 +12,7 @@ from http import HTTPStatus
 from math import log10
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
-from tapehouse.errors import InputError, PermanentError, RetryableError, needs_extra
+from tapehouse.errors import BadPage, InputError, PermanentError, RetryableError, needs_extra
 from tapehouse.exchange.book_checksums import kraken_checksum, told_checksum
 from tapehouse.exchange.habits import Habits, habits_of
 from tapehouse.exchange.pacing import Pacer
@@ -57,11 +57,6 @@ class LiveExchange:
     def breaks(self) -> int:
         """How many connections took the place of lost ones, and how many books did not follow on what came before."""
         return self._ccxt.reopened + self._unordered
-
-    @property
-    def heard_at_s(self) -> float:
-        """When anything came last, by `time.monotonic`."""
-        return self._ccxt.heard_at_s
 
     async def follow_trades(self, symbols: Sequence[str], tell: TellRow) -> NoReturn:
         """Tell of each trade as a row (ms, id, side, price, amount, the trade as received).
@@ -196,15 +191,17 @@ class LiveExchange:
                 await asyncio.sleep(pause_s)
 
     def _check(self, book: Mapping[str, Any]) -> None:
-        from ccxt.base.errors import ChecksumError
-
         told = told_checksum(self._ccxt.message)
         if told is None:
             return
         precision = self._ccxt.market(book["symbol"])["precision"]
         decimals = {f"{name}_decimals": round(-log10(precision[name])) for name in ("price", "amount")}
         if kraken_checksum(book["bids"], book["asks"], **decimals) != told:
-            raise ChecksumError(f"the order book of {book['symbol']} does not have the checksum that came with it")
+            # What reads it ends the connection, which counts as one break.
+            raise BadPage(
+                f"{self._connection.exchange_id} sent an order book of {book['symbol']} without the checksum that came "
+                "with it: its connection is opened anew."
+            )
 
 
 @asynccontextmanager

@@ -6,7 +6,6 @@ to it: of a burst some are gone by then. Here each trade, candle and book is tol
 
 import itertools
 import json
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
@@ -48,16 +47,15 @@ class CandleTap(ArrayCacheByTimestamp):
 class Taps:
     """Put before a streaming class of ccxt's.
 
-    `link` numbers the connection that what is being told of came over, `message` is what it was made of, and
-    `heard_at_s` says when that came by `time.monotonic`; `reopened` counts connections that took the place of others.
-    `on_book` is told of each state of a book, `wire` of all that comes and goes. A message that ccxt can't read ends
-    its connection, which would else be deaf from then on without a word.
+    `link` numbers the connection that what is being told of came over, and `message` is what it was made of; `reopened`
+    counts connections that took the place of others. `on_book` is told of each state of a book, `wire` of all that
+    comes and goes. A message that ccxt can't read ends its connection, which would else be deaf from then on without a
+    word.
     """
 
     link: int = 0
     reopened: int = 0
     message: Any = None
-    heard_at_s: float = 0.0
     on_book: Callable[[Mapping[str, Any]], None] | None = None
     wire: Wire | None = None
 
@@ -101,7 +99,7 @@ class Taps:
 
     def handle_message(self, client: Any, message: object) -> None:  # noqa: ANN401 -- ccxt has no types
         """Called by ccxt with each message."""
-        self.link, self.message, self.heard_at_s = client.link, message, time.monotonic()
+        self.link, self.message = client.link, message
         try:
             _ccxt(super()).handle_message(client, message)
         except Exception as error:  # noqa: BLE001 -- whatever it is, the loop that receives must not end of it

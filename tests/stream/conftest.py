@@ -102,6 +102,25 @@ def stored_trades(url: str, symbol: str) -> list[tuple[str, int, float, float, s
         ).fetchall()
 
 
+def book_seconds(url: str, symbol: str, session: Session) -> tuple[set[int], set[int]]:
+    """Of what counts as sampled, the seconds that have a stored snapshot, and those in which the book changed."""
+    with connect(url) as connection:
+        stored = connection.execute(
+            "select floor(extract(epoch from time))::bigint from order_book join instrument using (instrument_id) "
+            "where exchange = 'binance' and symbol = %s",
+            (symbol,),
+        ).fetchall()
+        covered = connection.execute(
+            "select extract(epoch from lower(r))::bigint, extract(epoch from upper(r))::bigint "
+            "from coverage join series using (series_id) join instrument using (instrument_id) "
+            "cross join unnest(covered) r where exchange = 'binance' and symbol = %s and dataset = 'order_book'",
+            (symbol,),
+        ).fetchall()
+    counted = {second for start, end in covered for second in range(start, end)}
+    changed = {update["E"] // 1000 for update in session.updates if update["u"] > session.snapshot["lastUpdateId"]}
+    return counted & {second for (second,) in stored}, counted & changed
+
+
 def stored_books(url: str, symbol: str, session: Session) -> dict[int, tuple[int, Levels, Levels]]:
     """The stored snapshots as a session has them."""
     with connect(url) as connection:

@@ -88,6 +88,10 @@ def streamed(request: pytest.FixtureRequest, schema_url: str, tmp_path_factory: 
         while clock() == to_ms(START):  # noqa: ASYNC110 -- another thread's
             await asyncio.sleep(0.05)
         await asyncio.wait([streaming], timeout=LASTING.total_seconds() / SPEED + 2)
+        # All faults have struck: what they made is filled soon.
+        async with asyncio.timeout(60):
+            while statistics.filled < statistics.holes:
+                await asyncio.wait([streaming], timeout=0.1)
         streaming.cancel()
         with suppress(asyncio.CancelledError):
             await streaming
@@ -123,8 +127,7 @@ def test_what_is_covered_of_the_trades_is_all_there_was(streamed: Streamed):
         prices = [round(price * unit) for price in traded.price.tolist()]
         expected += zip(traded.trade_id.tolist(), prices, sides, strict=True)
     assert stored == expected
-    # The last holes may not have been filled yet.
-    assert len(covered) <= 1 + streamed.statistics.holes - streamed.statistics.filled
+    assert len(covered) == 1
     assert covered[-1][1] > START + LASTING - timedelta(seconds=90)
 
 
@@ -166,9 +169,11 @@ def test_snapshots_are_the_books_of_their_times(streamed: Streamed, tmp_path: Pa
 
 def test_breaks_are_counted_and_holes_filled(streamed: Streamed):
     statistics = streamed.statistics
+    # Two cuts and a gap; a gap in Kraken's books is known by the checksum, of which another one was wrong. Binance's book
+    # may take some tries to follow on again, at this speed.
     assert statistics.breaks >= 3
-    # The last may have been on their way.
-    assert statistics.filled >= statistics.holes - 2
+    assert statistics.breaks == 4 or streamed.exchange == "binance"
+    assert (statistics.holes, statistics.missed) == (statistics.filled, 0)
     assert (
         streamed.rows(
             "select reasons, quarantine.raw from quarantine join series using (series_id) join instrument using "

@@ -23,7 +23,7 @@ from tapehouse.sandbox import Asked, Fault, Sandbox, recorded_trading
 from tapehouse.store.connection import connect
 from tapehouse.timeframe import from_ms
 from tests.query.relay import Relay
-from tests.stream.conftest import DEPTH, SYMBOLS, Session, stored_books, stored_trades
+from tests.stream.conftest import DEPTH, SYMBOLS, Session, book_seconds, stored_books, stored_trades
 
 IS_FULL: Final = os.environ.get("TAPEHOUSE_CAMPAIGN") == "full"
 SPEED: Final = 20 if IS_FULL else 40
@@ -147,7 +147,9 @@ def test_a_stream_that_is_hit_by_everything_ends_with_all_of_the_session(
         assert stored_trades(schema_url, symbol) == session.trades
         books = stored_books(schema_url, symbol, sessions[symbol])
         assert books == session.books(books.keys())
-        assert len(books) > 30
+        sampled, changed = book_seconds(schema_url, symbol, session)
+        assert sampled == changed
+        assert len(sampled) > 30
     assert list((tmp_path / "spill").iterdir()) == []
     with connect(schema_url) as connection:
         gaps = connection.execute(
