@@ -169,8 +169,8 @@ def test_snapshots_are_the_books_of_their_times(streamed: Streamed, tmp_path: Pa
 
 def test_breaks_are_counted_and_holes_filled(streamed: Streamed):
     statistics = streamed.statistics
-    # Two cuts and a gap; a gap in Kraken's books is known by the checksum, of which another one was wrong. Binance's book
-    # may take some tries to follow on again, at this speed.
+    # Two cuts and a gap; a gap in Kraken's books is known by the checksum, of which another one was wrong. Binance's
+    # book may take some tries to follow on again, at this speed.
     assert statistics.breaks >= 3
     assert statistics.breaks == 4 or streamed.exchange == "binance"
     assert (statistics.holes, statistics.missed) == (statistics.filled, 0)
