@@ -10,16 +10,17 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from tapehouse.instrument import Instrument, Listing
+from tapehouse.instrument import Instrument
 from tapehouse.ranges import TimeRange
 from tapehouse.store.candles import write_candles
 from tapehouse.store.connection import Connection, connect
 from tapehouse.store.features import refresh_features
-from tapehouse.store.instruments import CandleSeries, ensure_candle_series, find_instrument, sync_listings
+from tapehouse.store.instruments import CandleSeries, ensure_candle_series
 from tapehouse.store.ledger import record_asked, record_wanted
 from tapehouse.store.migrate import migrate
 from tapehouse.store.rollups import refresh_rollups
 from tapehouse.timeframe import timeframe
+from tests.listings import stored_instrument
 from tests.store.conftest import candles
 
 MINUTE = timedelta(minutes=1)
@@ -82,27 +83,7 @@ def fill(connection: Connection) -> None:
 
 def make_instrument(connection: Connection, symbol: str = "BTC/USDT", exchange: str | None = None) -> Instrument:
     """An instrument, of an exchange of its own if none is named."""
-    exchange = exchange or f"exchange-{uuid4().hex[:12]}"
-    listing = Listing(
-        exchange=exchange,
-        symbol=symbol,
-        base="BTC",
-        quote="USDT",
-        settle=None,
-        kind="spot",
-        contract_size=None,
-        amount_unit="base",
-        trade_unit="base",
-        tick_size=0.01,
-        lot_size=0.001,
-        price_decimals=2,
-        amount_decimals=3,
-        active=True,
-        from_sandbox=False,
-        raw={},
-    )
-    sync_listings(connection, exchange, [listing])
-    return find_instrument(connection, exchange, symbol)
+    return stored_instrument(connection, symbol=symbol, **({} if exchange is None else {"exchange": exchange}))
 
 
 def make_series(connection: Connection, timeframe_name: str = "1m") -> CandleSeries:

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from uuid import uuid4
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tapehouse.candle import CandleBatch
-from tapehouse.instrument import AmountUnit, Instrument, Listing
+from tapehouse.instrument import Instrument
 from tapehouse.store.connection import Connection, connect
 from tapehouse.store.instruments import (
     BookSeries,
@@ -17,10 +17,9 @@ from tapehouse.store.instruments import (
     ensure_book_series,
     ensure_candle_series,
     ensure_trade_series,
-    find_instrument,
-    sync_listings,
 )
 from tapehouse.timeframe import timeframe, to_us
+from tests.listings import stored_instrument
 
 InstrumentFactory = Callable[..., Instrument]
 SeriesFactory = Callable[..., CandleSeries]
@@ -38,35 +37,8 @@ def connection(store_url: str) -> Iterator[Connection]:
 def make_instrument(connection: Connection) -> InstrumentFactory:
     """An instrument of an exchange of its own."""
 
-    def make(
-        *,
-        price_decimals: int = 2,
-        amount_decimals: int = 3,
-        trade_unit: AmountUnit = "base",
-        settle: str | None = None,
-        contract_size: float | None = None,
-    ) -> Instrument:
-        exchange = f"exchange-{uuid4().hex[:12]}"
-        listing = Listing(
-            exchange=exchange,
-            symbol="BTC/USDT",
-            base="BTC",
-            quote="USDT",
-            settle=settle,
-            kind="spot",
-            contract_size=contract_size,
-            amount_unit="base",
-            trade_unit=trade_unit,
-            tick_size=0.01,
-            lot_size=0.001,
-            price_decimals=price_decimals,
-            amount_decimals=amount_decimals,
-            active=True,
-            from_sandbox=False,
-            raw={},
-        )
-        sync_listings(connection, exchange, [listing])
-        return find_instrument(connection, exchange, "BTC/USDT")
+    def make(**said: Any) -> Instrument:
+        return stored_instrument(connection, **said)
 
     return make
 

@@ -21,6 +21,7 @@ from tapehouse.store.instruments import (
     sync_listings,
 )
 from tapehouse.timeframe import timeframe, to_us
+from tests.listings import made_up_listing
 
 START: Final = datetime(2025, 5, 1, tzinfo=UTC)
 
@@ -30,27 +31,7 @@ def listings() -> list[Listing]:
     """Two markets of an exchange of its own."""
     exchange = f"exchange-{uuid4().hex[:12]}"
 
-    def listing(base: str) -> Listing:
-        return Listing(
-            exchange=exchange,
-            symbol=f"{base}/USDT",
-            base=base,
-            quote="USDT",
-            settle=None,
-            kind="spot",
-            contract_size=None,
-            amount_unit="base",
-            trade_unit="base",
-            tick_size=0.01,
-            lot_size=0.001,
-            price_decimals=2,
-            amount_decimals=3,
-            active=True,
-            from_sandbox=False,
-            raw={},
-        )
-
-    return [listing("BTC"), listing("ETH")]
+    return [made_up_listing(exchange=exchange, symbol=f"{base}/USDT", base=base) for base in ("BTC", "ETH")]
 
 
 def sync(connection: Connection, *listings: Listing) -> SyncResult:

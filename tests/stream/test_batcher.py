@@ -6,14 +6,12 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
 from tapehouse.errors import InputError, ServiceError
-from tapehouse.instrument import Listing
 from tapehouse.store.connection import connect, is_embedded
-from tapehouse.store.instruments import TradeSeries, ensure_trade_series, find_instrument, sync_listings
+from tapehouse.store.instruments import TradeSeries, ensure_trade_series
 from tapehouse.store.ledger import missing_ranges
 from tapehouse.stream.batcher import Batcher, Flushing
 from tapehouse.stream.parcel import Parcel
@@ -22,6 +20,7 @@ from tapehouse.stream.statistics import StreamStatistics
 from tapehouse.stream.trade_lane import TradeLane
 from tapehouse.stream.writer import Writer
 from tapehouse.timeframe import from_ms
+from tests.listings import stored_instrument
 from tests.query.relay import Relay
 from tests.stream.test_trade_lane import START_MS, in_ms, trade
 
@@ -36,28 +35,8 @@ def series(store_url: str) -> TradeSeries:
 
 
 def new_series(url: str) -> TradeSeries:
-    exchange = f"exchange-{uuid4().hex[:12]}"
-    listing = Listing(
-        exchange=exchange,
-        symbol="BTC/USDT",
-        base="BTC",
-        quote="USDT",
-        settle=None,
-        kind="spot",
-        contract_size=None,
-        amount_unit="base",
-        trade_unit="base",
-        tick_size=0.01,
-        lot_size=0.001,
-        price_decimals=2,
-        amount_decimals=3,
-        active=True,
-        from_sandbox=True,
-        raw={},
-    )
     with connect(url) as connection:
-        sync_listings(connection, exchange, [listing])
-        return ensure_trade_series(connection, find_instrument(connection, exchange, "BTC/USDT"))
+        return ensure_trade_series(connection, stored_instrument(connection, from_sandbox=True))
 
 
 def stored_ids(url: str, series: TradeSeries) -> list[int]:

@@ -1,5 +1,6 @@
 """What a lane of trades claims to be all there was: never more than it has handed over."""
 
+from dataclasses import fields
 from datetime import UTC, datetime
 
 from hypothesis import given
@@ -10,28 +11,16 @@ from tapehouse.ranges import TimeRange
 from tapehouse.store.instruments import TradeSeries
 from tapehouse.stream.trade_lane import TradeLane
 from tapehouse.timeframe import to_ms
+from tests.listings import made_up_listing
 
 START_MS = 1_750_000_000_000
 SEEN = datetime(2025, 6, 1, tzinfo=UTC)
+LISTING = made_up_listing(exchange="binance")
 MARKET = Instrument(
     instrument_id=1,
-    exchange="binance",
-    symbol="BTC/USDT",
-    base="BTC",
-    quote="USDT",
-    settle=None,
-    kind="spot",
-    contract_size=None,
-    amount_unit="base",
-    trade_unit="base",
-    tick_size=0.01,
-    lot_size=0.001,
-    price_decimals=2,
-    amount_decimals=3,
-    active=True,
-    from_sandbox=True,
     first_seen_at=SEEN,
     last_seen_at=SEEN,
+    **{one.name: getattr(LISTING, one.name) for one in fields(Instrument) if hasattr(LISTING, one.name)},
 )
 SERIES = TradeSeries(1, MARKET)
 
