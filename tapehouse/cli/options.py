@@ -31,6 +31,13 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")(command)
 
 
+def depth_option(command: Command) -> Command:
+    """Add --depth, how much of an order book is kept."""
+    return click.option(
+        "--depth", type=int, default=20, show_default=True, help="The most levels a side to keep, 1 to 1000."
+    )(command)
+
+
 def exchange_options(command: Command) -> Command:
     """Add --sandbox and --exchange-url: which server stands for the exchange."""
     command = click.option(

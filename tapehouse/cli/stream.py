@@ -9,6 +9,7 @@ import click
 from tapehouse.cli.ingest.markets import distinct, distinct_symbols, market_options
 from tapehouse.cli.options import (
     database_option,
+    depth_option,
     duration_option,
     exchange_options,
     json_option,
@@ -64,7 +65,7 @@ STREAM_COLUMNS: Final = (
     help="trades, order-books, ohlcv; several with commas or by repeating the option.",
 )
 @click.option("--timeframe", default="1m", show_default=True, metavar="NAME", help="Of the candles: 1m, 5m, 1h...")
-@click.option("--depth", type=int, default=20, show_default=True, help="The most levels a side to keep, 1 to 1000.")
+@depth_option
 @click.option(
     "--every",
     type=duration_option,

@@ -11,6 +11,7 @@ from tapehouse.cli.failures import report_each
 from tapehouse.cli.ingest.markets import distinct_symbols, market_options
 from tapehouse.cli.options import (
     database_option,
+    depth_option,
     duration_option,
     exchange_options,
     json_option,
@@ -46,7 +47,7 @@ _COLUMNS: Final = (
 
 @click.command(name="order-books", epilog=_EPILOG)
 @market_options
-@click.option("--depth", type=int, default=20, show_default=True, help="The most levels a side to keep, 1 to 1000.")
+@depth_option
 @click.option(
     "--every",
     type=duration_option,
